@@ -1,0 +1,179 @@
+"""A whole defense: gate, then mixings, then the rule, answered in terms of the received rows."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fl_platform.core import Aggregate, Updates
+from fl_platform.defenses.gate import accepted
+from fl_platform.defenses.tolerance import largest_f
+
+OnExcessF = Literal["clamp", "keep_model", "error"]
+
+
+class Chain:
+    """``gate -> mixings -> rule`` as one rule whose weights are over all received rows.
+
+    Mixings are ``(m', m)`` matrices and a weight rule answers with weights w over the mixed rows,
+    so the weights over the received rows are ``w @ W`` and the matrix is read once, at the end.
+
+    Args:
+        rule: the defense, ``rule(updates, num_byzantine) -> Aggregate``; where it has a third
+            positional parameter ``sizes`` it is given the rows' numbers of samples.
+        mixings: applied in order, ``mixing(updates, num_byzantine) -> (m', m)``.
+        gate: whether rows that are not finite or absurd are dropped first, and f lowered by
+            as many.
+        on_excess_f: what happens in a round whose f is beyond the rule's limit (client sampling
+            can draw it): ``clamp`` lowers f to the limit and says so, ``keep_model`` answers
+            with the zero update, ``error`` raises.
+
+    Raises:
+        ValueError: ``on_excess_f`` is not one of the three, or is ``error`` and f is too large.
+    """
+
+    def __init__(
+        self,
+        rule: Callable[..., Aggregate],
+        mixings: Sequence[Callable[..., Tensor]] = (),
+        *,
+        gate: bool = True,
+        on_excess_f: OnExcessF = "clamp",
+    ) -> None:
+        if on_excess_f not in ("clamp", "keep_model", "error"):
+            raise ValueError(
+                f"Expected on_excess_f as clamp, keep_model or error, got {on_excess_f!r}."
+            )
+        self.rule = rule
+        self.mixings = tuple(mixings)
+        self.gate = gate
+        self.on_excess_f = on_excess_f
+        self._weighs_sizes = "sizes" in inspect.signature(rule).parameters
+
+    def largest_f(self, n: int) -> int:
+        """The largest f that every part accepts when n rows arrive."""
+        return next(f for f in range(n, -1, -1) if self._accepts(n, f))
+
+    def __call__(
+        self, updates: Updates, num_byzantine: int, sizes: Tensor | None = None
+    ) -> Aggregate:
+        """The aggregate of the received rows.
+
+        Args:
+            updates: n received rows.
+            num_byzantine: f, what the defense is told; anything from 0 to n.
+            sizes: ``(n,)`` each client's number of samples, for rules that weigh by it.
+        """
+        n = len(updates)
+        if isinstance(num_byzantine, bool) or not 0 <= num_byzantine <= n:
+            raise ValueError(f"Expected num_byzantine from 0 to n={n}, got f={num_byzantine!r}.")
+        kept = accepted(updates) if self.gate else torch.ones(n, dtype=torch.bool)
+        dropped = (~kept).nonzero().flatten()
+        rows = kept.nonzero().flatten()
+        if len(rows) == 0:
+            return _keep_model(updates, n, dropped, clamped=False)
+        if len(dropped):
+            updates = updates.select(rows)
+        f, limit = max(num_byzantine - len(dropped), 0), self.largest_f(len(rows))
+        if f > limit and self.on_excess_f == "keep_model":
+            return _keep_model(updates, n, dropped, clamped=True)
+        if f > limit and self.on_excess_f == "error":
+            raise ValueError(
+                f"Expected at most f={limit} Byzantine rows for {self._name()} with"
+                f" n={len(rows)} rows, got f={f}; set on_excess_f to clamp or keep_model, or"
+                " choose another rule."
+            )
+        result = self._aggregate(updates, min(f, limit), None if sizes is None else sizes[rows])
+        weights = result.weights
+        if weights is not None:
+            received = torch.zeros(n, dtype=weights.dtype, device=weights.device)
+            weights = received.index_copy(0, rows.to(weights.device), weights)
+        return replace(
+            result,
+            weights=weights,
+            dropped=dropped if len(dropped) else None,
+            clamped=f > limit,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of every part that has one; tensors and plain Python only."""
+        return {
+            name: part.state_dict() for name, part in self._parts() if hasattr(part, "state_dict")
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of another chain of the same parts."""
+        stateful = {name: part for name, part in self._parts() if hasattr(part, "state_dict")}
+        if sorted(stateful) != sorted(state):
+            raise ValueError(
+                f"Expected the state of {sorted(stateful)}, got that of {sorted(state)};"
+                " the checkpoint was written by a different defense."
+            )
+        for name, part in stateful.items():
+            part.load_state_dict(state[name])
+
+    def _aggregate(self, updates: Updates, f: int, sizes: Tensor | None) -> Aggregate:
+        mixed: Tensor | None = None
+        for mixing in self.mixings:
+            step = mixing(updates, f)
+            f = _f_after(mixing, len(updates), f)
+            updates = updates.mixed(step)
+            mixed = step if mixed is None else step @ mixed
+            if sizes is not None:  # a mixed row stands for the samples of all that it mixes
+                sizes = (step != 0).to(sizes.dtype) @ sizes.to(step.device)
+        result = self.rule(updates, f, sizes) if self._weighs_sizes else self.rule(updates, f)
+        if mixed is None or result.weights is None:
+            return result
+        return replace(result, weights=result.weights.to(mixed) @ mixed)
+
+    def _accepts(self, n: int, f: int) -> bool:
+        for mixing in self.mixings:
+            if f > largest_f(mixing, n):
+                return False
+            f, n = _f_after(mixing, n, f), _rows_after(mixing, n)
+        return f <= largest_f(self.rule, n)
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        named = [(f"mixings.{i}", mixing) for i, mixing in enumerate(self.mixings)]
+        return [*named, ("rule", self.rule)]
+
+    def _name(self) -> str:
+        return " + ".join(_name_of(part) for part in (*self.mixings, self.rule))
+
+
+def _keep_model(updates: Updates, n: int, dropped: Tensor, *, clamped: bool) -> Aggregate:
+    like = updates.matrix
+    return Aggregate(
+        vector=torch.zeros(updates.dimension, dtype=like.dtype, device=like.device),
+        weights=torch.zeros(n, dtype=torch.float64, device=like.device),
+        anchor_weight=1.0,  # the anchor is the model as it stands: an update of zero
+        dropped=dropped if len(dropped) else None,
+        clamped=clamped,
+    )
+
+
+def _f_after(mixing: Any, n: int, f: int) -> int:
+    change = getattr(_unwrapped(mixing), "num_byzantine_after", None)
+    return f if change is None else int(change(n, f))
+
+
+def _rows_after(mixing: Any, n: int) -> int:
+    change = getattr(_unwrapped(mixing), "rows_after", None)
+    return n if change is None else int(change(n))
+
+
+def _unwrapped(rule: Any) -> Any:
+    while isinstance(rule, partial):
+        rule = rule.func
+    return rule
+
+
+def _name_of(rule: Any) -> str:
+    rule = _unwrapped(rule)
+    return str(getattr(rule, "__name__", type(rule).__name__.lower()))

@@ -1,0 +1,57 @@
+"""The mean of the updates: what federated averaging does, and what no attack fails to break."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fl_platform.core import Aggregate, Updates
+from fl_platform.defenses.tolerance import tolerates
+
+
+@tolerates(lambda n: n)
+def mean(
+    updates: Updates,
+    num_byzantine: int,
+    sizes: Tensor | None = None,
+    *,
+    weighting: Literal["uniform", "data"] = "uniform",
+) -> Aggregate:
+    r"""The weighted mean of all rows; tolerates nobody, runs with any f.
+
+    .. math:: \hat g = \sum_i w_i g_i, \quad w_i = 1/n \text{ or } n_i / \sum_j n_j
+
+    Args:
+        updates: n rows of dimension d.
+        num_byzantine: f, from 0 to n; not looked at.
+        sizes: ``(n,)`` each client's number of samples, at least 0; needed by ``data``.
+        weighting: ``uniform`` is eq. 3; ``data`` is FedAvg's, which lets a Byzantine client
+            choose its own weight. The STRIKE authors' code uses ``data`` for the mean alone.
+
+    Raises:
+        ValueError: ``data`` without usable sizes.
+
+    References:
+        McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
+        Data, AISTATS 2017.
+    """
+    n = len(updates)
+    weights = torch.full((n,), 1 / n, dtype=torch.float64, device=updates.matrix.device)
+    if weighting == "data":
+        weights = _shares(sizes, weights)
+    elif weighting != "uniform":
+        raise ValueError(f"Expected weighting as uniform or data, got {weighting!r}.")
+    return Aggregate(updates.combine(weights), weights)
+
+
+def _shares(sizes: Tensor | None, like: Tensor) -> Tensor:
+    if sizes is None or sizes.shape != like.shape or bool((sizes < 0).any()) or not sizes.any():
+        got = None if sizes is None else sizes.tolist()
+        raise ValueError(
+            f"Expected {len(like)} numbers of samples, none negative and not all zero, for"
+            f" weighting=data, got {got}; pass sizes, or use weighting=uniform."
+        )
+    shares = sizes.to(like)
+    return shares / shares.sum()
