@@ -1,0 +1,172 @@
+"""A classification data set held once in memory, as the bytes it was published in."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fl_platform.core.rng import generator
+
+
+class DataError(ValueError):
+    """Data is missing, damaged or not what it claims to be; says where it was looked for."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test images with their labels.
+
+    Images stay uint8 and are normalised where they are used (`normalise`), so the whole of
+    CIFAR-10 takes 184 MB and moves to a device once.
+
+    Attributes:
+        name: the name of the data set.
+        train_images: ``(N, C, H, W)`` uint8.
+        train_labels: ``(N,)`` int64 in ``0 .. num_classes - 1``.
+        test_images: ``(M, C, H, W)`` uint8.
+        test_labels: ``(M,)`` int64.
+        num_classes: how many classes there are, present or not.
+        mean: per channel, of ``x / 255``.
+        std: per channel, of ``x / 255``; positive.
+        writers: ``(N,)`` int64, who made each training image, or ``None``.
+        digest: SHA-256 of all of the above but the name; worked out when it is left empty.
+        notes: what a reader of results must know about this data.
+
+    Raises:
+        DataError: types, shapes, labels, writers or the normalisation do not fit together.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    num_classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    writers: Tensor | None = None
+    digest: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_split(self, "training", self.train_images, self.train_labels)
+        _check_split(self, "test", self.test_images, self.test_labels)
+        if self.test_images.shape[1:] != self.train_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: Expected test images shaped like the training images"
+                f" {self.image_shape}, got {tuple(self.test_images.shape[1:])}."
+            )
+        channels = self.image_shape[0]
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise DataError(
+                f"{self.name}: Expected one mean and one std for each of {channels} channels,"
+                f" got {len(self.mean)} and {len(self.std)}."
+            )
+        if not all(map(math.isfinite, self.mean + self.std)) or min(self.std) <= 0:
+            raise DataError(
+                f"{self.name}: Expected finite means and positive stds,"
+                f" got mean={self.mean}, std={self.std}."
+            )
+        if self.writers is not None and (
+            self.writers.dtype != torch.int64 or self.writers.shape != self.train_labels.shape
+        ):
+            raise DataError(
+                f"{self.name}: Expected an int64 writer for each of {len(self.train_labels)}"
+                f" training images, got shape {tuple(self.writers.shape)} of {self.writers.dtype}."
+            )
+        if not self.digest:
+            object.__setattr__(self, "digest", _digest(self))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        channels, height, width = self.train_images.shape[1:]
+        return channels, height, width
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """``(x / 255 - mean) / std`` in float32, on the device where ``images`` lie."""
+        shape = (-1, 1, 1)
+        mean = torch.tensor(self.mean, device=images.device).view(shape)
+        std = torch.tensor(self.std, device=images.device).view(shape)
+        return (images.float() / 255 - mean) / std
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
+    """Sets a share of the training images aside for validation, before anything is partitioned.
+
+    The images are drawn from the stream "validation" of ``seed``. Where images have writers, the
+    share is taken within each writer and leaves each at least one image, so that holding out
+    never changes how many clients there are.
+
+    Args:
+        dataset: the whole data set; it is not changed.
+        fraction: the share to hold out, from 0 up to but not including 1.
+        seed: the run's seed.
+
+    Returns:
+        The data set with the remaining training images (its digest still names the data as it
+        was loaded), then the validation images and their labels.
+
+    Raises:
+        ValueError: the fraction is outside its range, or would leave no training image.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError(f"Expected a validation fraction in [0, 1), got {fraction}.")
+    size = len(dataset.train_labels)
+    groups = torch.zeros(size, dtype=torch.int64) if dataset.writers is None else dataset.writers
+    order = torch.randperm(size, generator=generator(seed, "validation"))
+    order = order[groups[order].argsort(stable=True)]  # shuffled within each group
+    _, counts = groups[order].unique_consecutive(return_counts=True)
+    held = torch.zeros(size, dtype=torch.bool)
+    for part in order.split(counts.tolist()):
+        held[part[: min(round(fraction * len(part)), len(part) - 1)]] = True
+    kept = ~held
+    remaining = replace(
+        dataset,
+        train_images=dataset.train_images[kept],
+        train_labels=dataset.train_labels[kept],
+        writers=None if dataset.writers is None else dataset.writers[kept],
+    )
+    return remaining, dataset.train_images[held], dataset.train_labels[held]
+
+
+def _check_split(dataset: Dataset, split: str, images: Tensor, labels: Tensor) -> None:
+    name = f"{dataset.name}, {split} set"
+    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
+        raise DataError(
+            f"{name}: Expected uint8 images of shape (N, C, H, W), none of them 0,"
+            f" got shape {tuple(images.shape)} of {images.dtype}."
+        )
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{name}: Expected int64 labels of shape ({len(images)},), one for each image,"
+            f" got shape {tuple(labels.shape)} of {labels.dtype}."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= dataset.num_classes:
+        raise DataError(
+            f"{name}: Expected labels from 0 to {dataset.num_classes - 1}"
+            f" ({dataset.num_classes} classes), got labels from {low} to {high}."
+        )
+
+
+def _digest(dataset: Dataset) -> str:
+    content = hashlib.sha256()
+    head = (dataset.num_classes, dataset.mean, dataset.std, dataset.writers is not None)
+    content.update(repr(head).encode())
+    tensors = [
+        dataset.train_images,
+        dataset.train_labels,
+        dataset.test_images,
+        dataset.test_labels,
+    ]
+    if dataset.writers is not None:
+        tensors.append(dataset.writers)
+    for tensor in tensors:
+        content.update(repr(tuple(tensor.shape)).encode())
+        content.update(tensor.contiguous().numpy().data)
+    return content.hexdigest()

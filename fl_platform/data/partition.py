@@ -1,0 +1,185 @@
+"""Who holds what: every training image is given to exactly one client."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.rng import generator, stream_seed
+from fl_platform.data.dataset import DataError
+
+MAX_REDRAWS = 100
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The training images of each client.
+
+    Attributes:
+        indices: one ascending ``(n_i,)`` int64 tensor a client; none is empty.
+        redraws: how many draws were thrown away because a client fell under the minimum.
+        moved: how many images then still had to be moved to clients under the minimum.
+
+    Raises:
+        DataError: there is no client, or a client has no image.
+    """
+
+    indices: tuple[Tensor, ...]
+    redraws: int = 0
+    moved: int = 0
+
+    def __post_init__(self) -> None:
+        empty = [client for client, index in enumerate(self.indices) if len(index) == 0]
+        if not self.indices or empty:
+            got = f"none for client {empty[0]}" if empty else "no client"
+            raise DataError(f"Expected at least one training image for each client, got {got}.")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the clients' sizes and indices."""
+        content = hashlib.sha256()
+        for index in self.indices:
+            content.update(len(index).to_bytes(8, "little"))
+            content.update(index.numpy().astype("<i8").tobytes())
+        return content.hexdigest()
+
+
+def iid(labels: Tensor, num_clients: int, seed: int) -> Partition:
+    """Deals the shuffled images out in equal shares (sizes differ by one at most).
+
+    Args:
+        labels: ``(N,)`` int64; only their number matters.
+        num_clients: n, at least 1 and at most N.
+        seed: the run's seed; the order comes from its stream "partition".
+
+    Raises:
+        DataError: there are fewer images than clients.
+    """
+    _check_enough(len(labels), num_clients, minimum=1)
+    order = torch.randperm(len(labels), generator=generator(seed, "partition"))
+    return Partition(tuple(part.sort().values for part in order.tensor_split(num_clients)))
+
+
+def dirichlet(
+    labels: Tensor,
+    num_clients: int,
+    seed: int,
+    *,
+    beta: Annotated[float, Above(0)] = 0.5,
+    minimum: Annotated[int, AtLeast(1)] = 10,
+) -> Partition:
+    """Deals each class out in shares drawn from a Dirichlet distribution.
+
+    .. math:: p_k \\sim \\mathrm{Dir}_n(\\beta), \\quad
+        \\text{client } i \\text{ gets a share } p_{k,i} \\text{ of class } k
+
+    Classes are drawn independently, so clients differ in size as well as in classes. A draw that
+    leaves a client under ``minimum`` is thrown away, up to 100 times; after that the clients
+    still short take one image after the other from whoever holds most, and `Partition.moved`
+    counts them. (The STRIKE authors' code draws for ever, and loses the images that rounding
+    leaves behind the last cut.)
+
+    Args:
+        labels: ``(N,)`` int64.
+        num_clients: n, at least 1.
+        seed: the run's seed; draw t comes from its stream ("partition", t).
+        beta: concentration, above 0: small means few classes a client, large means near IID.
+        minimum: images that every client has at least, 1 or more.
+
+    Raises:
+        DataError: there are fewer than ``num_clients * minimum`` images.
+        ValueError: beta or minimum is outside its range.
+
+    References:
+        M. Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks,
+        ICML 2019; T.-M. H. Hsu, H. Qi, M. Brown, Measuring the Effects of Non-Identical Data
+        Distribution for Federated Visual Classification, 2019, https://arxiv.org/abs/1909.06335
+    """
+    if not (math.isfinite(beta) and beta > 0):
+        raise ValueError(f"Expected beta to be a finite number > 0, got {beta}.")
+    if minimum < 1:
+        raise ValueError(
+            f"Expected minimum >= 1, got {minimum}: a client without images cannot train."
+        )
+    _check_enough(len(labels), num_clients, minimum)
+    classes = [torch.nonzero(labels == k).flatten() for k in labels.unique().tolist()]
+    for redraws in range(MAX_REDRAWS + 1):
+        cuts = _draw_cuts([len(members) for members in classes], num_clients, beta, seed, redraws)
+        sizes = np.diff(cuts, axis=1).sum(0)  # (n,)
+        if sizes.min() >= minimum:
+            break
+    chance = generator(seed, "partition/order", redraws)
+    shares: list[list[Tensor]] = [[] for _ in range(num_clients)]
+    for members, cut in zip(classes, cuts, strict=True):
+        shuffled = members[torch.randperm(len(members), generator=chance)]
+        for client, part in enumerate(shuffled.split(np.diff(cut).tolist())):
+            shares[client].append(part)
+    clients = [torch.cat(parts) for parts in shares]
+    clients = [index[torch.randperm(len(index), generator=chance)] for index in clients]
+    clients, moved = _fill_up(clients, minimum)
+    return Partition(tuple(index.sort().values for index in clients), redraws, moved)
+
+
+def by_writer(writers: Tensor) -> Partition:
+    """One client a writer, in the order of the writers' numbers: the data's own partition.
+
+    Args:
+        writers: ``(N,)`` int64, who made each training image.
+    """
+    return Partition(
+        tuple(torch.nonzero(writers == writer).flatten() for writer in writers.unique().tolist())
+    )
+
+
+def classes_per_client(partition: Partition, labels: Tensor, num_classes: int) -> Tensor:
+    """``(n, num_classes)`` int64: how many images of each class each client holds."""
+    return torch.stack(
+        [torch.bincount(labels[index], minlength=num_classes) for index in partition.indices]
+    )
+
+
+def _check_enough(size: int, num_clients: int, minimum: int) -> None:
+    if num_clients < 1:
+        raise ValueError(f"Expected at least 1 client, got {num_clients}.")
+    if size < num_clients * minimum:
+        raise DataError(
+            f"Expected at least {num_clients * minimum} training images for {num_clients} clients"
+            f" of {minimum} or more, got {size}; lower task.clients or task.minimum."
+        )
+
+
+def _draw_cuts(
+    sizes: list[int], num_clients: int, beta: float, seed: int, attempt: int
+) -> np.ndarray:
+    """``(classes, n + 1)`` where to cut each class; the last cut is its size, nothing is lost."""
+    # NumPy, not torch: torch has no public Dirichlet that takes a generator, and NumPy's breaks
+    # sticks for small beta where normalised gamma draws would all be zero.
+    chance = np.random.Generator(np.random.PCG64(stream_seed(seed, "partition", attempt)))
+    shares = chance.dirichlet(np.full(num_clients, beta), size=len(sizes))
+    inner = np.cumsum(shares, axis=1)[:, :-1] * np.array(sizes)[:, None]
+    cuts = np.zeros((len(sizes), num_clients + 1), dtype=np.int64)
+    cuts[:, 1:-1] = np.minimum(inner.astype(np.int64), np.array(sizes)[:, None])
+    cuts[:, -1] = sizes
+    return cuts
+
+
+def _fill_up(clients: list[Tensor], minimum: int) -> tuple[list[Tensor], int]:
+    """Moves images, one at a time, from the largest client to clients under the minimum."""
+    held = [index.tolist() for index in clients]
+    moved = 0
+    for poor in held:
+        while len(poor) < minimum:
+            poor.append(max(held, key=len).pop())
+            moved += 1
+    return [torch.tensor(index, dtype=torch.int64) for index in held], moved
