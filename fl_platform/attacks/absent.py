@@ -1,0 +1,28 @@
+"""Absent: the Byzantine clients send nothing, and the defense works on the honest rows."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fl_platform.attacks.rows import check_inputs
+from fl_platform.core.updates import Updates
+
+
+def absent(honest: Updates, num_byzantine: int) -> Tensor:
+    """No rows at all: separates losing f clients' data from being attacked by them.
+
+    Args:
+        honest: ``(h, d)`` honest updates; only their d, dtype and device are used.
+        num_byzantine: f >= 0, how many clients stay silent.
+
+    Returns:
+        ``(0, d)``.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count.
+
+    Source: the crash fault of L. Lamport, R. Shostak, M. Pease, "The Byzantine Generals
+    Problem" (1982), as the weakest of the Byzantine behaviours; a control, not an attack.
+    """
+    check_inputs(honest, num_byzantine)
+    return honest.matrix.new_empty((0, honest.dimension))

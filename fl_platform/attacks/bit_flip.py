@@ -1,0 +1,32 @@
+"""BitFlip: a Byzantine client trains honestly and sends the opposite of its update."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fl_platform.attacks.rows import check_vector
+
+
+def bit_flip(update: Tensor) -> Tensor:
+    """The client's own update, negated.
+
+    .. math:: g_b = -(w^t - w_b^{t+1})
+
+    Args:
+        update: ``(d,)`` floating point, what the client would have sent.
+
+    Returns:
+        ``(d,)``, a new tensor.
+
+    Raises:
+        ValueError: ``update`` is not of shape ``(d,)``.
+
+    Source: BitFlip of the STRIKE paper (Y. Liu et al., "Exploit Gradient Skewness to
+    Circumvent Byzantine Defenses for Federated Learning", 2025) after Z. Allen-Zhu et al.,
+    "Byzantine-Resilient Non-Convex Stochastic Gradient Descent" (2021), which calls it
+    sign-flipping. Here as in the official code every Byzantine client negates its *own*
+    update; ByzFL's SignFlipping sends the negated honest mean instead (that is
+    ``ipm`` with ``scale=1``), and Blades flips the gradient inside every local step.
+    """
+    check_vector(update)
+    return -update

@@ -1,0 +1,37 @@
+"""IPM: a small step against the honest mean, so that the aggregate points uphill."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from torch import Tensor
+
+from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.core.parameters import AtLeast
+from fl_platform.core.updates import Updates
+
+
+def ipm(
+    honest: Updates, num_byzantine: int, *, scale: Annotated[float, AtLeast(0)] = 0.1
+) -> Tensor:
+    """The negated honest mean times a scale: inner product manipulation.
+
+    .. math:: g_b = -\\epsilon\\, \\bar g
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f >= 0.
+        scale: epsilon >= 0; 0.1 hides inside the spread, 1 is the sign flip of the mean.
+
+    Returns:
+        ``(f, d)`` equal rows, a stride-0 view.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count.
+
+    Source: C. Xie, O. Koyejo, I. Gupta, "Fall of Empires: Breaking Byzantine-tolerant SGD by
+    Inner Product Manipulation" (2020). 0.1 is the official STRIKE code's value; ByzFL has
+    2.0, Blades and ByzPy 1.0, and ByzantineMomentum writes epsilon 0.1 as factor 1.1.
+    """
+    check_inputs(honest, num_byzantine)
+    return equal_rows(-scale * honest.mean(), num_byzantine)

@@ -1,0 +1,74 @@
+"""LIE, "a little is enough": every coordinate moved by z of the honest standard deviations."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from fl_platform.attacks.deviation import Side, sign_of, std_of
+from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.core.parameters import AtLeast
+from fl_platform.core.updates import Updates
+
+
+def lie(
+    honest: Updates,
+    num_byzantine: int,
+    *,
+    z: Annotated[float, AtLeast(0)] = 1.5,
+    z_from: Literal["fixed", "baruch", "ndss21"] = "fixed",
+    side: Side = "below",
+    ddof: Literal[0, 1] = 0,
+) -> Tensor:
+    """The honest mean shifted by z standard deviations in every coordinate.
+
+    .. math:: (g_b)_k = \\mu_k \\mp z\\,\\sigma_k
+
+    Args:
+        honest: ``(h, d)`` honest updates, h + f = n.
+        num_byzantine: f >= 0.
+        z: how many standard deviations, >= 0; used where ``z_from`` is ``fixed``.
+        z_from: ``fixed``; ``baruch``: the paper's
+            :math:`z = \\Phi^{-1}\\big(\\tfrac{n-f-s}{n-f}\\big)`,
+            :math:`s = \\lfloor n/2 + 1\\rfloor - f` supporters; ``ndss21``: the table shipped
+            with MinMax, which holds :math:`\\Phi` of that fraction where its inverse is meant.
+        side: ``below`` subtracts, ``above`` adds; sigma has no sign of its own.
+        ddof: 0 divides the variance by h, 1 by h - 1 (h = 1 gives sigma = 0 for both).
+
+    Returns:
+        ``(f, d)`` equal rows, a stride-0 view.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count.
+
+    Source: G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough: Circumventing Defenses For
+    Distributed Learning" (2019). The STRIKE authors' code subtracts 1.5 population standard
+    deviations from ``w_i - w``; on our ``g = w - w_i`` that is ``side="above"``. ByzFL adds
+    and divides by h - 1. ``baruch`` at n = 10, f = 2 gives z = 0, which is no attack, and it
+    needs n: with fewer honest rows known than there are, name a fixed z.
+    """
+    check_inputs(honest, num_byzantine)
+    strength = z if z_from == "fixed" else supporters_z(len(honest), num_byzantine, z_from)
+    shift = sign_of(side) * strength * std_of(honest, ddof)
+    return equal_rows(honest.mean() + shift, num_byzantine)
+
+
+def supporters_z(
+    num_honest: int, num_byzantine: int, z_from: Literal["baruch", "ndss21"] = "baruch"
+) -> float:
+    """The largest z at which s honest clients are expected beyond the Byzantine value.
+
+    Where the formula leaves its range (the f are a majority, s < 1) one supporter is asked
+    for, and z never falls below 0: a round of a sampled run must not end on an infinite z.
+    """
+    if z_from not in ("baruch", "ndss21"):
+        raise ValueError(f"Expected z_from fixed, baruch or ndss21, got {z_from!r}.")
+    n = num_honest + num_byzantine
+    supporters = max(n // 2 + 1 - num_byzantine, 1)
+    fraction = (num_honest - supporters) / num_honest
+    if fraction <= 0:
+        return 0.0
+    normal = NormalDist()
+    return max(normal.cdf(fraction) if z_from == "ndss21" else normal.inv_cdf(fraction), 0.0)

@@ -1,0 +1,29 @@
+"""No attack: all n clients train honestly, and the defense is still told f."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fl_platform.attacks.rows import check_vector
+
+
+def none(update: Tensor) -> Tensor:
+    """The client's own update, unchanged: measures what a defense costs when nobody attacks.
+
+    .. math:: g_b = w^t - w_b^{t+1} \\quad\\text{(eq. 2)}
+
+    Args:
+        update: ``(d,)`` floating point.
+
+    Returns:
+        ``(d,)``, the same tensor.
+
+    Raises:
+        ValueError: ``update`` is not of shape ``(d,)``.
+
+    Source: the price of robustness as in Y. Allouah et al., "Fixing by Mixing: A Recipe for
+    Optimal Byzantine ML under Heterogeneity" (2023), who also run the defenses with f > 0 and
+    no attack. The official STRIKE code has no such mode.
+    """
+    check_vector(update)
+    return update

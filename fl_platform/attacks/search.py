@@ -1,0 +1,87 @@
+"""One-dimensional searches over an attack's strength, as the papers state them.
+
+The attacks use closed forms; these loops are the stated procedures, kept as references and for
+what has no closed form. Each asks a yes/no or a number of one strength and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+
+def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: float = 1e-5) -> float:
+    """The feasible end of a bisection on [0, high]; ``high`` itself where that fits.
+
+    Correct where the strengths that fit are an interval from 0 on.
+    """
+    if fits(high):
+        return high
+    low = 0.0
+    while high - low > tolerance:
+        middle = (low + high) / 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def halve(fits: Callable[[float], bool], *, start: float = 10.0, tolerance: float = 1e-5) -> float:
+    """The last strength tried by a search that steps up or down by half of its last step.
+
+    It never passes 2 * start, and what it returns may miss feasibility by the tolerance: both
+    are the loop of the official STRIKE code, whose MinMax and MinSum end on it.
+    """
+    strength, step, known = start, start, 0.0
+    while abs(known - strength) > tolerance:
+        step /= 2
+        if fits(strength):
+            known = strength
+            strength += step
+        else:
+            strength -= step
+    return strength
+
+
+def line_maximise(
+    score: Callable[[float], float], *, start: float = 1.0, evaluations: int = 16
+) -> float:
+    """The best strength tried: doubling while the score rises, then narrowing around the best.
+
+    Scores need not have one peak (a defense may drop a row from some strength on), so the best
+    point ever tried is returned, not the last; scores that are not finite lose.
+    """
+    best, best_score, step, left = 0.0, -math.inf, start, evaluations
+
+    def better(strength: float) -> bool:
+        nonlocal best, best_score, left
+        left -= 1
+        value = score(strength)
+        if not (math.isfinite(value) and value > best_score):
+            return False
+        best, best_score = strength, value
+        return True
+
+    better(0.0)
+    while left > 0 and better(best + step):
+        step *= 2
+    while left > 0:
+        step /= 2
+        if better(best + step) or left <= 0 or best < step:
+            continue
+        better(best - step)
+    return best
+
+
+def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
+    """The largest t >= 0 with offsets_sq + 2 t along + t^2 step_sq <= bound_sq in every row."""
+    if step_sq <= 0:
+        return 0.0
+    room = (bound_sq - offsets_sq).clamp_min(0)
+    root = (along.square() + step_sq * room).sqrt()
+    # Two branches of one root: each adds numbers of equal sign, so nothing cancels.
+    steps = (room / (along + root)).where(along > 0, (root - along) / step_sq)
+    return float(steps.min())

@@ -1,0 +1,119 @@
+"""STRIKE: find the skewed honest updates, then hide the Byzantine ones among them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from torch import Tensor
+
+from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.attacks.search import bisect, largest_step
+from fl_platform.core.parameters import AtLeast, Between
+from fl_platform.core.updates import Updates
+from fl_platform.metrics.skewed import (
+    MedianStart,
+    Room,
+    highest,
+    projections,
+    room,
+    search_direction,
+)
+
+Search = Literal["closed", "bisection"]
+Outnumbered = Literal["single", "push"]
+
+
+def strike(
+    honest: Updates,
+    num_byzantine: int,
+    *,
+    nu: Annotated[float, AtLeast(0)] = 1.0,
+    median: MedianStart = "midpoint",
+    search: Search = "closed",
+    share: Annotated[float, Between(0, 1)] | None = None,
+    outnumbered: Outnumbered = "single",
+) -> Tensor:
+    """Rows hidden in the skewed honest updates, as far from the mean as their diameter allows.
+
+    .. math::
+        u &= g_{med} - \\bar g \\quad\\text{(6)} \\qquad
+        S = \\text{the } n - 2f \\text{ highest } \\langle g_i, u\\rangle \\quad\\text{(7, 8)}\\\\
+        g_b &= \\bar g_S + \\nu\\,\\alpha^*\\,
+        \\mathrm{sign}(\\bar g_S - \\bar g)\\odot\\sigma_S \\quad\\text{(12)}\\\\
+        \\alpha^* &= \\max\\{\\alpha : \\lVert g_b - g_s\\rVert \\le D_S\\ \\forall s \\in S\\}
+        \\quad\\text{(9, 13)}
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f >= 0; with all honest rows known h = n - f and S has h - f rows.
+        nu: strength >= 0; 1 reaches the diameter, above 1 leaves it by design.
+        median: which middle value of an even h the search starts towards.
+        search: ``closed`` solves the quadratics exactly; ``bisection`` on [0, 10] to 1e-5 is
+            the paper's Appendix C as the official code has it, kept as the reference.
+        share: the part of the known rows that S takes, at least one row; ``None``: h - f of
+            them. With partial knowledge give (n - 2f) / (n - f), as the official code does.
+        outnumbered: what to send where h <= f, which the paper (f < n / 2) leaves open and
+            sampled rounds meet. ``single``: S is the one row of highest projection, so that
+            row is sent. ``push``: the official code's mean + 10 (median - mean), and
+            -10 mean where h = 1; unbounded where all other attacks are bounded.
+
+    Returns:
+        ``(f, d)`` equal rows, a stride-0 view. Where S has no spread (equal rows, one row) or
+        no side (mean of S equal to the mean) these are copies of the mean of S.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count.
+
+    Source: Y. Liu et al., "Exploit Gradient Skewness to Circumvent Byzantine Defenses for
+    Federated Learning" (2025) and its official code. Eq. 13 as printed lacks the index s and
+    has sign(mean of S); like the code we take eq. 9 and eq. 12, without which alpha = 0 need
+    not be feasible. S has exactly h - f rows; the code's int((h - f) / h * h) falls one short
+    by rounding for some (h, f), e.g. (22, 7). Where S is all rows, sign(0) is replaced by
+    sign(u).
+    """
+    check_inputs(honest, num_byzantine)
+    if num_byzantine == 0:
+        return equal_rows(honest.mean(), 0)
+    rows = len(honest)
+    if rows <= num_byzantine and share is None and outnumbered == "push":
+        return equal_rows(push(honest, median), num_byzantine)
+    size = skewed_size(rows, num_byzantine, share)
+    direction = search_direction(honest, median)
+    index = highest(projections(honest, direction), size)
+    space = room(honest, index, lean=direction if size == rows else None)
+    return equal_rows(hidden_row(space, nu, search), num_byzantine)
+
+
+def skewed_size(rows: int, num_byzantine: int, share: float | None = None) -> int:
+    """How many of the known rows S takes: h - f or the stated share, at least one, at most h."""
+    size = rows - num_byzantine if share is None else round(share * rows)
+    return min(max(size, 1), rows)
+
+
+def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tensor:
+    """``(d,)`` eq. 12 at nu times the largest step."""
+    return space.centre + nu * strength(space, search) * space.way
+
+
+def strength(space: Room, search: Search = "closed") -> float:
+    """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
+    if search == "closed":
+        return largest_step(space.offsets_sq, space.along, space.way_sq, space.diameter_sq)
+    if search != "bisection":
+        raise ValueError(f"Expected search closed or bisection, got {search!r}.")
+    if space.way_sq == 0:
+        return 0.0
+    offsets_sq, along = space.offsets_sq.cpu(), space.along.cpu()
+
+    def fits(step: float) -> bool:
+        reached = offsets_sq + 2 * step * along + step * step * space.way_sq
+        return bool((reached <= space.diameter_sq).all())
+
+    return bisect(fits)
+
+
+def push(honest: Updates, median: MedianStart) -> Tensor:
+    """``(d,)`` what the official code sends where the Byzantine rows are a majority."""
+    if len(honest) == 1:
+        return -10 * honest.mean()
+    return honest.mean() + 10 * search_direction(honest, median)

@@ -1,0 +1,102 @@
+"""The skewed set of a round's honest updates and the room that it leaves for a hidden row.
+
+Both stages of STRIKE's geometry, eq. 6-13 of Y. Liu et al., "Exploit Gradient Skewness to
+Circumvent Byzantine Defenses for Federated Learning" (2025): the attack uses them to hide, the
+skew report to measure how much could be hidden.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fl_platform.core.updates import Updates
+
+MedianStart = Literal["midpoint", "lower", "upper"]
+
+
+def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tensor:
+    """``(d,)`` from the honest mean to the honest median: u = g_med - g_mean (eq. 6).
+
+    ``median`` decides between the two middle values of an even number of rows. ``upper`` is
+    the lower median of the negated rows, which is what the official code's ``torch.median``
+    takes on its ``w_i - w``.
+    """
+    if median == "upper":
+        middle = 2 * honest.median("midpoint") - honest.median("lower")
+    elif median in ("midpoint", "lower"):
+        middle = honest.median(median)
+    else:
+        raise ValueError(f"Expected median midpoint, lower or upper, got {median!r}.")
+    return middle - honest.mean()
+
+
+def projections(honest: Updates, direction: Tensor) -> Tensor:
+    """``(h,)`` float64 <g_i - mean, u>: eq. 7 without its length and about the mean.
+
+    Neither changes the order, and centring each chunk before the product keeps the digits that
+    a common offset would eat. One pass over the matrix.
+    """
+    mean = honest.mean()
+    total = direction.new_zeros(len(honest), dtype=torch.float64)
+    for part, rows in honest.columns():
+        total += (rows - mean[part]).mv(direction[part]).double()
+    return total
+
+
+def highest(projection: Tensor, size: int) -> Tensor:
+    """``(size,)`` indices of the highest projections (eq. 8), ties to the lower index."""
+    return projection.sort(descending=True, stable=True).indices[:size].sort().values
+
+
+@dataclass(frozen=True)
+class Room:
+    """Where a row can hide among the skewed rows S, m of them.
+
+    Attributes:
+        centre: ``(d,)`` mean of S.
+        way: ``(d,)`` v = sign(lean) * std of S, the way of eq. 12.
+        offsets_sq: ``(m,)`` float64 squared distances of S from its centre.
+        along: ``(m,)`` float64 <centre - g_s, v>.
+        way_sq: squared length of v.
+        diameter_sq: largest squared distance between two rows of S.
+    """
+
+    centre: Tensor
+    way: Tensor
+    offsets_sq: Tensor
+    along: Tensor
+    way_sq: float
+    diameter_sq: float
+
+
+def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
+    """Everything that eq. 9 and eq. 12 ask about the rows at ``index``: one pass and the Gram.
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        index: ``(m,)`` the rows of S.
+        lean: ``(d,)`` whose sign gives the direction; ``None``: mean of S - honest mean.
+    """
+    matrix, mean = honest.matrix, honest.mean()
+    centre, way = torch.empty_like(mean), torch.empty_like(mean)
+    along = matrix.new_zeros(len(index), dtype=torch.float64)
+    way_sq = matrix.new_zeros((), dtype=torch.float64)
+    # A chunk of S fits the cache, so that mean, std, v and the products cost one read together,
+    # and no second (m, d) matrix is ever made.
+    for part, rows in honest.columns():
+        chosen = rows.index_select(0, index)
+        middle = chosen.mean(0)
+        off = chosen - middle
+        sign = (middle - mean[part] if lean is None else lean[part]).sign()
+        step = sign * off.square().mean(0).sqrt()
+        centre[part], way[part] = middle, step
+        along -= off.mv(step).double()
+        way_sq += step.double().square().sum()
+    gram = honest.gram()[index][:, index]
+    offsets = gram.diagonal() - 2 * gram.mean(1) + gram.mean()
+    diameter_sq = honest.squared_distances()[index][:, index].max()
+    return Room(centre, way, offsets.clamp_min(0), along, float(way_sq), float(diameter_sq))
