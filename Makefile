@@ -1,0 +1,47 @@
+# Everything a person needs, in two commands: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# One thread a process: two threads of one core are no faster, and the thread count alters bits.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+
+.PHONY: help demo test install lint format lock clean test-nightly test-e2e test-slurm test-postgres
+
+help:            ## Say what each target does.
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(VENV)/.installed  ## Create .venv with the locked packages; does nothing when it is up to date.
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Expected Python 3.11 or newer, got " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: install    ## Train under attack on the embedded digits and compare attacks side by side.
+	$(BIN)/fl-platform grid quick
+
+test: install    ## The whole suite, with line coverage.
+	$(BIN)/python -m coverage run -m pytest -m "not nightly and not e2e" $(ARGS)
+	$(BIN)/python -m coverage report --skip-covered --skip-empty
+
+test-nightly: install  ## The long fault and property tests.
+	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+lint: install    ## ruff (lint, format) and mypy.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install  ## Let ruff rewrite what it can.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:            ## Pin every dependency with its hashes (needs uv).
+	uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean:           ## Forget the environment and caches; runs under mlruns/ stay.
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage

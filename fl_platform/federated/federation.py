@@ -1,0 +1,95 @@
+"""The clients' samples, held once in memory: inputs, targets, and who owns which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs and targets in memory; integer images are normalised as a batch is read.
+
+    Attributes:
+        inputs: ``(N, ...)``, floating point, or uint8 images ``(N, C, H, W)``.
+        targets: ``(N,)`` int64.
+        mean: ``(C,)`` of the inputs over 255; used for uint8 inputs only.
+        std: ``(C,)`` likewise.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise ValueError(
+                "Expected as many targets as inputs, got"
+                f" {len(self.inputs)} inputs and {len(self.targets)} targets."
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def to(self, device: torch.device) -> Samples:
+        """These samples on ``device``."""
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+    def read(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """The normalised inputs and the targets at ``index``."""
+        inputs = self.inputs[index]
+        if inputs.dtype == torch.uint8:
+            shape = (1, -1, *[1] * (inputs.ndim - 2))
+            std = torch.tensor(self.std, device=inputs.device).view(shape)
+            mean = torch.tensor(self.mean, device=inputs.device).view(shape)
+            inputs = inputs.float().div_(255.0).sub_(mean).div_(std)
+        return inputs, self.targets[index]
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The samples of all clients and each client's rows of them.
+
+    Attributes:
+        samples: every training sample once.
+        clients: for each client the int64 indices of its samples.
+        num_classes: how many classes the targets can take.
+    """
+
+    samples: Samples
+    clients: tuple[Tensor, ...]
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        empty = [i for i, index in enumerate(self.clients) if len(index) == 0]
+        if not self.clients or empty:
+            raise ValueError(
+                "Expected clients with at least one sample each, got"
+                f" {len(self.clients)} clients of which {empty[:5]} are empty."
+            )
+
+    @classmethod
+    def from_datasets(cls, datasets: Sequence[Dataset[Any]], num_classes: int) -> Federation:
+        """One client per data set; every data set yields ``(input, target)`` pairs."""
+        inputs, targets, clients, start = [], [], [], 0
+        for dataset in datasets:
+            pairs = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
+            inputs += [torch.as_tensor(x) for x, _ in pairs]
+            targets += [int(y) for _, y in pairs]
+            clients.append(torch.arange(start, start + len(pairs)))
+            start += len(pairs)
+        samples = Samples(torch.stack(inputs), torch.tensor(targets))
+        return cls(samples, tuple(clients), num_classes)
+
+    def __len__(self) -> int:
+        return len(self.clients)
+
+    def to(self, device: torch.device) -> Federation:
+        """This federation with its samples on ``device``; the index lists stay on the CPU."""
+        return replace(self, samples=self.samples.to(device))

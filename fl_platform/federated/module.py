@@ -1,0 +1,277 @@
+"""The federated algorithm as a Lightning module: one ``training_step`` is one round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.federated.federation import Federation
+from fl_platform.federated.local.sequential import Loss, train_clients
+from fl_platform.federated.local.settings import LocalTraining
+from fl_platform.federated.local.workspace import Workspace
+from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles
+from fl_platform.federated.round import Round
+from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
+
+State = Literal["parameters", "all"]
+
+
+class Diverged(RuntimeError):
+    """The run has left the numbers: its model or most of a round is not finite."""
+
+
+class FederatedModule(LightningModule):
+    """Federated averaging with Byzantine clients and a pluggable defense.
+
+    A round: draw the participants; train them from the global model, each update
+    ``g_i = w - w_i`` (eq. 2) written into its row of one matrix; let the adversary replace the
+    Byzantine rows; let the aggregator estimate the honest mean; step the server's optimizer with
+    that estimate as its gradient, which for SGD at rate 1 is ``w <- w - g_hat`` (eq. 3).
+
+    Args:
+        model: the global model.
+        federation: the clients' samples.
+        local: how clients train.
+        byzantine: the share of Byzantine clients, from 0 below 0.5; ceil(share × n) of them.
+        sampled: participants a round; ``None`` for all.
+        sampling: ``"random"`` or ``"fixed_share"``, see `sample_cohort`.
+        state: ``"parameters"``: rules see parameters only, running statistics are averaged with
+            the rule's weights (uniform where it has none) and Byzantine clients report the
+            server's own; ``"all"``: buffers are attacked and aggregated like parameters, as in
+            the STRIKE authors' code, and stepped by plain subtraction.
+        seed: of every stream of this run.
+        server: makes the server's optimizer from its parameters.
+        loss: of the clients, from outputs and targets to a scalar.
+        should_stop: asked between clients; may raise to leave a long round.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        federation: Federation,
+        local: LocalTraining | None = None,
+        *,
+        byzantine: float = 0.0,
+        sampled: int | None = None,
+        sampling: Sampling = "random",
+        state: State = "parameters",
+        seed: int = 0,
+        server: Callable[[Any], torch.optim.Optimizer] | None = None,
+        loss: Loss = F.cross_entropy,
+        should_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= byzantine < 0.5:
+            raise ValueError(f"Expected a Byzantine share from 0 below 0.5, got {byzantine}.")
+        if sampled is not None and not 1 <= sampled <= len(federation):
+            raise ValueError(
+                f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}."
+            )
+        self.automatic_optimization = False
+        self.model = model
+        self.federation = federation
+        self.local = local or LocalTraining()
+        self.seed = seed
+        self.sampled = sampled
+        self.sampling = sampling
+        self.state = state
+        self.byzantine = byzantine_clients(len(federation), byzantine, seed)
+        self._server = server or (lambda parameters: torch.optim.SGD(parameters, lr=1.0))
+        self._loss = loss
+        self._should_stop = should_stop
+        self._workspace: Workspace | None = None
+        self._rows: Tensor | None = None
+
+    @property
+    def population(self) -> tuple[int, int] | None:
+        """(n, f) where every round has the same, under full participation; else ``None``."""
+        if self.sampled is not None and self.sampled < len(self.federation):
+            return None
+        return len(self.federation), len(self.byzantine)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The server's optimizer; SGD at rate 1 is federated averaging."""
+        return self._server(self.model.parameters())
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """One item an epoch: an epoch is a round, its number is ``global_step``."""
+        return DataLoader([0], batch_size=1)  # type: ignore[arg-type]
+
+    def setup(self, stage: str) -> None:
+        """Find the roles; refuse too many or too few of them."""
+        self._aggregator, self._adversary = find_roles(self.trainer)
+
+    def on_fit_start(self) -> None:
+        """Bring the samples to the device and lay out the matrix of updates once."""
+        self.federation = self.federation.to(self.device)
+        self._workspace = Workspace(self.model)
+        width = len(self._workspace.parameters)
+        if self.state == "all":
+            width += sum(b.numel() for b in self.model.buffers())
+        most = self.sampled or len(self.federation)
+        self._rows = torch.empty(most, width, device=self.device)
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> None:
+        """One communication round."""
+        clock = _Clock()
+        index = self.global_step
+        cohort = sample_cohort(
+            index, len(self.federation), self.byzantine, self.sampled, self.sampling, self.seed
+        )
+        told = self._aggregator.told(len(cohort.byzantine))
+        if self._adversary is None:
+            cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
+        rows, buffer_rows, losses = self._train(index, cohort)
+        clock.lap("local")
+        updates = self._attack(index, cohort, rows, told)
+        clock.lap("attack")
+        aggregate = self._aggregator.aggregate(updates, told, self._arrival(index, len(updates)))
+        clock.lap("defense")
+        self._step(aggregate, buffer_rows, len(cohort.honest), len(updates))
+        clock.lap("server")
+        done = Round(index, cohort, updates, len(cohort.honest), told, aggregate)
+        self._refuse_divergence(done)
+        metrics = {"round/loss": float(losses.mean()), **clock.seconds}
+        self._report(done, metrics)
+
+    def _train(self, index: int, cohort: Cohort) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Train who trains this round: rows ``(trained, d)``, buffer rows, honest losses."""
+        assert self._workspace is not None
+        assert self._rows is not None
+        adversary = self._adversary
+        clients = cohort.honest
+        if adversary is not None and adversary.trains:
+            clients += cohort.byzantine
+        h, d = len(cohort.honest), len(self._workspace.parameters)
+        rows, buffer_rows = self._rows[: len(clients)], None
+        if self.state == "all":
+            buffer_rows = rows[:, d:]
+        elif self._workspace.buffers:
+            size = sum(b.numel() for b in self._workspace.buffers)
+            buffer_rows = torch.zeros(
+                len(clients), size, dtype=torch.float64, device=self.device
+            )
+        parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
+        start = (parameters, list(self.model.buffers()))
+        relabel = (
+            adversary.relabel(self.federation.num_classes)
+            if isinstance(adversary, AgnosticAdversary)
+            else None
+        )
+        parts = [(slice(0, h), None), (slice(h, len(clients)), relabel)]
+        losses = [
+            train_clients(
+                self._workspace,
+                self.federation,
+                clients[part],
+                self.local,
+                self.seed,
+                index,
+                start,
+                rows[part, :d],
+                None if buffer_rows is None else buffer_rows[part],
+                self._loss,
+                change,
+                self._should_stop,
+            )
+            for part, change in parts
+        ]
+        return rows, buffer_rows, losses[0]
+
+    def _attack(self, index: int, cohort: Cohort, rows: Tensor, told: int) -> Updates:
+        """All received rows, honest first."""
+        adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
+        if adversary is None or f == 0:
+            return Updates(rows)
+        if isinstance(adversary, AgnosticAdversary):
+            adversary.transform(rows[h:])
+            return Updates(rows)
+        if h == 0:
+            return Updates(rows.new_zeros(f, rows.shape[1]))
+        honest = Updates(rows[:h])
+        own = Updates(rows[h:]) if adversary.trains else None
+        reference = adversary.reference(honest, own, self.seed, index)
+        query = self._aggregator.rehearsal(honest, told, self._arrival(index, h + f))
+        byzantine = adversary.attack(reference, f, query)
+        return honest.extended(byzantine) if len(byzantine) else honest
+
+    def _arrival(self, index: int, size: int) -> Tensor:
+        """The order in which the rows of round ``index`` reach the server."""
+        return torch.randperm(size, generator=generator(self.seed, "arrival", index))
+
+    def _step(
+        self, aggregate: Aggregate, buffer_rows: Tensor | None, num_honest: int, received: int
+    ) -> None:
+        """The server's step; running statistics follow as ``state`` says."""
+        vector, start = aggregate.vector, 0
+        for parameter in self.model.parameters():
+            stop = start + parameter.numel()
+            parameter.grad = vector[start:stop].view_as(parameter).clone()
+            start = stop
+        self.optimizers().step()  # type: ignore[union-attr]
+        buffers = list(self.model.buffers())
+        if not buffers:
+            return
+        if self.state == "all":
+            change = vector[start:].double()
+        else:
+            assert buffer_rows is not None
+            # A Byzantine client reports the server's own statistics: a change of zero.
+            weights = aggregate.weights
+            if weights is None:
+                weights = torch.full((received,), 1 / received)
+            honest = weights[:num_honest].to(buffer_rows)
+            change = honest @ buffer_rows[:num_honest]
+        offset = 0
+        for buffer in buffers:
+            delta = change[offset : offset + buffer.numel()].view_as(buffer)
+            offset += buffer.numel()
+            if buffer.is_floating_point():
+                buffer.sub_(delta.to(buffer.dtype))
+            elif self.state == "all":
+                buffer.copy_((buffer.double() - delta).round())
+
+    def _refuse_divergence(self, done: Round) -> None:
+        """Raise `Diverged` once the model or most of a round is not finite."""
+        dropped = 0 if done.aggregate.dropped is None else len(done.aggregate.dropped)
+        if dropped * 2 > len(done.updates):
+            raise Diverged(
+                f"round {done.index}: {dropped} of {len(done.updates)} updates were not finite"
+                " or absurdly large"
+            )
+        if not bool(torch.isfinite(done.aggregate.vector).all()):
+            raise Diverged(f"round {done.index}: the aggregate is not finite")
+
+    def _report(self, done: Round, metrics: dict[str, float]) -> None:
+        """Ask the observers, then hand all numbers of the round to the loggers."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            observe = getattr(callback, "on_round_end", None)
+            if observe is not None:
+                metrics.update(observe(self.trainer, self, done) or {})
+        self.log_dict(metrics, logger=False)
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, step=done.index + 1)
+
+
+class _Clock:
+    """Seconds of each phase of a round, as ``time/<phase>``."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[f"time/{phase}"] = now - self._last
+        self._last = now
+
+
+__all__ = ["Adversary", "AgnosticAdversary", "Diverged", "FederatedModule"]

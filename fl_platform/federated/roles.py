@@ -1,0 +1,254 @@
+"""The roles of a round as Lightning callbacks: who aggregates, and who attacks.
+
+A role is a thin shell: it remembers a rule and its options, checks the population once in
+``setup``, and answers when the module asks. All mathematics lives in the rule.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.defenses.chain import Chain, ExcessPolicy
+
+Knowledge = Literal["all", "own"] | int
+
+
+def rule_name(rule: Any) -> str:
+    """The name of a rule, whether a function, a partial of one, or an instance."""
+    rule = getattr(rule, "func", rule)
+    return getattr(rule, "__name__", type(rule).__name__)
+
+
+def first_parameters(rule: Any) -> list[str]:
+    """The names of a rule's positional parameters; they tell its kind."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(rule).parameters.values()
+    return [p.name for p in parameters if p.kind in kinds]
+
+
+def is_agnostic(rule: Any) -> bool:
+    """Whether an attack sees nothing but its own client: it takes an ``update`` or ``labels``."""
+    return first_parameters(rule)[:1] in (["update"], ["labels"])
+
+
+class Aggregator(Callback):
+    """The server's defense.
+
+    Args:
+        rule: ``rule(updates, num_byzantine) -> Aggregate``, one of `fl_platform.defenses`.
+        mixings: mixings before the rule, applied in this order.
+        on_excess_f: what happens in a round with more Byzantine clients than the rule tolerates:
+            ``"clamp"`` to the largest f it tolerates, ``"keep_model"`` or ``"error"``.
+        assumed_f: the f that the defense is told; ``None`` for the true count of each round.
+        gate: drop non-finite and absurd rows before any rule sees them.
+    """
+
+    def __init__(
+        self,
+        rule: Callable[..., Aggregate],
+        mixings: Sequence[Callable[..., Tensor]] = (),
+        *,
+        on_excess_f: ExcessPolicy = "clamp",
+        assumed_f: int | None = None,
+        gate: bool = True,
+    ) -> None:
+        first = first_parameters(rule)[:1]
+        if first != ["updates"]:
+            raise TypeError(
+                "Expected a defense, whose first parameter is 'updates', got"
+                f" {rule_name(rule)} with {first or 'no positional parameter'}."
+            )
+        self.chain = Chain(rule, mixings, gate=gate, on_excess_f=on_excess_f)
+        self.assumed_f = assumed_f
+
+    def told(self, num_byzantine: int) -> int:
+        """The f that the defense is told when ``num_byzantine`` clients are Byzantine."""
+        return num_byzantine if self.assumed_f is None else self.assumed_f
+
+    def aggregate(self, updates: Updates, num_byzantine: int, order: Tensor) -> Aggregate:
+        """Aggregate the rows in the order of arrival; weights come back in the rows' own order.
+
+        Args:
+            updates: ``(m, d)`` received rows.
+            num_byzantine: f as told.
+            order: ``(m,)`` permutation; the rule sees ``updates[order]``, so that no tie is
+                decided by who is honest.
+        """
+        arrived = self.chain(updates.select(order), num_byzantine)
+        weights, dropped = arrived.weights, arrived.dropped
+        if weights is not None:
+            weights = torch.empty_like(weights).index_copy_(0, order.to(weights.device), weights)
+        if dropped is not None:
+            dropped = order.to(dropped.device)[dropped].sort().values
+        return Aggregate(
+            arrived.vector, weights, arrived.anchor_weight, dropped, clamped=arrived.clamped
+        )
+
+    def rehearsal(
+        self, honest: Updates, num_byzantine: int, order: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call."""
+
+        def query(rows: Tensor) -> Tensor:
+            twin = copy.deepcopy(self)
+            return twin.aggregate(honest.extended(rows), num_byzantine, order).vector
+
+        return query
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second aggregator, and a population that the rule cannot serve."""
+        check_roles(trainer)
+        population = getattr(pl_module, "population", None)
+        if population is not None:
+            self.chain.check(*population)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rules remember from round to round."""
+        return self.chain.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with what the rules remembered."""
+        self.chain.load_state_dict(state_dict)
+
+
+class Adversary(Callback):
+    """Byzantine clients that collude and know honest updates.
+
+    Args:
+        rule: ``rule(honest, num_byzantine[, query]) -> (f, d)``, one of `fl_platform.attacks`.
+        knowledge: which updates it is given: ``"all"`` honest ones, a number k of them drawn
+            anew each round, or ``"own"``: those that its own clients would have sent.
+    """
+
+    def __init__(self, rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> None:
+        first = first_parameters(rule)[:1]
+        if first != ["honest"]:
+            raise TypeError(
+                "Expected a colluding attack, whose first parameter is 'honest', got"
+                f" {rule_name(rule)} with {first or 'no positional parameter'};"
+                " attacks on a client's own update or labels belong in AgnosticAdversary."
+            )
+        if not (knowledge in ("all", "own") or (isinstance(knowledge, int) and knowledge >= 1)):
+            raise ValueError(f"Expected knowledge 'all', 'own' or k >= 1, got {knowledge!r}.")
+        self.rule = rule
+        self.knowledge = knowledge
+        self.queries = len(first_parameters(rule)) > 2
+
+    @property
+    def trains(self) -> bool:
+        """Whether the Byzantine clients train for it."""
+        return self.knowledge == "own"
+
+    def reference(self, honest: Updates, own: Updates | None, seed: int, index: int) -> Updates:
+        """The updates that the attack is given in round ``index``."""
+        if self.knowledge == "own":
+            assert own is not None
+            return own
+        if isinstance(self.knowledge, int) and self.knowledge < len(honest):
+            order = torch.randperm(len(honest), generator=generator(seed, "knowledge", index))
+            return honest.select(order[: self.knowledge].sort().values)
+        return honest
+
+    def attack(
+        self, reference: Updates, num_byzantine: int, query: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """The Byzantine rows ``(f, d)``, checked: shape, finite, and honest rows left alone."""
+        before = reference.matrix._version
+        arguments = (reference, num_byzantine, query) if self.queries else (reference, num_byzantine)
+        rows = self.rule(*arguments)
+        if reference.matrix._version != before:
+            raise ValueError(
+                f"Expected {rule_name(self.rule)} to leave the honest updates as they are,"
+                " but it wrote into them; work on a copy."
+            )
+        allowed = (0, num_byzantine)
+        if rows.ndim != 2 or len(rows) not in allowed or rows.shape[1] != reference.dimension:
+            raise ValueError(
+                f"Expected {rule_name(self.rule)} to return ({num_byzantine},"
+                f" {reference.dimension}) rows, got {tuple(rows.shape)}."
+            )
+        return rows
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second adversary."""
+        check_roles(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the attack remembers from round to round."""
+        return self.rule.state_dict() if hasattr(self.rule, "state_dict") else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with what the attack remembered."""
+        if hasattr(self.rule, "load_state_dict"):
+            self.rule.load_state_dict(state_dict)
+
+
+class AgnosticAdversary(Callback):
+    """Byzantine clients that train like any other and see only themselves.
+
+    Args:
+        rule: ``rule(update) -> (d,)``, or ``rule(labels, num_classes) -> labels``.
+    """
+
+    trains = True
+
+    def __init__(self, rule: Callable[..., Tensor]) -> None:
+        if not is_agnostic(rule):
+            raise TypeError(
+                "Expected an attack on a client's own 'update' or 'labels', got"
+                f" {rule_name(rule)} with parameters {first_parameters(rule)}."
+            )
+        self.rule = rule
+        self.poisons_labels = first_parameters(rule)[0] == "labels"
+
+    def relabel(self, num_classes: int) -> Callable[[Tensor], Tensor] | None:
+        """How the clients change their labels while training, if they do."""
+        if not self.poisons_labels:
+            return None
+        return lambda labels: self.rule(labels, num_classes)
+
+    def transform(self, rows: Tensor) -> None:
+        """Replace each trained row ``(f, d)`` by what the client sends."""
+        if not self.poisons_labels:
+            for row in rows:
+                row.copy_(self.rule(row))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second adversary."""
+        check_roles(trainer)
+
+
+def adversary(rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> Callback:
+    """The callback that plays ``rule``, told by its first parameter."""
+    if is_agnostic(rule):
+        return AgnosticAdversary(rule)
+    return Adversary(rule, knowledge=knowledge)
+
+
+def find_roles(trainer: Trainer) -> tuple[Aggregator, Adversary | AgnosticAdversary | None]:
+    """The one aggregator and the adversary, if any, among a trainer's callbacks."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    aggregators = [c for c in callbacks if isinstance(c, Aggregator)]
+    adversaries = [c for c in callbacks if isinstance(c, Adversary | AgnosticAdversary)]
+    if len(aggregators) != 1 or len(adversaries) > 1:
+        found = [rule_name(c.chain.rule) for c in aggregators]
+        attacks = [rule_name(c.rule) for c in adversaries]
+        raise ValueError(
+            "Expected exactly one Aggregator and at most one adversary among the callbacks,"
+            f" got {len(aggregators)} ({', '.join(found) or 'none'}) and"
+            f" {len(adversaries)} ({', '.join(attacks) or 'none'})."
+        )
+    return aggregators[0], adversaries[0] if adversaries else None
+
+
+def check_roles(trainer: Trainer) -> None:
+    """Raise unless there is exactly one aggregator and at most one adversary."""
+    find_roles(trainer)
