@@ -1,1 +1,20 @@
-"""To be told."""
+"""The Lightning side: one ``training_step`` is one communication round."""
+
+from fl_platform.federated.federation import Federation, Samples
+from fl_platform.federated.local.settings import LocalTraining
+from fl_platform.federated.module import Diverged, FederatedModule
+from fl_platform.federated.roles import Adversary, AgnosticAdversary, Aggregator, adversary
+from fl_platform.federated.round import Round
+
+__all__ = [
+    "Adversary",
+    "AgnosticAdversary",
+    "Aggregator",
+    "Diverged",
+    "FederatedModule",
+    "Federation",
+    "LocalTraining",
+    "Round",
+    "Samples",
+    "adversary",
+]

@@ -17,7 +17,7 @@ from fl_platform.federated.federation import Federation
 from fl_platform.federated.local.sequential import Loss, train_clients
 from fl_platform.federated.local.settings import LocalTraining
 from fl_platform.federated.local.workspace import Workspace
-from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles
+from fl_platform.federated.roles import AgnosticAdversary, find_roles
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
 
@@ -133,7 +133,9 @@ class FederatedModule(LightningModule):
         clock.lap("local")
         updates = self._attack(index, cohort, rows, told)
         clock.lap("attack")
-        aggregate = self._aggregator.aggregate(updates, told, self._arrival(index, len(updates)))
+        aggregate = self._aggregator.aggregate(
+            updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
+        )
         clock.lap("defense")
         self._step(aggregate, buffer_rows, len(cohort.honest), len(updates))
         clock.lap("server")
@@ -199,13 +201,20 @@ class FederatedModule(LightningModule):
         honest = Updates(rows[:h])
         own = Updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
-        query = self._aggregator.rehearsal(honest, told, self._arrival(index, h + f))
+        query = self._aggregator.rehearsal(
+            honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
+        )
         byzantine = adversary.attack(reference, f, query)
         return honest.extended(byzantine) if len(byzantine) else honest
 
     def _arrival(self, index: int, size: int) -> Tensor:
         """The order in which the rows of round ``index`` reach the server."""
         return torch.randperm(size, generator=generator(self.seed, "arrival", index))
+
+    def _sizes(self, cohort: Cohort, received: int) -> Tensor:
+        """``(received,)`` samples of each client whose row was received."""
+        clients = (cohort.honest + cohort.byzantine)[:received]
+        return torch.tensor([len(self.federation.clients[i]) for i in clients])
 
     def _step(
         self, aggregate: Aggregate, buffer_rows: Tensor | None, num_honest: int, received: int
@@ -274,4 +283,4 @@ class _Clock:
         self._last = now
 
 
-__all__ = ["Adversary", "AgnosticAdversary", "Diverged", "FederatedModule"]
+

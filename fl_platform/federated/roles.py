@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
-from fl_platform.defenses.chain import Chain, ExcessPolicy
+from fl_platform.defenses.chain import Chain, OnExcessF
 
 Knowledge = Literal["all", "own"] | int
 
@@ -56,7 +56,7 @@ class Aggregator(Callback):
         rule: Callable[..., Aggregate],
         mixings: Sequence[Callable[..., Tensor]] = (),
         *,
-        on_excess_f: ExcessPolicy = "clamp",
+        on_excess_f: OnExcessF = "clamp",
         assumed_f: int | None = None,
         gate: bool = True,
     ) -> None:
@@ -73,16 +73,22 @@ class Aggregator(Callback):
         """The f that the defense is told when ``num_byzantine`` clients are Byzantine."""
         return num_byzantine if self.assumed_f is None else self.assumed_f
 
-    def aggregate(self, updates: Updates, num_byzantine: int, order: Tensor) -> Aggregate:
+    def aggregate(
+        self, updates: Updates, num_byzantine: int, order: Tensor, sizes: Tensor | None = None
+    ) -> Aggregate:
         """Aggregate the rows in the order of arrival; weights come back in the rows' own order.
 
         Args:
             updates: ``(m, d)`` received rows.
-            num_byzantine: f as told.
+            num_byzantine: f as told; never more than m.
             order: ``(m,)`` permutation; the rule sees ``updates[order]``, so that no tie is
                 decided by who is honest.
+            sizes: ``(m,)`` samples of each client, for rules that weigh by data.
         """
-        arrived = self.chain(updates.select(order), num_byzantine)
+        told = min(num_byzantine, len(updates))
+        arrived = self.chain(
+            updates.select(order), told, None if sizes is None else sizes[order]
+        )
         weights, dropped = arrived.weights, arrived.dropped
         if weights is not None:
             weights = torch.empty_like(weights).index_copy_(0, order.to(weights.device), weights)
@@ -93,13 +99,13 @@ class Aggregator(Callback):
         )
 
     def rehearsal(
-        self, honest: Updates, num_byzantine: int, order: Tensor
+        self, honest: Updates, num_byzantine: int, order: Tensor, sizes: Tensor
     ) -> Callable[[Tensor], Tensor]:
         """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call."""
 
         def query(rows: Tensor) -> Tensor:
             twin = copy.deepcopy(self)
-            return twin.aggregate(honest.extended(rows), num_byzantine, order).vector
+            return twin.aggregate(honest.extended(rows), num_byzantine, order, sizes).vector
 
         return query
 
@@ -107,8 +113,16 @@ class Aggregator(Callback):
         """Refuse a second aggregator, and a population that the rule cannot serve."""
         check_roles(trainer)
         population = getattr(pl_module, "population", None)
-        if population is not None:
-            self.chain.check(*population)
+        if population is None:  # who takes part is drawn: on_excess_f decides round by round
+            return
+        n, f = population
+        told, limit = self.told(f), self.chain.largest_f(n)
+        if told > limit:
+            raise ValueError(
+                f"Expected at most f={limit} Byzantine of n={n} clients for"
+                f" {rule_name(self.chain.rule)}, got f={told}; lower the Byzantine share or"
+                " choose another defense."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What the rules remember from round to round."""

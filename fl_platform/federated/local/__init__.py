@@ -1,1 +1,1 @@
-"""To be told."""
+"""The ways to train a round's clients."""

@@ -1,0 +1,67 @@
+"""What a person sees while a run goes on: one live line, or plain lines where there is no screen."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TextIO
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+
+class ProgressLine(Callback):
+    """Round, accuracy, seconds a round and the time left.
+
+    On a terminal the line is rewritten in place; elsewhere a line is printed at each evaluation.
+
+    Args:
+        label: what is run, at the head of the line.
+        stream: where the line goes; standard error, so that standard output stays clean.
+    """
+
+    def __init__(self, label: str, stream: TextIO | None = None) -> None:
+        self.label = label
+        self.stream = stream or sys.stderr
+        self.live = self.stream.isatty()
+        self._accuracy = ""
+        self._first: tuple[float, int] | None = None
+        self._printed = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember where this process starts, which after a resume is not round 0."""
+        self._first = (time.monotonic(), trainer.global_step)
+        if trainer.global_step:
+            self._write(f"{self.label}: continuing after round {trainer.global_step}", end="\n")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, *_: object
+    ) -> None:
+        """Rewrite the line at most ten times a second; print it at evaluations."""
+        assert self._first is not None
+        started, first = self._first
+        done, total = trainer.global_step, trainer.max_epochs or 0
+        value = trainer.callback_metrics.get("test/accuracy")
+        accuracy = "" if value is None else f"  accuracy {100 * float(value):5.2f} %"
+        fresh, self._accuracy = accuracy != self._accuracy, accuracy
+        now = time.monotonic()
+        if not (fresh or done == total) and (not self.live or now - self._printed < 0.1):
+            return
+        self._printed = now
+        pace = (now - started) / max(done - first, 1)
+        text = f"{self.label}  round {done}/{total}{accuracy}  {pace:.3g} s a round"
+        left = pace * (total - done)
+        text += f"  {left // 60:.0f}:{left % 60:02.0f} left" if left else ""
+        self._write(text, end="" if self.live else "\n")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the last line standing."""
+        if self.live:
+            self.stream.write("\n")
+
+    def _write(self, text: str, end: str) -> None:
+        self.stream.write(f"\r\x1b[2K{text}{end}" if self.live else f"{text}{end}")
+        self.stream.flush()
+
+
+__all__ = ["ProgressLine"]

@@ -1,0 +1,51 @@
+"""Where a number comes from: code, versions, machine, data."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scikit-learn")
+
+
+@functools.cache
+def code_fingerprint() -> str:
+    """SHA-256 over the package's own Python files, names and contents, in sorted order."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def git_state() -> tuple[str, bool]:
+    """(commit, dirty) of the checkout that holds the package; ("", False) where there is none."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PACKAGE), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if git("ls-files", "--error-unmatch", "__init__.py") == "":
+            return "", False
+        return git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ":/") != ""
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of what computes the numbers."""
+    found = {"python": platform.python_version()}
+    for name in DEPENDENCIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found

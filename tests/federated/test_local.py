@@ -1,0 +1,108 @@
+"""Local training against torch's own optimizer, and what must not leak between clients."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.utils import clip_grad_norm_
+
+from fl_platform.core import generator
+from fl_platform.federated.local.sequential import batches, train_clients
+from fl_platform.federated.local.settings import LocalTraining
+from fl_platform.federated.local.workspace import Workspace
+
+SETTINGS = {
+    "plain": LocalTraining(batch=4, lr=0.1, momentum=0.0, clip=None),
+    "momentum": LocalTraining(epochs=3, batch=4, lr=0.1, momentum=0.9, clip=None),
+    "clipped": LocalTraining(epochs=2, batch=4, lr=0.5, momentum=0.9, clip=0.05),
+    "decay": LocalTraining(epochs=2, batch=3, lr=0.1, momentum=0.5, weight_decay=0.1, clip=0.3),
+}
+
+
+def reference_update(model, federation, client, settings, seed, round_index):
+    """One client's update by torch.optim.SGD and clip_grad_norm_, parameter by parameter."""
+    twin = copy.deepcopy(model).train()
+    optimizer = torch.optim.SGD(
+        twin.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
+    )
+    stream = generator(seed, "batches", round_index, client)
+    for _ in range(settings.epochs):
+        index = federation.clients[client]
+        order = index[torch.randperm(len(index), generator=stream)]
+        for batch in order.split(settings.batch):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(
+                twin(federation.samples.inputs[batch]), federation.samples.targets[batch]
+            )
+            loss.backward()
+            if settings.clip is not None:
+                clip_grad_norm_(twin.parameters(), settings.clip)
+            optimizer.step()
+    pairs = zip(model.parameters(), twin.parameters(), strict=True)
+    return torch.cat([(mine - theirs).reshape(-1) for mine, theirs in pairs]).detach()
+
+
+def updates(model, federation, clients, settings, seed=0, round_index=0, **more):
+    workspace = Workspace(model)
+    rows = torch.empty(len(clients), len(workspace.parameters))
+    start = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]), list(model.buffers()))
+    train_clients(
+        workspace, federation, clients, settings, seed, round_index, start, rows, **more
+    )
+    return rows
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_updates_equal_those_of_torch_optim(federation, network, name):
+    model, clients = network(), [0, 4, 2, 11]
+    rows = updates(model, federation, clients, SETTINGS[name], seed=3, round_index=5)
+    for row, client in zip(rows, clients, strict=True):
+        expected = reference_update(model, federation, client, SETTINGS[name], 3, 5)
+        torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_comparison_notices_a_missing_clip(federation, network):
+    model = network()
+    row = updates(model, federation, [0], SETTINGS["clipped"])[0]
+    unclipped = LocalTraining(epochs=2, batch=4, lr=0.5, momentum=0.9, clip=None)
+    expected = reference_update(model, federation, 0, unclipped, 0, 0)
+    assert not torch.allclose(row, expected, rtol=1e-2)
+
+
+def test_no_client_trains_on_what_another_left_behind(federation, network):
+    model = network(norm=True)
+    settings = SETTINGS["decay"]
+    together = updates(model, federation, [3, 5, 7], settings)
+    alone = torch.cat([updates(model, federation, [client], settings) for client in (3, 5, 7)])
+    assert torch.equal(together, alone)
+
+
+def test_the_server_model_stays_as_it_is(federation, network):
+    model = network(norm=True)
+    before = copy.deepcopy(model.state_dict())
+    updates(model, federation, [0, 1], SETTINGS["momentum"])
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_last_batch_of_one_joins_its_neighbour_only_for_batch_norm():
+    index, settings = torch.arange(9), LocalTraining(batch=4)
+    sizes = [len(b) for b in batches(index, settings, generator(0, "x"), merge_single=True)]
+    assert sizes == [4, 5]
+    sizes = [len(b) for b in batches(index, settings, generator(0, "x"), merge_single=False)]
+    assert sizes == [4, 4, 1]
+
+
+def test_flipped_labels_change_the_update(federation, network):
+    model, settings = network(), SETTINGS["plain"]
+    honest = updates(model, federation, [1], settings)
+    flipped = updates(model, federation, [1], settings, relabel=lambda labels: 2 - labels)
+    assert not torch.allclose(honest, flipped)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"momentum": 1.0}, {"clip": 0.0}, {"weight_decay": -1.0}]
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(ValueError, match="Expected"):
+        LocalTraining(**wrong)
