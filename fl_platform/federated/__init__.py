@@ -3,13 +3,13 @@
 from fl_platform.federated.federation import Federation, Samples
 from fl_platform.federated.local.settings import LocalTraining
 from fl_platform.federated.module import Diverged, FederatedModule
-from fl_platform.federated.roles import Adversary, AgnosticAdversary, Aggregator, adversary
+from fl_platform.federated.roles import Adversary, Aggregator, AgnosticAdversary, adversary
 from fl_platform.federated.round import Round
 
 __all__ = [
     "Adversary",
-    "AgnosticAdversary",
     "Aggregator",
+    "AgnosticAdversary",
     "Diverged",
     "FederatedModule",
     "Federation",

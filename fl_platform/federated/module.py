@@ -24,7 +24,7 @@ from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, 
 State = Literal["parameters", "all"]
 
 
-class Diverged(RuntimeError):
+class Diverged(RuntimeError):  # noqa: N818 - a way to end, named like its status
     """The run has left the numbers: its model or most of a round is not finite."""
 
 
@@ -72,9 +72,7 @@ class FederatedModule(LightningModule):
         if not 0 <= byzantine < 0.5:
             raise ValueError(f"Expected a Byzantine share from 0 below 0.5, got {byzantine}.")
         if sampled is not None and not 1 <= sampled <= len(federation):
-            raise ValueError(
-                f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}."
-            )
+            raise ValueError(f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}.")
         self.automatic_optimization = False
         self.model = model
         self.federation = federation
@@ -158,9 +156,7 @@ class FederatedModule(LightningModule):
             buffer_rows = rows[:, d:]
         elif self._workspace.buffers:
             size = sum(b.numel() for b in self._workspace.buffers)
-            buffer_rows = torch.zeros(
-                len(clients), size, dtype=torch.float64, device=self.device
-            )
+            buffer_rows = torch.zeros(len(clients), size, dtype=torch.float64, device=self.device)
         parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
         start = (parameters, list(self.model.buffers()))
         relabel = (
@@ -281,6 +277,3 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[f"time/{phase}"] = now - self._last
         self._last = now
-
-
-

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one live line, or plain lines where there is no screen."""
+"""What a person sees while a run goes on: one live line, or plain lines off a terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from typing import TextIO
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-
 
 
 class ProgressLine(Callback):

@@ -69,6 +69,11 @@ class Aggregator(Callback):
         self.chain = Chain(rule, mixings, gate=gate, on_excess_f=on_excess_f)
         self.assumed_f = assumed_f
 
+    @property
+    def state_key(self) -> str:
+        """Named by its rule, so that a second aggregator is our error to explain."""
+        return f"Aggregator.{rule_name(self.chain.rule)}"
+
     def told(self, num_byzantine: int) -> int:
         """The f that the defense is told when ``num_byzantine`` clients are Byzantine."""
         return num_byzantine if self.assumed_f is None else self.assumed_f
@@ -86,9 +91,7 @@ class Aggregator(Callback):
             sizes: ``(m,)`` samples of each client, for rules that weigh by data.
         """
         told = min(num_byzantine, len(updates))
-        arrived = self.chain(
-            updates.select(order), told, None if sizes is None else sizes[order]
-        )
+        arrived = self.chain(updates.select(order), told, None if sizes is None else sizes[order])
         weights, dropped = arrived.weights, arrived.dropped
         if weights is not None:
             weights = torch.empty_like(weights).index_copy_(0, order.to(weights.device), weights)
@@ -157,6 +160,11 @@ class Adversary(Callback):
         self.queries = len(first_parameters(rule)) > 2
 
     @property
+    def state_key(self) -> str:
+        """Named by its rule, so that a second adversary is our error to explain."""
+        return f"Adversary.{rule_name(self.rule)}"
+
+    @property
     def trains(self) -> bool:
         """Whether the Byzantine clients train for it."""
         return self.knowledge == "own"
@@ -176,7 +184,9 @@ class Adversary(Callback):
     ) -> Tensor:
         """The Byzantine rows ``(f, d)``, checked: shape, finite, and honest rows left alone."""
         before = reference.matrix._version
-        arguments = (reference, num_byzantine, query) if self.queries else (reference, num_byzantine)
+        arguments = (
+            (reference, num_byzantine, query) if self.queries else (reference, num_byzantine)
+        )
         rows = self.rule(*arguments)
         if reference.matrix._version != before:
             raise ValueError(

@@ -47,9 +47,7 @@ def updates(model, federation, clients, settings, seed=0, round_index=0, **more)
     workspace = Workspace(model)
     rows = torch.empty(len(clients), len(workspace.parameters))
     start = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]), list(model.buffers()))
-    train_clients(
-        workspace, federation, clients, settings, seed, round_index, start, rows, **more
-    )
+    train_clients(workspace, federation, clients, settings, seed, round_index, start, rows, **more)
     return rows
 
 
@@ -101,7 +99,15 @@ def test_flipped_labels_change_the_update(federation, network):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"epochs": 0}, {"batch": 0}, {"lr": 0.0}, {"momentum": 1.0}, {"clip": 0.0}, {"weight_decay": -1.0}]
+    "wrong",
+    [
+        {"epochs": 0},
+        {"batch": 0},
+        {"lr": 0.0},
+        {"momentum": 1.0},
+        {"clip": 0.0},
+        {"weight_decay": -1.0},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValueError, match="Expected"):

@@ -12,8 +12,8 @@ from fl_platform.core import Aggregate
 from fl_platform.defenses import mean, median, multi_krum
 from fl_platform.federated import (
     Adversary,
-    AgnosticAdversary,
     Aggregator,
+    AgnosticAdversary,
     Diverged,
     FederatedModule,
     LocalTraining,
@@ -205,7 +205,9 @@ def test_poisoned_global_generators_change_nothing(federation, network):
                 np.random.seed(int(value * 1e6))  # noqa: NPY002
                 torch.manual_seed(int(value * 1e6))
 
-    plain, _, _ = fit(network(), federation, Adversary(opposite), Aggregator(multi_krum), byzantine=0.25)
+    plain, _, _ = fit(
+        network(), federation, Adversary(opposite), Aggregator(multi_krum), byzantine=0.25
+    )
     torch.manual_seed(99)
     poisoned, _, _ = fit(
         network(), federation, Poison(), Adversary(opposite), Aggregator(multi_krum), byzantine=0.25

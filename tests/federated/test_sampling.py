@@ -11,7 +11,9 @@ def test_full_participation_takes_everyone_once():
     assert cohort.byzantine == byzantine
 
 
-@pytest.mark.parametrize(("n", "fraction", "f"), [(10, 0.3, 3), (50, 0.2, 10), (7, 0.2, 2), (9, 0, 0)])
+@pytest.mark.parametrize(
+    ("n", "fraction", "f"), [(10, 0.3, 3), (50, 0.2, 10), (7, 0.2, 2), (9, 0, 0)]
+)
 def test_the_share_is_rounded_up_without_floating_point_noise(n, fraction, f):
     assert len(byzantine_clients(n, fraction, seed=1)) == f
 

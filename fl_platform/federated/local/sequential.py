@@ -54,7 +54,7 @@ def train_client(
             targets = relabel(targets)
         workspace.gradients.zero_()
         value = loss(workspace.model(inputs), targets)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         workspace.step(settings)
         total += value.detach()
         steps += 1
@@ -101,9 +101,7 @@ def train_clients(
         between()
         workspace.begin(parameters, buffers)
         stream = generator(seed, "batches", round_index, client)
-        losses[i] = train_client(
-            workspace, federation, client, settings, stream, loss, relabel
-        )
+        losses[i] = train_client(workspace, federation, client, settings, stream, loss, relabel)
         torch.sub(parameters, workspace.parameters, out=rows[i])
         if buffer_rows is not None:
             deltas = [
