@@ -1,0 +1,117 @@
+"""Distances read off a Gram matrix, and how far a point may move before a distance binds.
+
+Everything here is O(m^2) or less and in float64; nothing touches the (m, d) matrix.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def squared_distances(gram: Tensor) -> Tensor:
+    """Squared distances between rows from their inner products about any common point.
+
+    .. math:: \\|g_i - g_j\\|^2 = G_{ii} + G_{jj} - 2 G_{ij}
+
+    Args:
+        gram: ``(m, m)`` float64.
+
+    Returns:
+        ``(m, m)``, symmetric, none below zero, zeros on the diagonal.
+    """
+    norms = gram.diagonal()
+    squares = norms[:, None] + norms[None, :] - 2 * gram
+    return ((squares + squares.T) / 2).clamp_min(0).fill_diagonal_(0)
+
+
+def squared_distances_to(gram: Tensor, weights: Tensor) -> Tensor:
+    """Squared distances of the rows to the point ``weights @ rows``, from the Gram alone.
+
+    .. math:: \\|g_i - w^\\top g\\|^2 = G_{ii} - 2 (G w)_i + w^\\top G w
+
+    Args:
+        gram: ``(m, m)`` float64, about any common point.
+        weights: ``(m,)`` with sum 1, else the common point would matter.
+
+    Returns:
+        ``(m,)`` float64, none below zero.
+    """
+    weights = weights.to(gram)
+    inner = gram @ weights
+    return (gram.diagonal() - 2 * inner + weights @ inner).clamp_min(0)
+
+
+def median_distances(squares: Tensor) -> Tensor:
+    """``(m,)`` the squared distance within which half of all rows lie, each row's own.
+
+    With an honest majority no minority can make a far row's value small. Distances that are
+    not numbers count as infinite.
+    """
+    ordered = squares.nan_to_num(nan=math.inf, posinf=math.inf).sort(1).values
+    return ordered[:, squares.shape[0] // 2]
+
+
+def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
+    """The largest step along a direction that keeps every distance within a bound.
+
+    .. math:: \\max\\{\\alpha \\ge 0 : c_s + 2 \\alpha b_s + \\alpha^2 a \\le D^2 \\ \\forall s\\}
+
+    With start ``p``, direction ``v`` and rows ``g_s``: ``c_s = ||p - g_s||^2``,
+    ``b_s = <p - g_s, v>``, ``a = ||v||^2``. Each constraint is convex in alpha, so where
+    alpha = 0 is feasible the feasible set is an interval that starts there and ends at the
+    smallest positive root. The root is taken in the form that does not cancel.
+
+    Args:
+        offsets_sq: ``(m,)`` c, none above ``bound_sq`` but for rounding (what lies above
+            counts as on the bound).
+        along: ``(m,)`` b.
+        step_sq: a >= 0; 0 means that there is no direction, and the step is 0.
+        bound_sq: D squared.
+
+    Returns:
+        alpha, 0 where ``step_sq`` is 0.
+
+    Raises:
+        ValueError: the two vectors differ in shape, are empty, or an input is not finite.
+    """
+    if offsets_sq.ndim != 1 or offsets_sq.shape != along.shape or not len(along):
+        raise ValueError(
+            "Expected offsets_sq and along of one shape (m,) with m >= 1,"
+            f" got {tuple(offsets_sq.shape)} and {tuple(along.shape)}."
+        )
+    if step_sq == 0:
+        return 0.0
+    room = (bound_sq - offsets_sq.double()).clamp_min(0)
+    slope = along.double()
+    root = (slope.square() + step_sq * room).sqrt()
+    away = slope > 0  # this row's distance grows at once
+    steps = torch.where(away, room / torch.where(away, slope + root, 1.0), (root - slope) / step_sq)
+    step = float(steps.min())
+    if not math.isfinite(step):
+        raise ValueError(
+            "Expected finite distances and a step_sq that does not overflow,"
+            f" got step_sq={step_sq:g}, bound_sq={bound_sq:g} and a step of {step}."
+            " Non-finite rows must be dropped before geometry is asked."
+        )
+    return step
+
+
+def largest_sum_step(offsets_sq: Tensor, step_sq: float) -> float:
+    """The largest step from the mean that keeps the sum of squared distances within any row's.
+
+    .. math:: \\gamma^* = \\sqrt{\\max_i \\|\\mu - g_i\\|^2 / \\|v\\|^2}
+
+    The sum of squared distances to a point is h V + h ||point - mean||^2, so the direction
+    does not matter: the point ends exactly as far from the mean as the farthest row.
+
+    Args:
+        offsets_sq: ``(h,)`` squared distances of the rows to their mean.
+        step_sq: squared norm of the direction, >= 0.
+
+    Returns:
+        gamma, 0 where ``step_sq`` is 0.
+    """
+    return 0.0 if step_sq == 0 else math.sqrt(float(offsets_sq.max()) / step_sq)
