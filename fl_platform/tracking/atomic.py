@@ -1,0 +1,75 @@
+"""Files that are whole or absent: written beside the target, synced, then renamed over it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+Bytes = bytes | bytearray | memoryview
+
+
+def write_atomic(target: Path, *chunks: Bytes) -> None:
+    """Replace ``target`` by the joined ``chunks``; a reader sees the old file or the new one.
+
+    File and folder are synced, so that a success also survives a loss of power. Every error
+    reaches the caller, and the old file is then intact.
+    """
+    temporary = write_beside(target, *chunks)
+    try:
+        temporary.replace(target)
+    except BaseException:
+        _discard(temporary)
+        raise
+    sync_folder(target.parent)
+
+
+def write_beside(target: Path, *chunks: Bytes) -> Path:
+    """Write and sync a temporary file that waits to be renamed to ``target``.
+
+    It lies in the target's own folder: a rename is only atomic inside one file system, and
+    ``TMPDIR`` is often another. On an error nothing is left behind.
+    """
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        try:
+            for chunk in chunks:
+                write_all(descriptor, chunk)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        _discard(temporary)
+        raise
+    return temporary
+
+
+def write_all(descriptor: int, chunk: Bytes) -> None:
+    """Write all of ``chunk``: a single ``write`` may stop early, as on a disk that fills up."""
+    rest = memoryview(chunk).cast("B")
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new name in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_orphans(folder: Path) -> list[Path]:
+    """Remove temporary files that a killed writer left; only the folder's owner may call this."""
+    orphans = sorted(folder.glob(".*.tmp"))
+    for orphan in orphans:
+        orphan.unlink(missing_ok=True)
+    return orphans
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink()

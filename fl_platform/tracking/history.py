@@ -1,0 +1,108 @@
+"""What a journal amounts to: one value for each metric and step, and an alarm where two differ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+# clocks and machines differ from one execution to the next; everything else must not
+UNCOMPARED = ("system/", "time/")
+
+
+class JournalError(RuntimeError):
+    """A journal holds something that is no record."""
+
+
+class ReplayMismatch(UserWarning):
+    """A round that was run again gave another number: the run does not repeat itself."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric's value and when it was written (seconds since 1970)."""
+
+    value: float
+    time: float
+
+
+@dataclass
+class History:
+    """The state of a run as told by its records so far.
+
+    Attributes:
+        metrics: key -> step -> first point written.
+        params, tags: the last value of each key.
+        status: the last status, ``RUNNING`` from the start.
+        artifacts: notes of files to publish, in order, one for each path.
+        alarms: replay mismatches.
+    """
+
+    metrics: dict[str, dict[int, Point]] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    status: str = "RUNNING"
+    artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    alarms: list[str] = field(default_factory=list)
+    started: float = math.nan
+    ended: float = math.nan
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Take in one record; kinds that a later version may add are passed over."""
+        kind = record["kind"]
+        if kind == "metrics":
+            values, mismatches = self.unseen(record["step"], record["values"])
+            for key, value in values.items():
+                self.metrics.setdefault(key, {})[record["step"]] = Point(value, record["time"])
+            self.alarms += [str(m) for m in mismatches if str(m) not in self.alarms]
+        elif kind == "params":
+            self.params.update(record["values"])
+        elif kind == "tags":
+            self.tags.update({key: str(value) for key, value in record["values"].items()})
+        elif kind == "status":
+            self._turn(record["status"], record["time"])
+        elif kind == "artifact":
+            self.artifacts[record["path"]] = dict(record)
+        elif kind == "alarm" and record["message"] not in self.alarms:
+            self.alarms.append(record["message"])
+
+    def unseen(
+        self, step: int, values: Mapping[str, float]
+    ) -> tuple[dict[str, float], list[ReplayMismatch]]:
+        """Those of ``values`` that are new at ``step``, and a mismatch for each that differs."""
+        fresh: dict[str, float] = {}
+        mismatches: list[ReplayMismatch] = []
+        for key, value in values.items():
+            known = self.metrics.get(key, {}).get(step)
+            if known is None:
+                fresh[key] = value
+            elif not key.startswith(UNCOMPARED) and not _same(known.value, value):
+                mismatches.append(
+                    ReplayMismatch(
+                        f"Expected {key} = {known.value!r} again in round {step}, got {value!r}:"
+                        " the replayed round differs from the one that was recorded."
+                    )
+                )
+        return fresh, mismatches
+
+    def next_step(self, prefix: str) -> int:
+        """One more than the last step of any metric whose key starts with ``prefix``."""
+        steps = (max(s) for key, s in self.metrics.items() if key.startswith(prefix))
+        return max(steps, default=-1) + 1
+
+    def curve(self, key: str) -> list[tuple[int, float]]:
+        """The (step, value) pairs of ``key``, in order of steps."""
+        return sorted((step, point.value) for step, point in self.metrics.get(key, {}).items())
+
+    def _turn(self, status: str, time: float) -> None:
+        self.status = status
+        if status == "RUNNING":
+            self.started = time if math.isnan(self.started) else self.started
+            self.ended = math.nan
+        else:
+            self.ended = time
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))

@@ -1,0 +1,138 @@
+"""Who owns a run: a lock that dies with its holder, so a dead owner is replaced at once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+import weakref
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PROBES = 3  # somebody asking `is_owned` holds a shared lock for microseconds
+
+
+class RunOwned(RuntimeError):  # noqa: N818 - a state of the world, told to the user by its name
+    """Another living process works on this run; ``owner`` says which (pid, host, since)."""
+
+    def __init__(self, path: Path, owner: dict[str, Any]) -> None:
+        self.owner = owner
+        who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown host')}"
+        super().__init__(
+            f"Expected a free run folder, got one owned by {who}: {path.parent}."
+            " Wait for it to end, or stop that process; the run then continues from its checkpoint."
+        )
+
+
+class RunLock:
+    """An exclusive ``flock`` with its owner's pid, host and boot id written inside.
+
+    The kernel releases it when the holder ends, however it ends; age and status say nothing.
+    A forked child does not keep it: its copy of the descriptor is closed at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None
+
+    def acquire(self) -> RunLock:
+        """Take the lock now or raise :class:`RunOwned`; never waits for another run."""
+        if self.held:
+            return self
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if not _try(descriptor):
+                raise RunOwned(self.path, read_owner(self.path))
+            owner = {"pid": os.getpid(), **machine_identity(), "since": time.time()}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        _LIVE.add(self)
+        return self
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, as removing it would let two owners in."""
+        if self._descriptor is not None:
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _forget(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> RunLock:
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def is_owned(path: Path) -> bool:
+    """Whether a living process holds the lock at ``path``."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def read_owner(path: Path) -> dict[str, Any]:
+    """What the last owner wrote; empty where it wrote nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        owner = json.loads(path.read_text())
+        if isinstance(owner, dict):
+            return owner
+    return {}
+
+
+def machine_identity() -> dict[str, str]:
+    """Host and boot id: a pid means something only together with them."""
+    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    return {"host": socket.gethostname(), "boot_id": boot}
+
+
+def _try(descriptor: int) -> bool:
+    for probe in range(_PROBES):
+        if probe:
+            time.sleep(0.02)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
+
+
+_LIVE: weakref.WeakSet[RunLock] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for lock in list(_LIVE):
+        lock._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
