@@ -1,1 +1,29 @@
-"""To be told."""
+"""Configuration: what a person types, checked against signatures, named by a hash."""
+
+from fl_platform.config.build import build_rule
+from fl_platform.config.compose import compose
+from fl_platform.config.errors import ConfigError
+from fl_platform.config.home import conf_folder, find_home
+from fl_platform.config.identity import canonical, config_hash, differences, flat
+from fl_platform.config.roles import AttackRole, DefenseRole, role
+from fl_platform.config.schema import Config
+from fl_platform.config.sweep import expand
+from fl_platform.config.targets import target_name
+
+__all__ = [
+    "AttackRole",
+    "Config",
+    "ConfigError",
+    "DefenseRole",
+    "build_rule",
+    "canonical",
+    "compose",
+    "conf_folder",
+    "config_hash",
+    "differences",
+    "expand",
+    "find_home",
+    "flat",
+    "role",
+    "target_name",
+]

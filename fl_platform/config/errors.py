@@ -1,0 +1,30 @@
+"""What a person reads when a configuration is refused: one line that names the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+LONGEST = 800  # characters of a message
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; its text is one printable line."""
+
+    def __init__(self, message: str) -> None:
+        # A value may hold line breaks or terminal codes: shown, never obeyed.
+        line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+        super().__init__(line if len(line) <= LONGEST else line[: LONGEST - 3] + "...")
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """``value`` as an error message quotes it, cut where it is long."""
+    yaml_words: dict[object, str] = {None: "null", True: "true", False: "false"}
+    text = yaml_words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'nu'?"`` for a name close to a known one, else nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else "."

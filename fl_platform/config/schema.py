@@ -1,0 +1,194 @@
+"""The root of a run's configuration: what may be said, and within which bounds.
+
+Nodes of rules (attack, defense, mixing, the task's data and model) are plain mappings here: their
+schema is the signature of the function that they call (``signature.py``).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Node = dict[str, Any]
+
+
+def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ValueError(f"{name}: expected {expected}, got {got!r}.")
+
+
+def _at_least(low: int, settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        _bounded(value is None or value >= low, name, f"a number >= {low}", value)
+
+
+def _share(settings: object, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        _bounded(0 <= value < 1, name, "a number from 0 to below 1", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local:
+    """How an honest client trains; its optimiser starts anew every round."""
+
+    epochs: int = 1
+    batch: int
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "epochs", "batch")
+        _at_least(0, self, "weight_decay")
+        _share(self, "momentum")
+        for name in ("lr", "clip"):
+            value = getattr(self, name)
+            _bounded(value is None or value > 0, name, "a number > 0", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """Data, model, how the data are spread over clients, and local training."""
+
+    name: str
+    data: Any
+    model: Any
+    partition: Literal["iid", "dirichlet", "writer"]
+    beta: float | None = None
+    minimum: int = 0
+    clients: int | None = None
+    sampled: int | None = None
+    validation: float = 0.0
+    rounds: int
+    state: Literal["parameters", "all"] = "parameters"
+    local: Local
+
+    def __post_init__(self) -> None:
+        _bounded(bool(self.name), "name", "a name", self.name)
+        _at_least(1, self, "clients", "sampled", "rounds")
+        _at_least(0, self, "minimum")
+        _share(self, "validation")
+        _bounded(self.beta is None or self.beta > 0, "beta", "a number > 0", self.beta)
+        if self.partition == "dirichlet":
+            _bounded(self.beta is not None, "beta", "a number > 0 for partition=dirichlet", None)
+        if self.partition != "writer":
+            wanted = f"how many clients share the data with partition={self.partition}"
+            _bounded(self.clients is not None, "clients", wanted, None)
+        if self.clients is not None and self.sampled is not None:
+            most = f"at most task.clients={self.clients}"
+            _bounded(self.sampled <= self.clients, "sampled", most, self.sampled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Byzantine:
+    """How many clients are Byzantine, and how they come up in a round."""
+
+    fraction: float = 0.2
+    sampling: Literal["random", "fixed_share"] = "random"
+
+    def __post_init__(self) -> None:
+        expected = "a share from 0 to below 0.5"
+        _bounded(0 <= self.fraction < 0.5, "fraction", expected, self.fraction)
+
+    def count(self, clients: int) -> int:
+        """f of a population: the fraction, rounded up as the official code does."""
+        return math.ceil(round(self.fraction * clients, 9))  # 0.07 * 100 is 7.000000000000001
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """The optimizer that takes the aggregate for a gradient; SGD with lr 1 is eq. 3."""
+
+    optimizer: Literal["sgd", "fedavgm", "fedadam"] = "sgd"
+    lr: float = 1.0
+    momentum: float = 0.9
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-3
+
+    def __post_init__(self) -> None:
+        _share(self, "momentum", "beta1", "beta2")
+        for name in ("lr", "eps"):
+            _bounded(getattr(self, name) > 0, name, "a number > 0", getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Evaluate every so many rounds; report the mean of the last ``tail`` evaluations."""
+
+    every: int = 1
+    tail: int = 10
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "every", "tail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observer:
+    """An observer that looks every so many rounds; 0: never."""
+
+    every: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "every")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observers:
+    """Who watches the rounds; a new observer is one more field."""
+
+    skew: Observer = field(default_factory=Observer)
+    cloud: Observer = field(default_factory=Observer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How and where it is computed and told: no part of what is computed."""
+
+    tracking: Literal["mlflow", "journal"] = "mlflow"
+    device: str = "auto"
+    threads: int = 1
+    precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
+    local: Literal["auto", "sequential", "vmapped", "graphed"] = "auto"
+    progress: Literal["auto", "bar", "plain", "none"] = "auto"
+    fresh: bool = False
+    continue_anyway: bool = False
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "threads")
+        known = re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", self.device)
+        _bounded(known is not None, "device", "auto, cpu, cuda, cuda:N or mps", self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run, whole; ``compose`` makes it, ``config_hash`` names it."""
+
+    task: Task
+    attack: Node
+    defense: Node
+    mixing: list[Node] = field(default_factory=list)
+    preset: str = "none"
+    experiment: str = ""
+    byzantine: Byzantine = field(default_factory=Byzantine)
+    seed: int = 0
+    rounds: int
+    server: Server = field(default_factory=Server)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    observers: Observers = field(default_factory=Observers)
+    runtime: Runtime = field(default_factory=Runtime)
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "seed")
+        _bounded(self.seed < 2**63, "seed", "a number below 2**63", self.seed)
+        _at_least(1, self, "rounds")
+        n = self.task.clients
+        if n is not None:
+            f = self.byzantine.count(n)
+            majority = f"fewer than half of task.clients={n} Byzantine"
+            _bounded(2 * f < n, "byzantine.fraction", majority, f)

@@ -1,0 +1,38 @@
+"""Many configurations from one line, in Hydra's own sweep grammar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from fl_platform.config.errors import ConfigError
+from fl_platform.config.tree import FAILURES, parse_overrides, parser_over
+
+
+def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> list[list[str]]:
+    """One list of overrides for each combination; the last override varies fastest.
+
+    ``seed=0,1,2``, ``attack.nu=range(0.25,1.01,0.25)``, ``defense=choice(mean,median)`` and
+    ``defense=glob(*,exclude=mean)`` are sweeps; anything else is one value.
+
+    Raises:
+        ConfigError: what ``parse_overrides`` refuses, or a sweep over nothing.
+    """
+    parse_overrides(overrides)
+    with parser_over(home, plugins) as parser:
+        ways = []
+        for override in parser.parse_overrides(list(overrides)):
+            text = str(override.input_line)
+            if not override.is_sweep_override():
+                ways.append([text])
+                continue
+            try:
+                key = text.partition("=")[0]
+                values = list(override.sweep_string_iterator())
+            except FAILURES as error:
+                raise ConfigError(f"{text}: {error}") from None
+            if not values:
+                raise ConfigError(f"{text}: expected at least one value, it matches none.")
+            ways.append([f"{key}={value}" for value in values])
+    return [list(way) for way in product(*ways)]

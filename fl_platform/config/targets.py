@@ -1,0 +1,107 @@
+"""Which code a configuration may name: the public rules of a group's package, nothing else.
+
+A ``_target_`` is compared, as text, with the names in the package's ``__all__``, which is read
+from its source; nothing is imported before that. A prefix test would not do:
+``fl_platform.attacks.torch.load`` begins like a rule. After import the object must have been
+defined inside the package, which stops names that the package only passes on.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+import fl_platform
+from fl_platform.config.errors import ConfigError, nearest, shown
+
+PACKAGES = {
+    "attack": "fl_platform.attacks",
+    "defense": "fl_platform.defenses",
+    "mixing": "fl_platform.defenses",
+    "task.data": "fl_platform.data",
+    "task.model": "fl_platform.models",
+}
+_plugins: dict[str, Path] = {}  # what a person admitted by name in this process
+
+
+def admit(plugin: str, home: Path) -> Path:
+    """Admit the package or module ``plugin``; the folder in which it lies or looked for ``conf/``.
+
+    Raises:
+        ConfigError: no top-level package of that name on the path or in ``home``.
+    """
+    found = PathFinder.find_spec(plugin, [*sys.path, str(home)]) if plugin.isidentifier() else None
+    if found is None or found.origin is None or not found.origin.endswith(".py"):
+        expected = f"an importable package or one that lies in {str(home)!r}"
+        raise ConfigError(f"--plugin: expected {expected}, got {shown(plugin)}.")
+    source = Path(found.origin)
+    if str(home) not in sys.path and home in source.parents:
+        sys.path.append(str(home))
+    _plugins[plugin] = source
+    return source.parent
+
+
+def target_name(node: Mapping[str, Any]) -> str:
+    """The rule's own name: ``strike`` of ``fl_platform.attacks.strike``."""
+    return str(node.get("_target_")).rpartition(".")[2]
+
+
+def check_target(node: Any, group: str | None, key: str) -> str:
+    """The ``_target_`` of ``node`` if its group may name it; reads text, imports nothing.
+
+    ``group=None``: if any group may.
+
+    Raises:
+        ConfigError: not a rule's node, or a name outside the public names of the group's package.
+    """
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"{key}: expected a choice of the group, got {shown(node)}.")
+    target = node.get("_target_")
+    packages = [PACKAGES[group]] if group else sorted(set(PACKAGES.values()))
+    root = Path(fl_platform.__file__).parent
+    sources = {name: root / name.split(".")[1] / "__init__.py" for name in packages} | _plugins
+    known = [f"{name}.{rule}" for name, file in sources.items() for rule in public_names(file)]
+    if not isinstance(target, str) or target not in known:
+        close = nearest(target, known) if isinstance(target, str) else "."
+        expected = f"one of the public names of {', '.join(sources)}"
+        raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}")
+    return target
+
+
+def public_names(source: Path) -> tuple[str, ...]:
+    """The names in the ``__all__`` of a module's source, without running it."""
+    return _names_in(source, source.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _names_in(source: Path, changed: int) -> tuple[str, ...]:
+    for statement in ast.parse(source.read_text(encoding="utf-8")).body:
+        value = getattr(statement, "value", None)
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        if value is not None and any(getattr(t, "id", None) == "__all__" for t in targets):
+            return tuple(map(str, ast.literal_eval(value)))
+    return ()
+
+
+def load_rule(node: Mapping[str, Any], group: str | None, key: str) -> Callable[..., Any]:
+    """The function or class that a node names; imports its package.
+
+    Raises:
+        ConfigError: the name is not allowed, or leads to something defined elsewhere.
+    """
+    target = check_target(node, group, key)
+    package, _, name = target.rpartition(".")
+    rule = getattr(importlib.import_module(package), name, None)
+    home = getattr(rule, "__module__", None) or ""
+    if not (inspect.isfunction(rule) or inspect.isclass(rule)):
+        raise ConfigError(f"{key}._target_: expected a function or class, got {target}.")
+    if home != package and not home.startswith(package + "."):
+        raise ConfigError(f"{key}._target_: {target} is not defined in {package} but in {home}.")
+    return rule

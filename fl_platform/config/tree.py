@@ -1,0 +1,197 @@
+"""Hydra's part: overrides and yaml files to one plain tree, its exceptions to one line each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from omegaconf.resolvers import oc
+
+from fl_platform.config.errors import ConfigError, nearest, shown
+from fl_platform.config.home import conf_folder
+from fl_platform.config.roles import ROLES, role_names
+from fl_platform.config.targets import admit, target_name
+
+LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
+FAILURES = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    RecursionError,
+    OSError,
+    ValueError,
+)
+GROUPS = ("task", "attack", "defense", "mixing", "preset", "observers", "experiment")
+ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """The overrides in Hydra's grammar.
+
+    Raises:
+        ConfigError: not ``key=value``; a setting of Hydra itself; a resolver such as ``oc.env``.
+    """
+    for text in overrides:
+        if len(text) > LONGEST:
+            raise ConfigError(f"{shown(text)}: expected at most {LONGEST} characters.")
+        _refuse_resolvers(text, text.partition("=")[0])
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except (OverrideParseException, RecursionError) as error:
+        text = getattr(error, "override", None) or "?"
+        detail = _first_line(error)
+        why = "" if detail.startswith("Error parsing") else f": {detail}"
+        raise ConfigError(f"{shown(text)}: expected key=value in Hydra's grammar{why}") from None
+    for override in parsed:
+        if not override.key_or_group:
+            raise ConfigError(f"{override.input_line}: expected key=value, got no key.")
+        if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
+            raise ConfigError(f"{override.input_line}: Hydra's own settings are no part of a run.")
+    return parsed
+
+
+def compose_tree(
+    typed: Sequence[Override], home: Path, plugins: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str], set[str]]:
+    """The resolved tree, the choice made in each group, and the keys the experiment file sets.
+
+    Raises:
+        ConfigError: an unknown choice or key, a file that cannot be read, an open reference.
+    """
+    conf = conf_folder(home)
+    folders = [conf, *(admit(plugin, home) / "conf" for plugin in plugins)]
+    search = _search(folders[1:])
+    lines = search + [_line(override) for override in typed]
+    with _hydra_over(conf):
+        try:
+            composed = compose("config", lines, return_hydra_config=True)
+        except FAILURES as error:
+            raise _translated(error, typed, search) from None
+        choices = dict(composed.hydra.runtime.choices)
+        try:
+            OmegaConf.set_struct(composed, False)
+            del composed["hydra"]
+            raw = OmegaConf.to_container(composed)
+            for key, value in _leaves(raw):
+                _refuse_resolvers(value, key)
+            tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        except FAILURES as error:
+            raise ConfigError(_first_line(error)) from None
+    named = {str(k): v for k, v in choices.items() if isinstance(v, str)}
+    written = _written_by(named.get("experiment"), folders)
+    return tree, named, written  # type: ignore[return-value]
+
+
+@contextmanager
+def parser_over(home: Path, plugins: Sequence[str]) -> Iterator[OverridesParser]:
+    """A parser that also knows which choices each group of ``home`` and ``plugins`` has."""
+    with _hydra_over(conf_folder(home)):
+        folders = [admit(plugin, home) / "conf" for plugin in plugins]
+        loader = GlobalHydra.instance().config_loader()
+        loader.load_configuration("config", _search(folders), RunMode.RUN)
+        yield OverridesParser.create(config_loader=loader)
+
+
+@contextmanager
+def _hydra_over(conf: Path) -> Iterator[None]:
+    """Hydra over ``conf``; no environment value can be read meanwhile, not even into an error."""
+    OmegaConf.clear_resolver("oc.env")
+    try:
+        with initialize_config_dir(str(conf), version_base="1.3"):
+            yield
+    finally:
+        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def _line(override: Override) -> str:
+    """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
+    text = str(override.input_line)
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    return f"++{text}" if plain and override.key_or_group in ROLE_KEYS else text
+
+
+def _translated(error: Exception, typed: Sequence[Override], search: list[str]) -> ConfigError:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options or [])
+        has = f" It has: {', '.join(options)}." if options else ""
+        return ConfigError(f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{has}")
+    asked = re.match(r"Could not override '([^']+)'", str(error))
+    if isinstance(error, ConfigCompositionException) and asked:
+        return _unknown_key(asked[1], typed, search)
+    return ConfigError(_first_line(error))
+
+
+def _unknown_key(key: str, typed: Sequence[Override], search: list[str]) -> ConfigError:
+    """Compose once more with the choices alone, to see what stands where the key was looked for."""
+    choices = [o for o in typed if "." not in o.key_or_group and "=" in str(o.input_line)]
+    parent, _, name = key.rpartition(".")
+    if key in GROUPS:
+        return ConfigError(f"{key}: expected the name of a choice; its settings are {key}.NAME.")
+    try:
+        known = compose(
+            "config", search + [str(o.input_line) for o in choices if o.key_or_group != key]
+        )
+        node = OmegaConf.select(known, parent) if parent else known
+    except FAILURES:
+        node = None
+    if not isinstance(node, DictConfig):
+        return ConfigError(f"{key}: there is no such setting.")
+    names = [str(k) for k in node if k != "_target_"]
+    names += [k for k in role_names(parent) if k not in names]
+    owner = target_name(node) if "_target_" in node else parent or "The root"
+    kind = "parameter" if "_target_" in node else "setting"
+    listed = f" It knows: {', '.join(names) or 'none'}."
+    return ConfigError(f"{key}: {owner} has no such {kind}{nearest(name, names)}{listed}")
+
+
+def _first_line(error: Exception) -> str:
+    """The sentence of an exception that a person can use: often that of its cause."""
+    told = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(told, RecursionError):
+        return "nested too deeply."
+    text = str(told) if isinstance(told, yaml.YAMLError) else str(told).strip().partition("\n")[0]
+    key = getattr(told, "full_key", None)
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def _refuse_resolvers(value: Any, key: str) -> None:
+    if isinstance(value, str) and re.search(r"\$\{[^}]*:", value):
+        expected = "a plain value or a reference such as ${task.rounds}"
+        raise ConfigError(f"{key}: expected {expected}, got {shown(value)}.")
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping | list):
+        for name, child in node.items() if isinstance(node, Mapping) else enumerate(node):
+            yield from _leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
+    files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
+    found = next((file for file in files if file.is_file()), None)
+    return {key for key, _ in _leaves(yaml.safe_load(found.read_text()))} if found else set()
+
+
+def _search(folders: Sequence[Path]) -> list[str]:
+    quoted = [folder.as_uri().replace("'", "%27") for folder in folders]
+    return [f"hydra.searchpath=[{', '.join(map(repr, quoted))}]"] if quoted else []
