@@ -27,8 +27,8 @@ def tolerates(limit: Callable[[int], int]) -> Callable[[Rule], Rule]:
 
     def mark(rule: Rule) -> Rule:
         checked: Any = rule
-        if inspect.isclass(checked):
-            name = re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", checked.__name__).lower()
+        if inspect.isclass(rule):
+            name = re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", rule.__name__).lower()
             checked.__call__ = _checked(checked.__call__, name, stated_limit)
             checked.largest_f = staticmethod(stated_limit)
         else:

@@ -1,0 +1,53 @@
+"""Aksel: the mean of the rows nearest to the coordinate-wise median."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from fl_platform.core import Aggregate, Updates
+from fl_platform.defenses.distance import squared_distances_to
+from fl_platform.defenses.tolerance import tolerates
+
+
+@tolerates(lambda n: (n - 1) // 2)
+def aksel(
+    updates: Updates,
+    num_byzantine: int,
+    *,
+    center: Literal["midpoint", "lower"] = "midpoint",
+    keep: Literal["half", "n-f"] = "half",
+) -> Aggregate:
+    r"""The mean of the rows no farther from the median than the median distance.
+
+    .. math:: s_i = \|g_i - \operatorname{med}\|^2, \quad
+        \hat g = \operatorname{mean}\{g_i : s_i \le \operatorname{med}(s)\}
+
+    Args:
+        updates: n rows of dimension d.
+        num_byzantine: f < n / 2; only ``n-f`` looks at it.
+        center: the median for even n, as in :func:`median`; ``lower`` in the STRIKE authors' code.
+        keep: ``half`` keeps every row up to the lower median distance, ties included
+            (ceil(n / 2) rows without ties; the STRIKE authors' code); ``n-f`` keeps as many as
+            are honest, ties to the first (an option of ByzantineMomentum).
+
+    Guarantees for ``half``, with k = ceil(n / 2) and kappa_med the constant of its median:
+    kappa = (sqrt((n - f) / (n - f - k + 1) (1 + kappa_med)) + sqrt(kappa_med))^2.
+
+    References:
+        Boussetta et al., AKSEL: Fast Byzantine SGD, OPODIS 2020.
+    """
+    if center not in ("midpoint", "lower") or keep not in ("half", "n-f"):
+        raise ValueError(
+            "Expected center as midpoint or lower and keep as half or n-f,"
+            f" got {center!r} and {keep!r}."
+        )
+    squares = squared_distances_to(updates, updates.median(center))
+    if keep == "half":
+        chosen = squares <= squares.median()
+    else:
+        chosen = torch.zeros_like(squares, dtype=torch.bool)
+        chosen[squares.argsort(stable=True)[: len(updates) - num_byzantine]] = True
+    weights = chosen.double() / chosen.sum()
+    return Aggregate(updates.combine(weights), weights)

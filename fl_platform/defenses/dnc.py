@@ -1,0 +1,116 @@
+"""Divide and Conquer: drop the rows that stick out along the main direction of disagreement."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor
+
+from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.parameters import AtLeast
+from fl_platform.defenses.tolerance import tolerates
+
+
+@tolerates(lambda n: (n - 1) // 2)
+class DnC:
+    r"""The mean of the rows least removed by a spectral test on sampled coordinates.
+
+    Each iteration draws b coordinates, centres the rows there, and removes the ceil(c f) rows
+    with the largest squared projection on the top right singular vector:
+
+    .. math:: s_i = \langle \tilde g_i - \bar g, v_1 \rangle^2
+
+    The paper averages the rows that no iteration removed. Where several iterations have removed
+    every row there are none; here the rows *removed least often* are averaged, which is the same
+    set whenever the paper's is not empty.
+
+    Args:
+        seed: of the stream that draws coordinates.
+        iterations: 1 in the STRIKE authors' code, 5 in fedlib and FLPoison.
+        coordinates: b; 1000 in the STRIKE authors' code, 10000 in fedlib and FL-Byz-Lib. At least
+            d means all of them, unless drawn with replacement.
+        filter: c, of which ceil(c f) rows go in each iteration, at most n - 1.
+        replacement: whether a coordinate may be drawn twice, as in the STRIKE authors' code.
+
+    Guarantees no finite kappa: among many identical honest rows it still removes exactly
+    ceil(c f), and it is blind outside of the sampled coordinates.
+
+    References:
+        Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        iterations: Annotated[int, AtLeast(1)] = 1,
+        coordinates: Annotated[int, AtLeast(1)] = 10_000,
+        filter: Annotated[float, AtLeast(0)] = 1.0,
+        replacement: bool = False,
+    ) -> None:
+        if iterations < 1 or coordinates < 1 or not filter >= 0:
+            raise ValueError(
+                "Expected iterations >= 1, coordinates >= 1 and filter >= 0,"
+                f" got {iterations}, {coordinates} and {filter}."
+            )
+        self.seed, self.iterations, self.coordinates = seed, iterations, coordinates
+        self.filter, self.replacement = filter, replacement
+        self.calls = 0
+
+    def __call__(self, updates: Updates, num_byzantine: int) -> Aggregate:
+        """The mean of the rows that were removed least often."""
+        n, d = len(updates), updates.dimension
+        remove = min(math.ceil(self.filter * num_byzantine), n - 1)
+        removals = torch.zeros(n, dtype=torch.int64)
+        stream = generator(self.seed, "dnc", self.calls)
+        for _ in range(self.iterations):
+            if self.replacement:
+                index = torch.randint(d, (self.coordinates,), generator=stream)
+            else:
+                index = draw_distinct(d, self.coordinates, stream)
+            scores = outlier_scores(updates, index)
+            removals[scores.argsort(stable=True)[n - remove :].cpu()] += 1
+        self.calls += 1
+        chosen = removals == removals.min()
+        weights = (chosen.double() / chosen.sum()).to(updates.matrix.device)
+        return Aggregate(updates.combine(weights), weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of calls, which names the next draw."""
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after as many calls."""
+        self.calls = int(state["calls"])
+
+
+def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
+    """``(n,)`` squared projections on the top singular vector of the centred columns ``index``."""
+    if len(index) == updates.dimension == len(index.unique()):
+        inner = updates.gram()
+    else:
+        sampled = updates.matrix[:, index.to(updates.matrix.device)].double()
+        sampled = sampled - sampled.median(0).values  # any common point; this one is not far
+        inner = sampled @ sampled.T
+    inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
+    # Projections of the rows on the top right singular vector are sqrt(lambda) u, from n x n.
+    values, vectors = torch.linalg.eigh(inner)
+    return values[-1] * vectors[:, -1].square()
+
+
+def draw_distinct(d: int, count: int, stream: torch.Generator) -> Tensor:
+    """``count`` different numbers below d, each set equally likely; all of them if count >= d."""
+    if count >= d:
+        return torch.arange(d)
+    if 2 * count >= d:
+        return torch.randperm(d, generator=stream)[:count]
+    # The first distinct values of a sequence of draws; cheaper than permuting millions.
+    draws: list[int] = []
+    while len(distinct := list(dict.fromkeys(draws))) < count:
+        draws += torch.randint(d, (2 * count,), generator=stream).tolist()
+    return torch.tensor(distinct[:count])
+
+
+dnc = DnC

@@ -1,0 +1,112 @@
+"""Mixings: what stands before a rule and makes the rows more alike. They answer with a matrix."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from fl_platform.core import Updates, generator
+from fl_platform.core.parameters import AtLeast
+from fl_platform.defenses.tolerance import tolerates
+
+
+@tolerates(lambda n: (n - 1) // 2)
+def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> Tensor:
+    r"""Nearest-neighbour mixing: each row becomes the mean of its n - f nearest rows.
+
+    .. math:: y_i = \frac{1}{n - f} \sum_{j \in N_i} g_j
+
+    Args:
+        updates: n rows of dimension d.
+        num_byzantine: f < n / 2; ties go to the first rows.
+        include_self: whether a row is one of its own neighbours. ``true`` is the paper's, ByzFL's
+            and ByzPy's. ``false`` is the STRIKE authors' code: every honest row then averages at
+            least one Byzantine row, so no rule after it has a finite kappa. With f = 0, where
+            their code stops with an error, the n - 1 others are averaged.
+
+    Returns:
+        ``(n, n)`` float64, rows sum to 1.
+
+    Guarantees for ``true``, before a rule with kappa_F: kappa = 2 (kappa_F + 1) 4f / (n - f), so
+    8f / (n - f) (kappa_F + 1).
+
+    References:
+        Allouah et al., Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity,
+        AISTATS 2023.
+    """
+    n = len(updates)
+    # A row comes first among its own neighbours even where another is equal to it, or last.
+    own = -1.0 if include_self else torch.inf
+    distances = updates.squared_distances().clone().fill_diagonal_(own)
+    count = n - num_byzantine if include_self else max(min(n - num_byzantine, n - 1), 1)
+    nearest = distances.argsort(dim=1, stable=True)[:, :count]
+    return torch.zeros_like(distances).scatter_(1, nearest, 1 / count)
+
+
+@tolerates(lambda n: n)
+class Bucketing:
+    """Rows shuffled, then averaged s at a time; the last bucket may be smaller.
+
+    Args:
+        seed: of the stream that shuffles.
+        s: rows per bucket; 2 in the paper's experiments, 1 is a mere shuffle.
+        f_after: how many of the ceil(n / s) buckets the rule is told are Byzantine. ``same`` is f:
+            each Byzantine row can spoil a bucket of its own (the paper, epfml, ByzFL). ``ceil`` is
+            ceil(f / s), the STRIKE authors' code: too few in almost every shuffle, so no rule after
+            it has a finite kappa.
+
+    References:
+        Karimireddy, He, Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing,
+        ICLR 2022.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        s: Annotated[int, AtLeast(1)] = 2,
+        f_after: Literal["same", "ceil"] = "same",
+    ) -> None:
+        if s < 1 or f_after not in ("same", "ceil"):
+            raise ValueError(f"Expected s >= 1 and f_after as same or ceil, got {s}, {f_after!r}.")
+        self.seed, self.s, self.f_after = seed, s, f_after
+        self.calls = 0
+
+    def __call__(self, updates: Updates, num_byzantine: int) -> Tensor:
+        """``(ceil(n / s), n)`` float64, rows sum to 1."""
+        order = torch.randperm(
+            len(updates), generator=generator(self.seed, "bucketing", self.calls)
+        )
+        self.calls += 1
+        return buckets(order, self.s).to(updates.matrix.device)
+
+    def num_byzantine_after(self, m: int, f: int) -> int:
+        """How many of the buckets of m rows count as Byzantine."""
+        return f if self.f_after == "same" else math.ceil(f / self.s)
+
+    def rows_after(self, m: int) -> int:
+        """The number of buckets that m rows make."""
+        return math.ceil(m / self.s)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of calls, which names the next shuffle."""
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on after as many calls."""
+        self.calls = int(state["calls"])
+
+
+def buckets(order: Tensor, s: int) -> Tensor:
+    """``(ceil(n / s), n)`` averages of consecutive runs of s in ``order``."""
+    runs = order.split(s)
+    mixing = torch.zeros(len(runs), len(order), dtype=torch.float64)
+    for bucket, rows in enumerate(runs):
+        mixing[bucket, rows] = 1 / len(rows)
+    return mixing
+
+
+bucketing = Bucketing
