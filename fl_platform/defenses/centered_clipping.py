@@ -74,19 +74,18 @@ class CenteredClipping:
         self.center = state["center"]
 
     def _center_for(self, updates: Updates) -> Tensor:
-        like = updates.matrix
         if self.center is not None:
-            if self.center.shape != like.shape[1:]:
+            if len(self.center) != updates.dimension:
                 raise ValueError(
                     f"Expected updates of dimension {len(self.center)}, that of the remembered"
                     f" centre, got {updates.dimension}."
                 )
-            return self.center.to(like)
+            return self.center.to(updates.device, updates.dtype)
         if self.start == "mean":
             return updates.mean()
         if self.start == "median":
             return updates.median()
-        return like.new_zeros(updates.dimension)
+        return torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device)
 
 
 def clip_about(updates: Updates, center: Tensor, tau: float, iterations: int) -> Aggregate:

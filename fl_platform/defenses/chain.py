@@ -148,10 +148,9 @@ class Chain:
 
 
 def _keep_model(updates: Updates, n: int, dropped: Tensor, *, clamped: bool) -> Aggregate:
-    like = updates.matrix
     return Aggregate(
-        vector=torch.zeros(updates.dimension, dtype=like.dtype, device=like.device),
-        weights=torch.zeros(n, dtype=torch.float64, device=like.device),
+        vector=torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device),
+        weights=torch.zeros(n, dtype=torch.float64, device=updates.device),
         anchor_weight=1.0,  # the anchor is the model as it stands: an update of zero
         dropped=dropped if len(dropped) else None,
         clamped=clamped,

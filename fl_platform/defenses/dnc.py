@@ -74,7 +74,7 @@ class DnC:
             removals[scores.argsort(stable=True)[n - remove :].cpu()] += 1
         self.calls += 1
         chosen = removals == removals.min()
-        weights = (chosen.double() / chosen.sum()).to(updates.matrix.device)
+        weights = (chosen.double() / chosen.sum()).to(updates.device)
         return Aggregate(updates.combine(weights), weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -91,13 +91,27 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
     if len(index) == updates.dimension == len(index.unique()):
         inner = updates.gram()
     else:
-        sampled = updates.matrix[:, index.to(updates.matrix.device)].double()
+        sampled = _columns_at(updates, index).double()
         sampled = sampled - sampled.median(0).values  # any common point; this one is not far
         inner = sampled @ sampled.T
     inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
     # Projections of the rows on the top right singular vector are sqrt(lambda) u, from n x n.
     values, vectors = torch.linalg.eigh(inner)
     return values[-1] * vectors[:, -1].square()
+
+
+def _columns_at(updates: Updates, index: Tensor) -> Tensor:
+    """``(n, b)``; of mixed rows, which are not stored, every column is formed once, in chunks."""
+    index = index.to(updates.device)
+    rows = updates.rows()
+    if rows is not None:
+        return torch.stack([row[index] for row in rows])
+    index = index.sort().values
+    parts = []
+    for part, chunk in updates.columns():
+        here = index[(index >= part.start) & (index < part.stop)]
+        parts.append(chunk[:, here - part.start])
+    return torch.cat(parts, 1)
 
 
 def draw_distinct(d: int, count: int, stream: torch.Generator) -> Tensor:

@@ -23,10 +23,9 @@ def accepted(updates: Updates) -> Tensor:
     number of refused rows. No paper has this step: without it NaN rows pass through most
     published implementations of the rules.
     """
-    sizes = torch.zeros(len(updates), dtype=torch.float64, device=updates.matrix.device)
-    for _, chunk in updates.columns():
-        # NaN spreads through max, Inf stays: one comparison at the end finds both.
-        sizes = torch.maximum(sizes, chunk.abs().amax(1).double())
+    # NaN spreads through min and max and Inf stays, so one test at the end finds both.
+    extremes = [torch.stack(row.aminmax()) for row in updates.rows() or updates.matrix]
+    sizes = torch.stack(extremes).double().abs().amax(1)
     finite = sizes.isfinite()
     if not bool(finite.any()):
         return finite

@@ -51,7 +51,7 @@ def mda(
             f"Expected at most max_subsets={max_subsets:,} cases for mda, got {cases:,} for n={n}"
             f" and f={f}; raise max_subsets, lower f, or use multi_krum."
         )
-    weights = torch.zeros(n, dtype=torch.float64, device=updates.matrix.device)
+    weights = torch.zeros(n, dtype=torch.float64, device=updates.device)
     weights[smallest_diameter_subset(updates.squared_distances().cpu(), f)] = 1 / (n - f)
     return Aggregate(updates.combine(weights), weights)
 

@@ -38,7 +38,7 @@ def mean(
         Data, AISTATS 2017.
     """
     n = len(updates)
-    weights = torch.full((n,), 1 / n, dtype=torch.float64, device=updates.matrix.device)
+    weights = torch.full((n,), 1 / n, dtype=torch.float64, device=updates.device)
     if weighting == "data":
         weights = _shares(sizes, weights)
     elif weighting != "uniform":

@@ -81,7 +81,7 @@ class Bucketing:
             len(updates), generator=generator(self.seed, "bucketing", self.calls)
         )
         self.calls += 1
-        return buckets(order, self.s).to(updates.matrix.device)
+        return buckets(order, self.s).to(updates.device)
 
     def num_byzantine_after(self, m: int, f: int) -> int:
         """How many of the buckets of m rows count as Byzantine."""

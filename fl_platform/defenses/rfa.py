@@ -66,7 +66,9 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
     if start == "median":
         return squared_distances_to(updates, updates.median())
     if start == "zero":
-        return squared_distances_to(updates, torch.zeros_like(updates.matrix[0]))
+        return squared_distances_to(
+            updates, torch.zeros(updates.dimension).to(updates.device, updates.dtype)
+        )
     gram = updates.gram()
     if start == "mean":
         return squared_distances_within(gram, gram.new_full((n,), 1 / n))

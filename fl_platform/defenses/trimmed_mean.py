@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
-from torch import Tensor
-
-from fl_platform.core import Aggregate, Updates
+from fl_platform.core import Aggregate, Updates, coordinatewise
 from fl_platform.core.parameters import AtLeast
 from fl_platform.defenses.tolerance import tolerates
 
@@ -36,12 +33,4 @@ def trimmed_mean(
     """
     n = len(updates)
     drop = num_byzantine if trim is None else min(trim, (n - 1) // 2)
-    if drop == 0:
-        return Aggregate(updates.mean())
-    return Aggregate(_trimmed(updates, drop))
-
-
-def _trimmed(updates: Updates, drop: int) -> Tensor:
-    kept = slice(drop, len(updates) - drop)
-    parts = [chunk.sort(0).values[kept].mean(0) for _, chunk in updates.columns()]
-    return torch.cat(parts)
+    return Aggregate(coordinatewise.trimmed_mean(updates, drop))
