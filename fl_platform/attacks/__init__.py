@@ -1,11 +1,33 @@
-"""The attacks, one rule a file; ``conf/attack/<name>.yaml`` calls each by its name here."""
+"""The attacks, one idea a file; ``conf/attack/<name>.yaml`` calls each by its name here."""
 
+from fl_platform.attacks.ablations import lie_matched, strike_ablation
 from fl_platform.attacks.absent import absent
 from fl_platform.attacks.bit_flip import bit_flip
+from fl_platform.attacks.fang import fang
+from fl_platform.attacks.fang_krum import fang_krum
+from fl_platform.attacks.fang_trimmed_mean import fang_trimmed_mean
 from fl_platform.attacks.ipm import ipm
 from fl_platform.attacks.label_flip import label_flip
 from fl_platform.attacks.lie import lie
+from fl_platform.attacks.mimic import mimic
+from fl_platform.attacks.min_max import min_max, min_sum
 from fl_platform.attacks.none import none
 from fl_platform.attacks.strike import strike
 
-__all__ = ["absent", "bit_flip", "ipm", "label_flip", "lie", "none", "strike"]
+__all__ = [
+    "absent",
+    "bit_flip",
+    "fang",
+    "fang_krum",
+    "fang_trimmed_mean",
+    "ipm",
+    "label_flip",
+    "lie",
+    "lie_matched",
+    "mimic",
+    "min_max",
+    "min_sum",
+    "none",
+    "strike",
+    "strike_ablation",
+]

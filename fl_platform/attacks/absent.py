@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs
@@ -25,4 +26,4 @@ def absent(honest: Updates, num_byzantine: int) -> Tensor:
     Problem" (1982), as the weakest of the Byzantine behaviours; a control, not an attack.
     """
     check_inputs(honest, num_byzantine)
-    return honest.matrix.new_empty((0, honest.dimension))
+    return torch.empty((0, honest.dimension), dtype=honest.dtype, device=honest.device)

@@ -14,7 +14,7 @@ Side = Literal["below", "above"]
 Deviation = Literal["std", "sign", "unit"]
 
 
-def deviation(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
+def toward(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
     """``(d,)`` the way from the honest mean to the Byzantine row, of any length.
 
     ``std``: :math:`\\mp\\sigma`; ``sign``: :math:`\\mp\\mathrm{sign}(\\mu)`; ``unit``:
@@ -48,13 +48,7 @@ def std_of(honest: Updates, ddof: int) -> Tensor:
     return honest.std() * math.sqrt(rows / (rows - ddof))
 
 
-def along(honest: Updates, centre: Tensor, way: Tensor) -> Tensor:
-    """``(h,)`` float64: :math:`\\langle c - g_i, v\\rangle`, one pass over the matrix.
-
-    The rows are centred before the product, a chunk at a time: at a common offset of 1e4 the
-    product of uncentred float32 rows would have lost every digit.
-    """
-    total = honest.matrix.new_zeros(len(honest), dtype=torch.float64)
-    for part, rows in honest.columns():
-        total += (centre[part] - rows).mv(way[part]).double()
-    return total
+def along(honest: Updates, point: Tensor, way: Tensor) -> Tensor:
+    """``(h,)`` float64 <p - g_i, v>, one pass over the matrix."""
+    from_centre = (point.double() - honest.centre().double()) @ way.double()
+    return from_centre - honest.project(way)

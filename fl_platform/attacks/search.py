@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from fl_platform.core.geometry import largest_step
+
 
 def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: float = 1e-5) -> float:
     """The feasible end of a bisection on [0, high]; ``high`` itself where that fits.
@@ -76,12 +78,12 @@ def line_maximise(
     return best
 
 
-def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
-    """The largest t >= 0 with offsets_sq + 2 t along + t^2 step_sq <= bound_sq in every row."""
-    if step_sq <= 0:
+def step_within(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
+    """``core.geometry.largest_step``, or 0 where honest rows are not finite.
+
+    What an attack makes of such rows is not finite either, and the gate before the defense
+    drops and counts it; an attack must not end the run.
+    """
+    if not (math.isfinite(step_sq) and math.isfinite(bound_sq)):
         return 0.0
-    room = (bound_sq - offsets_sq).clamp_min(0)
-    root = (along.square() + step_sq * room).sqrt()
-    # Two branches of one root: each adds numbers of equal sign, so nothing cancels.
-    steps = (room / (along + root)).where(along > 0, (root - along) / step_sq)
-    return float(steps.min())
+    return largest_step(offsets_sq, along, step_sq, bound_sq)

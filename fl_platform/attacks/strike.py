@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import bisect, largest_step
+from fl_platform.attacks.search import bisect, step_within
 from fl_platform.core.parameters import AtLeast, Between
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.skewed import (
     MedianStart,
     Room,
     highest,
-    projections,
     room,
     search_direction,
 )
@@ -77,10 +76,7 @@ def strike(
     rows = len(honest)
     if rows <= num_byzantine and share is None and outnumbered == "push":
         return equal_rows(push(honest, median), num_byzantine)
-    size = skewed_size(rows, num_byzantine, share)
-    direction = search_direction(honest, median)
-    index = highest(projections(honest, direction), size)
-    space = room(honest, index, lean=direction if size == rows else None)
+    space = searched_room(honest, median, skewed_size(rows, num_byzantine, share))
     return equal_rows(hidden_row(space, nu, search), num_byzantine)
 
 
@@ -88,6 +84,19 @@ def skewed_size(rows: int, num_byzantine: int, share: float | None = None) -> in
     """How many of the known rows S takes: h - f or the stated share, at least one, at most h."""
     size = rows - num_byzantine if share is None else round(share * rows)
     return min(max(size, 1), rows)
+
+
+def searched_room(
+    honest: Updates, median: MedianStart, size: int, *, reverse: bool = False
+) -> Room:
+    """Stage 1: the room among the ``size`` rows of highest projection, or lowest in reverse.
+
+    Where all rows are taken, mean of S - mean vanishes and the search direction stands in.
+    """
+    direction = search_direction(honest, median)
+    projection = honest.project(direction)
+    index = highest(-projection if reverse else projection, size)
+    return room(honest, index, lean=direction if size == len(honest) else None)
 
 
 def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tensor:
@@ -98,7 +107,7 @@ def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tenso
 def strength(space: Room, search: Search = "closed") -> float:
     """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
     if search == "closed":
-        return largest_step(space.offsets_sq, space.along, space.way_sq, space.diameter_sq)
+        return step_within(space.offsets_sq, space.along, space.way_sq, space.diameter_sq)
     if search != "bisection":
         raise ValueError(f"Expected search closed or bisection, got {search!r}.")
     if space.way_sq == 0:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.updates import Updates
+from fl_platform.metrics.spread import offsets_sq
 
 MedianStart = Literal["midpoint", "lower", "upper"]
 
@@ -34,21 +35,12 @@ def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tenso
     return middle - honest.mean()
 
 
-def projections(honest: Updates, direction: Tensor) -> Tensor:
-    """``(h,)`` float64 <g_i - mean, u>: eq. 7 without its length and about the mean.
-
-    Neither changes the order, and centring each chunk before the product keeps the digits that
-    a common offset would eat. One pass over the matrix.
-    """
-    mean = honest.mean()
-    total = direction.new_zeros(len(honest), dtype=torch.float64)
-    for part, rows in honest.columns():
-        total += (rows - mean[part]).mv(direction[part]).double()
-    return total
-
-
 def highest(projection: Tensor, size: int) -> Tensor:
-    """``(size,)`` indices of the highest projections (eq. 8), ties to the lower index."""
+    """``(size,)`` rising indices of the highest projections (eq. 8), ties to the lower index.
+
+    Of eq. 7 only the order counts, so ``Updates.project`` serves: neither its centre nor the
+    length of u changes the order.
+    """
     return projection.sort(descending=True, stable=True).indices[:size].sort().values
 
 
@@ -81,13 +73,13 @@ def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
         index: ``(m,)`` the rows of S.
         lean: ``(d,)`` whose sign gives the direction; ``None``: mean of S - honest mean.
     """
-    matrix, mean = honest.matrix, honest.mean()
+    mean = honest.mean()
     centre, way = torch.empty_like(mean), torch.empty_like(mean)
-    along = matrix.new_zeros(len(index), dtype=torch.float64)
-    way_sq = matrix.new_zeros((), dtype=torch.float64)
+    along = mean.new_zeros(len(index), dtype=torch.float64)
+    way_sq = mean.new_zeros((), dtype=torch.float64)
     # A chunk of S fits the cache, so that mean, std, v and the products cost one read together,
     # and no second (m, d) matrix is ever made.
-    for part, rows in honest.columns():
+    for part, rows in honest.columns(4096):
         chosen = rows.index_select(0, index)
         middle = chosen.mean(0)
         off = chosen - middle
@@ -96,7 +88,5 @@ def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
         centre[part], way[part] = middle, step
         along -= off.mv(step).double()
         way_sq += step.double().square().sum()
-    gram = honest.gram()[index][:, index]
-    offsets = gram.diagonal() - 2 * gram.mean(1) + gram.mean()
     diameter_sq = honest.squared_distances()[index][:, index].max()
-    return Room(centre, way, offsets.clamp_min(0), along, float(way_sq), float(diameter_sq))
+    return Room(centre, way, offsets_sq(honest, index), along, float(way_sq), float(diameter_sq))

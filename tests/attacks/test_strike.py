@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fl_platform.attacks import strike
 from fl_platform.attacks.strike import hidden_row, skewed_size, strength
 from fl_platform.core import Updates
-from fl_platform.metrics.skewed import highest, projections, room, search_direction
+from fl_platform.metrics.skewed import highest, room, search_direction
 from tests import reference_attacks as reference
 
 SHAPES = [(40, 10), (8, 2), (7, 3), (6, 4), (22, 7), (39, 8)]
@@ -45,7 +45,7 @@ def test_closed_form_equals_plain_bisection_over_the_rows(h, f, kind):
 @pytest.mark.parametrize(("h", "f"), SHAPES)
 def test_bisection_of_the_paper_lies_within_its_tolerance_below_the_closed_form(h, f):
     honest = Updates(torch.tensor(rows(h, seed=3)))
-    index = highest(projections(honest, search_direction(honest)), h - f)
+    index = highest(honest.project(search_direction(honest)), h - f)
     space = room(honest, index)
     gap = strength(space, "closed") - strength(space, "bisection")
     assert 0 <= gap <= 1e-5
@@ -94,7 +94,7 @@ def test_a_common_offset_leaves_the_strength_alone_in_float32():
 
     def alpha(shift):
         honest = Updates(torch.tensor(g + shift, dtype=torch.float32))
-        return strength(room(honest, highest(projections(honest, search_direction(honest)), 30)))
+        return strength(room(honest, highest(honest.project(search_direction(honest)), 30)))
 
     # An offset of 1000 rounds each number to 6e-5, which turns the sign of a coordinate or two
     # whose means nearly agree; uncentred float32 distances would move alpha by 40 %.
@@ -175,7 +175,7 @@ def test_a_set_without_any_way_gives_strength_zero():
 def test_alpha_never_passes_its_bound():
     for seed in range(10):
         honest = Updates(torch.tensor(rows(12, seed=seed, kind="low_rank")))
-        space = room(honest, highest(projections(honest, search_direction(honest)), 9))
+        space = room(honest, highest(honest.project(search_direction(honest)), 9))
         spread = float(space.offsets_sq.mean())
         assert strength(space) <= math.sqrt((space.diameter_sq - spread) / space.way_sq) + 1e-9
 

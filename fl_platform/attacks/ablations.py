@@ -1,0 +1,134 @@
+"""STRIKE taken apart: is it the skewed set that hurts, or the strength?"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from fl_platform.attacks.deviation import Side, toward
+from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.attacks.strike import hidden_row, searched_room, skewed_size, strength
+from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rng import generator
+from fl_platform.core.updates import Updates
+from fl_platform.metrics.skewed import MedianStart, room
+from fl_platform.metrics.spread import offsets_sq
+
+
+class StrikeAblation:
+    """STRIKE's second stage on another set than the skewed one.
+
+    .. math:: g_b = \\bar g_S + \\nu\\,\\alpha^*\\,\\mathrm{sign}(l)\\odot\\sigma_S
+
+    with l = mean of S - mean as in eq. 12, and alpha* the largest step within S's diameter.
+
+    Args:
+        seed: of the run; a random set of call t is drawn from stream ``strike_ablation`` at t.
+        skewed_set: ``random``: h - f rows drawn afresh each round; ``all``: every honest row,
+            where mean of S - mean vanishes and l is the search direction median - mean;
+            ``reversed``: the h - f rows of *lowest* projection, the search run backwards;
+            ``skewed``: STRIKE itself, as the control.
+        nu: strength >= 0 as in STRIKE.
+        median: as in STRIKE.
+
+    The instance is called with honest ``(h, d)`` and f and returns ``(f, d)`` equal rows, a
+    stride-0 view; it raises TypeError or ValueError on inputs that are no updates or no count.
+    Where h <= f the set is a single row, as with STRIKE's ``single``.
+
+    Source: ours; controls for Y. Liu et al., "Exploit Gradient Skewness to Circumvent
+    Byzantine Defenses for Federated Learning" (2025), whose text has no such comparison.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        skewed_set: Literal["random", "all", "reversed", "skewed"] = "random",
+        nu: Annotated[float, AtLeast(0)] = 1.0,
+        median: MedianStart = "midpoint",
+    ) -> None:
+        if skewed_set not in ("random", "all", "reversed", "skewed"):
+            raise ValueError(
+                f"Expected skewed_set random, all, reversed or skewed, got {skewed_set!r}."
+            )
+        self.seed, self.skewed_set, self.nu, self.median = seed, skewed_set, nu, median
+        self.calls = 0
+
+    def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
+        """``(f, d)`` this round's rows; the next call continues from here."""
+        check_inputs(honest, num_byzantine)
+        call, self.calls = self.calls, self.calls + 1
+        if num_byzantine == 0:
+            return equal_rows(honest.mean(), 0)
+        rows = len(honest)
+        size = rows if self.skewed_set == "all" else skewed_size(rows, num_byzantine)
+        if self.skewed_set == "random":
+            stream = generator(self.seed, "strike_ablation", call)
+            index = torch.randperm(rows, generator=stream)[:size].sort().values
+            space = room(honest, index.to(honest.device))
+        else:
+            reverse = self.skewed_set == "reversed"
+            space = searched_room(honest, self.median, size, reverse=reverse)
+        return equal_rows(hidden_row(space, self.nu), num_byzantine)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many rounds have been attacked so far."""
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self.calls = state["calls"]
+
+
+def lie_matched(
+    honest: Updates,
+    num_byzantine: int,
+    *,
+    match: Literal["step", "total", "given"] = "step",
+    distance: Annotated[float, AtLeast(0)] = 1.0,
+    side: Side = "below",
+) -> Tensor:
+    """LIE with its z chosen so that the row lies at a stated distance from the honest mean.
+
+    .. math:: g_b = \\bar g \\mp z\\,\\sigma,\\quad \\lVert z\\,\\sigma\\rVert = r
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f >= 0.
+        match: r is ``step``: STRIKE's alpha* times the length of its way, how far its row
+            lies from the mean of S; ``total``: how far STRIKE's row lies from the honest
+            mean; ``given``: ``distance`` times the honest root-mean-square radius.
+        distance: used where ``match`` is ``given``, >= 0.
+        side: ``below`` or ``above``, as in LIE.
+
+    Returns:
+        ``(f, d)`` equal rows, a stride-0 view.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+
+    Source: ours; the same strength without the skewed set, to compare with STRIKE. The
+    direction is that of G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough:
+    Circumventing Defenses For Distributed Learning" (2019).
+    """
+    check_inputs(honest, num_byzantine)
+    if match not in ("step", "total", "given"):
+        raise ValueError(f"Expected match step, total or given, got {match!r}.")
+    mean = honest.mean()
+    if num_byzantine == 0:
+        return equal_rows(mean, 0)
+    if match == "given":
+        radius = distance * math.sqrt(float(offsets_sq(honest).mean()))
+    else:
+        space = searched_room(honest, "midpoint", skewed_size(len(honest), num_byzantine))
+        step = strength(space) * space.way
+        radius = float((step if match == "step" else space.centre + step - mean).double().norm())
+    way = toward(honest, "std", side)
+    length = float(way.double().norm())
+    return equal_rows(mean + (radius / length if length > 0 else 0.0) * way, num_byzantine)
+
+
+strike_ablation = StrikeAblation

@@ -1,0 +1,133 @@
+"""Mimic: all Byzantine clients copy the one honest client that is worth most attention."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from fl_platform.attacks.deviation import along
+from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rng import generator
+from fl_platform.core.updates import Updates
+
+
+class Mimic:
+    """Copies of the honest row that leans most into the direction of largest variance.
+
+    .. math::
+        \\mu_{t+1} &= \\tfrac{t}{1+t}\\mu_t + \\tfrac{1}{1+t}\\bar g^t \\\\
+        z_{t+1} &= \\tfrac{t}{1+t}z_t + \\tfrac{1}{1+t}
+        \\frac{C_t z_t}{\\lVert C_t z_t\\rVert},\\quad
+        C_t = \\sum_i (g_i^t - \\mu_{t+1})(g_i^t - \\mu_{t+1})^\\top \\\\
+        g_b &= g_{i^*},\\quad i^* = \\arg\\max_i \\langle z, g_i\\rangle
+
+    Args:
+        seed: of the run; z starts at a random unit vector drawn from stream ``mimic``.
+        warmup: rounds in which z, mu and the target follow, at least 1.
+        after: ``frozen`` keeps z and the target row once the warm-up is over; ``again`` (the
+            official STRIKE code) goes on choosing and learning every round.
+        score: ``signed`` takes the largest <z, g_i>, ``absolute`` (official code) the
+            largest absolute value.
+        centre: ``running`` centres on mu; ``current`` (official code) on this round's mean.
+
+    The instance is called with honest ``(h, d)`` and f and returns ``(f, d)`` equal rows, a
+    stride-0 view; it raises TypeError or ValueError on inputs that are no updates or no count.
+    A frozen target is a row number: where clients are sampled and the number of honest rows
+    changes, the row of largest score under the frozen z is sent instead.
+
+    Source: S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust Learning on Heterogeneous
+    Datasets via Bucketing" (2022), as their code reads (power step normalised, warm-up of one
+    round by default). ByzFL, FLPoison, ByzPy and FL-Byz-Lib copy client 0 under this name.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        warmup: Annotated[int, AtLeast(1)] = 1,
+        after: Literal["frozen", "again"] = "frozen",
+        score: Literal["signed", "absolute"] = "signed",
+        centre: Literal["running", "current"] = "running",
+    ) -> None:
+        for name, value, known in (
+            ("after", after, ("frozen", "again")),
+            ("score", score, ("signed", "absolute")),
+            ("centre", centre, ("running", "current")),
+        ):
+            if value not in known:
+                raise ValueError(f"Expected {name} {known[0]} or {known[1]}, got {value!r}.")
+        if warmup < 1:
+            raise ValueError(f"Expected warmup >= 1, got {warmup}.")
+        self.seed, self.warmup = seed, warmup
+        self.after, self.score, self.centre = after, score, centre
+        self.calls = 0
+        self.direction: Tensor | None = None
+        self.running_mean: Tensor | None = None
+        self.target: tuple[int, int] | None = None  # the row and the h it was chosen among
+
+    def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
+        """``(f, d)`` this round's rows; the next call continues from here."""
+        check_inputs(honest, num_byzantine)
+        learning = self.calls < self.warmup or self.after == "again"
+        if learning:
+            self._learn(honest)
+        if learning or self.target is None or self.target[1] != len(honest):
+            row = self._choose(honest)
+            if learning:
+                self.target = (row, len(honest))
+        else:
+            row = self.target[0]
+        self.calls += 1
+        only = torch.zeros(len(honest), dtype=torch.float64, device=honest.device)
+        only[row] = 1.0
+        return equal_rows(honest.combine(only), num_byzantine)
+
+    def _learn(self, honest: Updates) -> None:
+        t, mean = self.calls, honest.mean()
+        if self.running_mean is None or self.direction is None:
+            self.running_mean = mean.clone()
+            draw = torch.randn(honest.dimension, generator=generator(self.seed, "mimic"))
+            start = draw.to(mean)
+            self.direction = power_step(honest, mean, start / start.norm())
+            return
+        old_z, old_mean = self.direction.to(mean), self.running_mean.to(mean)
+        self.running_mean = (t * old_mean + mean) / (1 + t)
+        centre = self.running_mean if self.centre == "running" else mean
+        self.direction = (t * old_z + power_step(honest, centre, old_z)) / (1 + t)
+
+    def _choose(self, honest: Updates) -> int:
+        assert self.direction is not None
+        z = self.direction.to(honest.centre())
+        # Uncentred, as both codes have it: |<z, g>| depends on where zero lies.
+        scores = honest.project(z) + honest.centre().double() @ z.double()
+        return int((scores if self.score == "signed" else scores.abs()).argmax())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next answer depends on: calls so far, z, mu and the target."""
+        return {
+            "calls": self.calls,
+            "direction": self.direction,
+            "running_mean": self.running_mean,
+            "target": self.target,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where ``state_dict`` was taken."""
+        self.calls = state["calls"]
+        self.direction = state["direction"]
+        self.running_mean = state["running_mean"]
+        self.target = None if state["target"] is None else tuple(state["target"])
+
+
+def power_step(honest: Updates, centre: Tensor, z: Tensor) -> Tensor:
+    """``(d,)`` C z at unit length, C the scatter of the rows about ``centre``; z where C z = 0."""
+    weights = -along(honest, centre, z)
+    turned = honest.combine(weights) - weights.sum().to(centre) * centre
+    length = float(turned.double().norm())
+    return turned / length if length > 0 else z
+
+
+mimic = Mimic

@@ -1,0 +1,130 @@
+"""MinMax and MinSum: as far from the honest mean as the honest updates' own distances allow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from fl_platform.attacks.deviation import Deviation, Side, along, toward
+from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.attacks.search import halve, step_within
+from fl_platform.core.updates import Updates
+from fl_platform.metrics.spread import offsets_sq
+
+Search = Literal["closed", "halving"]
+
+
+def min_max(
+    honest: Updates,
+    num_byzantine: int,
+    *,
+    deviation: Deviation = "std",
+    side: Side = "below",
+    search: Search = "closed",
+) -> Tensor:
+    """The farthest row that is no farther from any honest row than two honest rows are apart.
+
+    .. math::
+        g_b = \\bar g + \\gamma v,\\quad \\gamma^* = \\max\\{\\gamma :
+        \\max_i \\lVert g_b - g_i\\rVert \\le \\max_{ij}\\lVert g_i - g_j\\rVert\\}
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f >= 0.
+        deviation: v is ``std`` (sigma), ``sign`` (sign of the mean) or ``unit`` (mean / its
+            length); its length does not matter, and so neither does sigma's denominator.
+        side: v is taken ``below`` (minus) or ``above`` (plus).
+        search: ``closed`` takes the smallest of the h roots; ``halving`` the loop of the
+            official STRIKE code: start 10, tolerance 1e-5, never above 20, the last
+            strength tried, which may miss the constraint by the tolerance.
+
+    Returns:
+        ``(f, d)`` equal rows, a stride-0 view.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+
+    Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
+    Poisoning Attacks and Defenses for Federated Learning" (2021). Each constraint is convex in
+    gamma and holds at 0, so the strengths that fit are [0, gamma*] and the closed form is what
+    every search approaches. The official code's mean - gamma sigma is of ``w_i - w``; on our
+    ``g = w - w_i`` that is ``side="above"``. With ``unit`` the halving's cap of 20 may bind.
+    """
+    check_inputs(honest, num_byzantine)
+    way = toward(honest, deviation, side)
+    bound = float(honest.squared_distances().max())
+    return equal_rows(stretched(honest, way, bound, search), num_byzantine)
+
+
+def min_sum(
+    honest: Updates,
+    num_byzantine: int,
+    *,
+    deviation: Deviation = "std",
+    side: Side = "below",
+    bound: Literal["largest", "smallest"] = "largest",
+    search: Search = "closed",
+) -> Tensor:
+    """The farthest row whose summed squared distances do not exceed an honest row's.
+
+    .. math::
+        g_b = \\bar g + \\gamma v,\\quad
+        \\sum_i\\lVert g_b - g_i\\rVert^2 \\le \\max_i\\sum_j\\lVert g_i - g_j\\rVert^2
+        \\;\\Leftrightarrow\\;
+        \\gamma \\le \\sqrt{\\max_i\\lVert g_i - \\bar g\\rVert^2 / \\lVert v\\rVert^2}
+
+    Both sums are h times a squared distance from the mean plus h times the variance, so in
+    whatever direction the row lands at the largest honest distance from the mean.
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f >= 0.
+        deviation: as for ``min_max``: ``std``, ``sign`` or ``unit``.
+        side: ``below`` or ``above``.
+        bound: ``largest`` honest sum is the paper's; ``smallest`` is the authors' own code's.
+        search: ``closed`` or ``halving``, as for ``min_max``.
+
+    Returns:
+        ``(f, d)`` equal rows, a stride-0 view.
+
+    Raises:
+        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+
+    Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
+    Poisoning Attacks and Defenses for Federated Learning" (2021).
+    """
+    check_inputs(honest, num_byzantine)
+    if bound not in ("largest", "smallest"):
+        raise ValueError(f"Expected bound largest or smallest, got {bound!r}.")
+    way = toward(honest, deviation, side)
+    offsets = offsets_sq(honest)
+    radius_sq = float(offsets.max() if bound == "largest" else offsets.min())
+    way_sq = float(way.double().square().sum())
+    if search == "closed":
+        strength = (radius_sq / way_sq) ** 0.5 if way_sq > 0 else 0.0
+    elif search == "halving":
+        strength = halve(lambda gamma: gamma * gamma * way_sq <= radius_sq)
+    else:
+        raise ValueError(f"Expected search closed or halving, got {search!r}.")
+    return equal_rows(honest.mean() + strength * way, num_byzantine)
+
+
+def stretched(honest: Updates, way: Tensor, bound_sq: float, search: Search) -> Tensor:
+    """``(d,)`` mean + gamma * way, gamma the largest with every row within the bound."""
+    offsets = offsets_sq(honest)
+    inner = along(honest, honest.mean(), way)
+    way_sq = float(way.double().square().sum())
+    if search == "closed":
+        strength = step_within(offsets, inner, way_sq, bound_sq)
+    elif search == "halving":
+        offsets, inner = offsets.cpu(), inner.cpu()
+
+        def fits(gamma: float) -> bool:
+            reached = offsets + 2 * gamma * inner + gamma * gamma * way_sq
+            return bool((reached <= bound_sq).all())
+
+        strength = halve(fits)
+    else:
+        raise ValueError(f"Expected search closed or halving, got {search!r}.")
+    return honest.mean() + strength * way
