@@ -6,7 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fl_platform.core.parameters import Above, AtLeast
 from fl_platform.core.rng import generator, stream_seed
-from fl_platform.data.dataset import DataError
+from fl_platform.data.dataset import DataError, Dataset
 
 MAX_REDRAWS = 100
 
@@ -142,6 +142,54 @@ def by_writer(writers: Tensor) -> Partition:
     )
 
 
+def divide(
+    dataset: Dataset,
+    how: Literal["iid", "dirichlet", "writer"],
+    num_clients: int | None,
+    seed: int,
+    *,
+    beta: float | None = None,
+    minimum: int | None = None,
+) -> Partition:
+    """The partition that a task names, of the training images of ``dataset``.
+
+    Args:
+        dataset: after `hold_out`, if anything is held out.
+        how: "iid", "dirichlet" or "writer".
+        num_clients: n; ``None`` means the number of writers, and needs "writer".
+        seed: the run's seed.
+        beta: for "dirichlet".
+        minimum: for "dirichlet".
+
+    Raises:
+        DataError: there are too few images, or "writer" is asked of data without writers.
+        ValueError: the arguments do not go together.
+    """
+    if how == "writer":
+        if dataset.writers is None:
+            raise DataError(
+                f"Expected data with writers for task.partition=writer, got {dataset.name},"
+                " which has none; use iid or dirichlet."
+            )
+        partition = by_writer(dataset.writers)
+        if num_clients not in (None, len(partition)):
+            raise ValueError(
+                f"Expected task.clients=null for task.partition=writer ({len(partition)} writers),"
+                f" got {num_clients}."
+            )
+        return partition
+    if num_clients is None:
+        raise ValueError(f"Expected a number in task.clients for task.partition={how}, got null.")
+    if how == "iid":
+        return iid(dataset.train_labels, num_clients, seed)
+    if how != "dirichlet" or beta is None or minimum is None:
+        raise ValueError(
+            "Expected task.partition to be iid, writer, or dirichlet with beta and minimum,"
+            f" got {how} with beta={beta} and minimum={minimum}."
+        )
+    return dirichlet(dataset.train_labels, num_clients, seed, beta=beta, minimum=minimum)
+
+
 def classes_per_client(partition: Partition, labels: Tensor, num_classes: int) -> Tensor:
     """``(n, num_classes)`` int64: how many images of each class each client holds."""
     return torch.stack(
@@ -169,7 +217,8 @@ def _draw_cuts(
     shares = chance.dirichlet(np.full(num_clients, beta), size=len(sizes))
     inner = np.cumsum(shares, axis=1)[:, :-1] * np.array(sizes)[:, None]
     cuts = np.zeros((len(sizes), num_clients + 1), dtype=np.int64)
-    cuts[:, 1:-1] = np.minimum(inner.astype(np.int64), np.array(sizes)[:, None])
+    # Rounded, not cut off, or small shares at the two ends would be rejected unequally often.
+    cuts[:, 1:-1] = np.minimum(np.rint(inner).astype(np.int64), np.array(sizes)[:, None])
     cuts[:, -1] = sizes
     return cuts
 

@@ -1,0 +1,139 @@
+"""Any data set that was saved as NumPy arrays in one .npz file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fl_platform.data.dataset import DataError, Dataset
+
+# How the four arrays may be called: MedMNIST's names, and Keras's.
+NAMES = {
+    "train_images": "x_train",
+    "train_labels": "y_train",
+    "test_images": "x_test",
+    "test_labels": "y_test",
+}
+LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
+HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
+
+
+def arrays(
+    *,
+    root: str | Path = "data",
+    file: str = "arrays.npz",
+    layout: Literal["channels_last", "channels_first"] = "channels_last",
+    num_classes: int | None = None,
+    mean: list[float] | None = None,
+    std: list[float] | None = None,
+) -> Dataset:
+    """Images and labels from ``ROOT/FILE``; pickled content is never loaded.
+
+    The file holds ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (or
+    Keras's ``x_train`` ...), and ``writers`` where images come from people. Images are uint8 or
+    floating point in [0, 1], which is rounded to bytes; their shape is ``(N, H, W)`` or
+    ``(N, H, W, C)``, or ``(N, C, H, W)`` with ``layout="channels_first"``. Labels are whole
+    numbers of shape ``(N,)`` or ``(N, 1)``.
+
+    Args:
+        root: the data folder.
+        file: the file's name below it; an absolute path stands for itself.
+        layout: where four-dimensional images have their channels.
+        num_classes: how many classes; ``None`` means one more than the largest training label.
+        mean: per channel, of ``x / 255``; ``None`` means that of the training images.
+        std: likewise.
+
+    Raises:
+        DataError: the file is absent, damaged or too large, or its arrays are not as above.
+    """
+    path = (Path(root) / file).absolute()
+    if not path.is_file():
+        raise DataError(
+            f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
+        )
+    content = _read(path)
+    try:
+        train_images = _images(content["train_images"], layout)
+        test_images = _images(content["test_images"], layout)
+        train_labels = _integers(content["train_labels"])
+        test_labels = _integers(content["test_labels"])
+        writers = _integers(content["writers"]) if "writers" in content else None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    found_mean, found_std = _channel_statistics(train_images)
+    return Dataset(
+        name=path.stem,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        num_classes=int(train_labels.max()) + 1 if num_classes is None else num_classes,
+        mean=found_mean if mean is None else tuple(mean),
+        std=found_std if std is None else tuple(std),
+        writers=writers,
+    )
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+        if claimed > LARGEST:
+            raise ValueError(f"{claimed} bytes when unpacked, more than {LARGEST}")
+        with np.load(path, allow_pickle=False) as saved:
+            names = {name: name if name in saved else other for name, other in NAMES.items()}
+            if "writers" in saved:
+                names["writers"] = "writers"
+            return {name: saved[found] for name, found in names.items()}
+    except KeyError as error:
+        raise DataError(f"Expected arrays {', '.join(NAMES)} in {path}: {error}\n{HOW}") from error
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"Expected a readable .npz file at {path}, got: {error}") from error
+
+
+def _images(values: np.ndarray, layout: str) -> Tensor:
+    """``(N, C, H, W)`` uint8."""
+    if values.ndim == 3:
+        values = values[:, None]
+    elif values.ndim == 4 and layout == "channels_last":
+        values = values.transpose(0, 3, 1, 2)
+    if values.ndim != 4 or 0 in values.shape:
+        raise ValueError(f"Expected images of 3 or 4 dimensions, none 0, got {values.shape}.")
+    if np.issubdtype(values.dtype, np.floating):
+        if not (values.min() >= 0 and values.max() <= 1):  # so written, NaN fails too
+            raise ValueError(
+                "Expected floating-point pixels in [0, 1], got"
+                f" [{values.min()}, {values.max()}]; save bytes, or divide by 255 first."
+            )
+        values = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
+    if values.dtype != np.uint8:
+        raise ValueError(f"Expected images as uint8 or floating point, got {values.dtype}.")
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _integers(values: np.ndarray) -> Tensor:
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(
+            "Expected labels and writers as whole numbers of shape (N,),"
+            f" got shape {values.shape} of {values.dtype}."
+        )
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of ``x / 255`` for each channel, from its histogram: exact, no large copy."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256) / images[:, 0].numel()
+        mean = float(share.double() @ levels)
+        means.append(mean)
+        stds.append(float(share.double() @ (levels - mean).square()) ** 0.5 or 1.0)
+    return tuple(means), tuple(stds)

@@ -1,0 +1,179 @@
+"""CIFAR-10 from its original batch files, which are known by their digests before they are read."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import socket
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fl_platform.data.batches import read_batch
+from fl_platform.data.dataset import DataError, Dataset
+from fl_platform.data.locate import find_folder
+
+FOLDER = "cifar-10-batches-py"
+# The MD5 sums published with the files (the ones torchvision checks).
+BATCHES = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
+ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+LARGEST = 64 * 2**20  # bytes; a published batch has 31 million
+HOW = (
+    f"To get it: leave task.data.download=true on a machine with a network, or fetch\n  {URL}\n"
+    "yourself and unpack it there. task.data.root names another folder."
+)
+
+
+def cifar10(
+    *, root: str | Path = "data", download: bool = True, accept_digest: str | None = None
+) -> Dataset:
+    """50,000 training and 10,000 test images of 32 x 32 pixels in 10 classes.
+
+    Reads ``ROOT/cifar10/cifar-10-batches-py`` or ``ROOT/cifar-10-batches-py``. The published MD5
+    of all six files is checked before any is unpickled, and unpickling cannot run code. Channels
+    are normalised as in the STRIKE authors' code; no augmentation.
+
+    Args:
+        root: the data folder.
+        download: fetch the published archive (170 MB) where the files are absent.
+        accept_digest: allow other files than the published ones: the SHA-256 of the six files
+            one after the other (``cat data_batch_[1-5] test_batch | sha256sum``). It becomes a
+            note of the data set.
+
+    Raises:
+        DataError: files are absent, damaged, not the published ones, or not what they claim.
+
+    References:
+        A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
+        https://www.cs.toronto.edu/~kriz/cifar.html
+    """
+    places = [f"cifar10/{FOLDER}", FOLDER]
+    if download and not any((Path(root) / place).exists() for place in places):
+        _download(Path(root) / "cifar10")
+    folder = find_folder(root, places, list(BATCHES), HOW)
+    contents = {name: _content(folder / name) for name in BATCHES}
+    notes = _check_digests(folder, contents, accept_digest)
+    images = torch.empty(60_000, 3, 32, 32, dtype=torch.uint8)
+    labels = torch.empty(60_000, dtype=torch.int64)
+    for number, name in enumerate(BATCHES):
+        part = slice(10_000 * number, 10_000 * (number + 1))
+        images[part], labels[part] = _parse(folder / name, contents.pop(name))
+    return Dataset(
+        name="cifar10",
+        train_images=images[:50_000],
+        train_labels=labels[:50_000],
+        test_images=images[50_000:],
+        test_labels=labels[50_000:],
+        num_classes=10,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2023, 0.1994, 0.2010),
+        notes=notes,
+    )
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file() or path.stat().st_size > LARGEST:
+        raise DataError(f"Expected a file of at most {LARGEST} bytes at {path}.\n{HOW}")
+    return path.read_bytes()
+
+
+def _check_digests(
+    folder: Path, contents: dict[str, bytes], accept_digest: str | None
+) -> tuple[str, ...]:
+    """Lets through what was published or what the user vouches for; returns the notes on it."""
+    other = [
+        name
+        for name, content in contents.items()
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != BATCHES[name]
+    ]
+    if not other:
+        return ()
+    total = hashlib.sha256()
+    for content in contents.values():
+        total.update(content)
+    found = total.hexdigest()
+    if accept_digest is None or accept_digest.lower() != found:
+        asked = "" if accept_digest is None else f", and not with accept_digest={accept_digest}"
+        raise DataError(
+            f"Expected the published CIFAR-10 batches in {folder}, got other content in"
+            f" {', '.join(other)}{asked}.\nA download that broke off looks like this; remove the"
+            " folder to fetch it anew.\nIf these files are meant, say so with"
+            f" task.data.accept_digest={found}"
+        )
+    if len({hashlib.sha256(content).digest() for content in contents.values()}) < len(contents):
+        raise DataError(f"Expected six different batches in {folder}, got one of them twice.")
+    return (f"not the published CIFAR-10: {', '.join(other)} differ; accepted sha256 {found}",)
+
+
+def _parse(path: Path, content: bytes) -> tuple[Tensor, Tensor]:
+    try:
+        batch = read_batch(content)
+        images = torch.from_numpy(batch["data"].copy()).view(10_000, 3, 32, 32)
+        labels = torch.tensor(_whole_numbers(batch["labels"]), dtype=torch.int64)
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise DataError(f"Expected a CIFAR-10 batch in {path}, got: {error}") from error
+    if labels.shape != (10_000,):
+        raise DataError(f"Expected 10000 labels in {path}, got {len(labels)}.")
+    is_test = str(batch.get("batch_label", "")).startswith("test")
+    if "batch_label" in batch and is_test != (path.name == "test_batch"):
+        raise DataError(f"{path} calls itself {batch['batch_label']!r}: files look swapped.")
+    return images, labels
+
+
+def _whole_numbers(labels: Any) -> list[int]:
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise ValueError("Expected labels as a list of whole numbers.")
+    return labels
+
+
+def _download(folder: Path) -> None:
+    """Fetches the published archive and takes the six files out of it, once for all processes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "download.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / FOLDER).exists():
+                _unpack(_fetch(folder), folder)
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"Could not download CIFAR-10 to {folder}: {error}\n{HOW}") from error
+
+
+def _fetch(folder: Path) -> Path:
+    from torchvision.datasets.utils import download_url
+
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # torchvision sets none and would wait for ever
+    try:
+        download_url(URL, str(folder), md5=ARCHIVE_MD5)
+    finally:
+        socket.setdefaulttimeout(patience)
+    return folder / Path(URL).name
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Copies the six files out under names of ours, so no path in the archive is ever used."""
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != ARCHIVE_SHA256:
+        raise DataError(f"Expected {archive} with SHA-256 {ARCHIVE_SHA256}, got {found}.")
+    unfinished = folder / f"{FOLDER}.unfinished"
+    unfinished.mkdir(exist_ok=True)
+    with tarfile.open(archive) as members:
+        for name in BATCHES:
+            source = members.extractfile(f"{FOLDER}/{name}")
+            if source is None:
+                raise DataError(f"Expected a file {FOLDER}/{name} in {archive}.")
+            (unfinished / name).write_bytes(source.read(LARGEST))
+    unfinished.rename(folder / FOLDER)  # the folder appears whole or not at all

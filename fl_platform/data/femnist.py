@@ -1,0 +1,118 @@
+"""FEMNIST as LEAF writes it: handwritten characters, one client a writer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fl_platform.data.dataset import DataError, Dataset
+from fl_platform.data.locate import find_folder
+
+HOW = (
+    "To get it: in LEAF (https://github.com/TalwalkarLab/leaf), folder data/femnist, run\n"
+    "  ./preprocess.sh -s niid --sf 1.0 -k 0 -t sample\n"
+    "and copy its data/train and data/test there. task.data.root names another folder."
+)
+PIXELS = 28 * 28
+
+
+def femnist(*, root: str | Path = "data") -> Dataset:
+    """Characters of 28 x 28 pixels in 62 classes (digits, upper case, lower case) by writer.
+
+    Reads ``data/{train,test}/*.json`` in ``ROOT/femnist`` or in ``ROOT``, made with LEAF's
+    ``-t sample``, which splits each writer's images. Test images of all writers are pooled. LEAF
+    stores ``v / 255`` of the source's bytes (ink is 0, paper 1); the bytes are restored, and
+    nothing is normalised beyond that, as in the STRIKE authors' code. Writers are numbered in
+    the order of their names.
+
+    Args:
+        root: the data folder.
+
+    Raises:
+        DataError: files are absent or damaged, pixels are not in [0, 1], a writer comes twice,
+            or the two splits look swapped or were made with ``-t user``.
+
+    References:
+        S. Caldas et al., LEAF: A Benchmark for Federated Settings, 2018,
+        https://arxiv.org/abs/1812.01097
+    """
+    folder = find_folder(root, ["femnist/data", "data", "."], ["train", "test"], HOW)
+    train, test = _read_split(folder / "train"), _read_split(folder / "test")
+    names = sorted(train)
+    strangers = sorted(set(test) - set(train))
+    if strangers:
+        raise DataError(
+            f"Expected test images in {folder} of the training writers, got writer"
+            f" {strangers[0]!r} with test images alone; LEAF's -t sample is needed, not -t user."
+        )
+    sizes = [len(train[name][1]) for name in names]
+    test_names = [name for name in names if name in test]
+    if sum(sizes) < sum(len(test[name][1]) for name in test_names):
+        raise DataError(
+            f"Expected more training than test images in {folder}, got {sum(sizes)} training"
+            " images; the folders train and test look swapped."
+        )
+    return Dataset(
+        name="femnist",
+        train_images=torch.cat([train[name][0] for name in names]),
+        train_labels=torch.cat([train[name][1] for name in names]),
+        test_images=torch.cat([test[name][0] for name in test_names]),
+        test_labels=torch.cat([test[name][1] for name in test_names]),
+        num_classes=62,
+        mean=(0.0,),
+        std=(1.0,),
+        writers=torch.arange(len(names)).repeat_interleave(torch.tensor(sizes)),
+        notes=(f"{len(names)} writers",),
+    )
+
+
+def _read_split(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Images and labels of each writer, one file at a time: as Python floats a file is large."""
+    writers: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise DataError(f"Expected LEAF files *.json in {folder}, got none.\n{HOW}")
+    for path in files:
+        for name, content in _users(path):
+            if name in writers:
+                raise DataError(f"Expected each writer once in {folder}, got {name!r} twice.")
+            try:
+                writers[name] = _images(content["x"]), _labels(content["y"])
+                if len(writers[name][0]) != len(writers[name][1]):
+                    raise ValueError("as many labels as images are needed")
+            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                raise DataError(
+                    f"Expected images and labels of writer {name!r} in {path}, got: {error}"
+                ) from error
+    return writers
+
+
+def _users(path: Path) -> Iterable[tuple[str, Any]]:
+    try:
+        return list(json.loads(path.read_bytes())["user_data"].items())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"Expected a LEAF file with 'user_data' at {path}, got {type(error).__name__}:"
+            f" {error}. A file that was cut short looks like this.\n{HOW}"
+        ) from error
+
+
+def _images(rows: Any) -> torch.Tensor:
+    """``(n, 1, 28, 28)`` uint8 from rows of pixels in [0, 1]."""
+    pixels = np.array(rows, dtype=np.float64)
+    if pixels.ndim != 2 or pixels.shape[1] != PIXELS or len(pixels) == 0:
+        raise ValueError(f"images need {PIXELS} pixels each, shape is {pixels.shape}")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # so written, NaN fails too
+        raise ValueError(f"pixels must be in [0, 1], are in [{pixels.min()}, {pixels.max()}]")
+    return torch.from_numpy(np.rint(pixels * 255).astype(np.uint8)).view(-1, 1, 28, 28)
+
+
+def _labels(values: Any) -> torch.Tensor:
+    if not all(type(value) is int for value in values):
+        raise ValueError("labels must be whole numbers")
+    return torch.tensor(values, dtype=torch.int64)

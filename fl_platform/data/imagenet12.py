@@ -1,0 +1,120 @@
+"""Twelve classes of ImageNet, or any other folder with one folder of images a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fl_platform.core.parameters import AtLeast
+from fl_platform.data.dataset import DataError, Dataset
+from fl_platform.data.locate import find_folder
+
+SUFFIXES = {".jpeg", ".jpg", ".png"}
+MOST_PIXELS = 50_000_000  # ImageNet's largest has 19 million; beyond that it is a bomb
+HOW = (
+    "To get it: make train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder a class (ImageNet\n"
+    "needs an account at https://image-net.org). task.data.root names another folder."
+)
+
+
+def imagenet12(
+    *,
+    root: str | Path = "data",
+    size: Annotated[int, AtLeast(1)] = 224,
+    resize: Annotated[int, AtLeast(1)] | None = None,
+) -> Dataset:
+    """RGB images of ``size`` x ``size`` pixels; classes are the folders, in order of their names.
+
+    Reads ``{train,val}/CLASS/`` in ``ROOT/imagenet12`` or in ``ROOT``. The shorter side is
+    brought to ``resize``, the centre is cut out, and the bytes are kept: no augmentation, channels
+    normalised as ImageNet's, both as in the STRIKE authors' code. The list of the paper's twelve
+    classes is not public, so whatever lies here is a substitute, and a note says which.
+
+    Args:
+        root: the data folder.
+        size: side of the square images.
+        resize: length of the shorter side before cutting; ``None`` means ``size * 256 / 224``.
+
+    Raises:
+        DataError: folders or images are absent or damaged, the two splits have different
+            classes, or they look swapped.
+        ValueError: ``resize`` is smaller than ``size``.
+    """
+    side = round(size * 256 / 224) if resize is None else resize
+    if side < size:
+        raise ValueError(f"Expected resize >= size={size} to cut from, got resize={side}.")
+    folder = find_folder(root, ["imagenet12", "."], ["train", "val"], HOW)
+    train, val = _list_split(folder / "train"), _list_split(folder / "val")
+    if list(train) != list(val):
+        different = ", ".join(sorted(set(train) ^ set(val))[:5])
+        raise DataError(
+            f"Expected the same classes in train and val of {folder}; not in both: {different}."
+        )
+    if sum(map(len, train.values())) < sum(map(len, val.values())):
+        raise DataError(
+            f"Expected more training than validation images in {folder}; the folders train and"
+            " val look swapped."
+        )
+    train_images, train_labels = _read_split(train, side, size)
+    test_images, test_labels = _read_split(val, side, size)
+    return Dataset(
+        name="imagenet12",
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        num_classes=len(train),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        notes=("classes, a substitute for the paper's unpublished list: " + " ".join(train),),
+    )
+
+
+def _list_split(folder: Path) -> dict[str, list[Path]]:
+    """Each class and its images, both in order of their names."""
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    found = {
+        name: sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
+        for name in classes
+    }
+    empty = [name for name, images in found.items() if not images]
+    if not found or empty:
+        got = f"none in {empty[0]}" if empty else "no class"
+        raise DataError(f"Expected folders of JPEG or PNG images in {folder}, got {got}.\n{HOW}")
+    return found
+
+
+def _read_split(classes: dict[str, list[Path]], side: int, size: int) -> tuple[Tensor, Tensor]:
+    paths = [path for images in classes.values() for path in images]
+    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    for row, path in enumerate(paths):
+        images[row] = _read_image(path, side, size)
+    counts = torch.tensor([len(images) for images in classes.values()])
+    return images, torch.arange(len(classes)).repeat_interleave(counts)
+
+
+def _read_image(path: Path, side: int, size: int) -> Tensor:
+    """``(3, size, size)`` uint8: shorter side to ``side`` (bilinear), then the centre."""
+    try:
+        if not path.is_file():
+            raise OSError("not a file")
+        with Image.open(path, formats=("JPEG", "PNG")) as source:
+            if source.width * source.height > MOST_PIXELS:
+                raise OSError(f"{source.width} x {source.height} pixels are too many")
+            image = source.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"Expected a JPEG or PNG image at {path}, got: {error}") from error
+    width, height = image.size
+    short = min(width, height)
+    if short != side:
+        image = image.resize(
+            (side * width // short, side * height // short), Image.Resampling.BILINEAR
+        )
+    left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+    image = image.crop((left, top, left + size, top + size))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
