@@ -35,8 +35,8 @@ def krum(
             ``n-f-1`` is ByzFL's and ByzPy's.
         distance_power: p: 2 in the paper; 1 in FLPoison; 4 (squared twice) in epfml and fedlib.
 
-    Guarantees (f, kappa)-robustness with kappa = 6 (1 + f / (n - 2f)) for ``n-f-1`` neighbours
-    and p = 2.
+    Guarantees (f, kappa)-robustness for p = 2 with kappa = (3 + 2 sqrt 2) (n - f) / k, where
+    k = n - 2f for ``n-f-1`` and n - 2f - 1 for ``n-f-2``.
 
     References:
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
@@ -68,8 +68,7 @@ def multi_krum(
         averaged: m: ``n-f`` (the STRIKE authors' code, ByzFL), ``n-f-2`` (Blanchard et al.'s
             suggestion), ``n-2f-2`` (NDSS 2021), or a number, lowered to n where fewer rows arrive.
 
-    Guarantees (f, kappa)-robustness with kappa = (3 + 2 sqrt 2) (n - f) / (n - 2f - 1) for
-    ``n-f-2``, p = 2 and m = n - f.
+    Guarantees (f, kappa)-robustness for p = 2 and m <= n - f with the constants of :func:`krum`.
 
     References:
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,

@@ -40,6 +40,9 @@ def mda(
     Raises:
         ValueError: too many cases; the message says how many.
 
+    Guarantees (f, kappa)-robustness with kappa = 8 f^2 / (n - f): the answer and an honest mean
+    differ by at most f / (n - f) times twice the honest diameter D, and D^2 <= 2 (n - f) Var.
+
     References:
         El-Mhamdi et al., Genuinely Distributed Byzantine Machine Learning, PODC 2020 (MDA);
         Rousseeuw, Multivariate Estimation with High Breakdown Point, 1985.

@@ -78,3 +78,7 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
         weights[totals.argsort(stable=True)[: n - f]] = 1 / (n - f)
         return squared_distances_within(gram, weights)
     raise ValueError(f"Expected start as inner, mean, median or zero, got {start!r}.")
+
+
+def _origin(updates: Updates) -> Tensor:
+    return torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device)
