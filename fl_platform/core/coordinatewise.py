@@ -1,20 +1,32 @@
-"""Coordinate-wise median and trimmed mean, a chunk of columns at a time."""
+"""Coordinate-wise median, trimmed mean and deviation, a chunk of columns at a time.
+
+Ranks come from a sorting network. The network in torch is the reference; a compiled one replaces
+it where a compiler is there. Both add the wanted values in ascending order and divide once, so
+the bits are the same, and the same as those of a sort. Rows must hold no NaN: minimum and maximum
+then have one meaning. Deviations add the rows in order, in torch and compiled alike.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
+from fl_platform.core import kernels
+from fl_platform.core.sorting_network import network
+
 if TYPE_CHECKING:
     from fl_platform.core.updates import Updates
+
+CHUNK = 8192  # columns; the torch network's wires then lie in the second-level cache
 
 
 def median(updates: Updates, kind: Literal["midpoint", "lower"] = "midpoint") -> Tensor:
     """``(d,)`` median of each coordinate; of two middle values their mean, or the lower one.
 
-    Rows must hold no NaN. A median of zero is +0.
+    To the last bit the plain definition, but that a zero is always +0.
 
     Raises:
         ValueError: ``kind`` is neither of the two.
@@ -23,7 +35,7 @@ def median(updates: Updates, kind: Literal["midpoint", "lower"] = "midpoint") ->
         raise ValueError(f"Expected kind 'midpoint' or 'lower', got {kind!r}.")
     m = len(updates)
     low = (m - 1) // 2
-    return _mean_of_ranks(updates, low, low + 1 if kind == "lower" else m // 2 + 1)
+    return mean_of_ranks(updates, low, low + 1 if kind == "lower" else m // 2 + 1)
 
 
 def trimmed_mean(updates: Updates, trim: int) -> Tensor:
@@ -37,15 +49,62 @@ def trimmed_mean(updates: Updates, trim: int) -> Tensor:
         raise ValueError(
             f"Expected 0 <= trim < {m} / 2 so that a value is left of {m} rows, got trim={trim}."
         )
-    return _mean_of_ranks(updates, trim, m - trim)
+    return mean_of_ranks(updates, trim, m - trim)
 
 
-def _mean_of_ranks(updates: Updates, first: int, stop: int) -> Tensor:
+def deviation(updates: Updates) -> Tensor:
+    """``(d,)`` population standard deviation of each coordinate."""
     out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
-    for part, chunk in updates.columns():
-        ordered = chunk.sort(0).values
-        total = ordered[first].clone()
-        for rank in range(first + 1, stop):
-            total += ordered[rank]
-        out[part] = total / (stop - first) + 0.0
+    rows = updates.rows()
+    if rows is not None and kernels.variances(rows, out):
+        return out.sqrt_()
+    for part, chunk in updates.columns(CHUNK if updates.device.type == "cpu" else 1 << 20):
+        values = list(chunk.unbind(0))
+        if rows is None and kernels.variances(values, out[part]):
+            continue
+        mean = _sum(values).div_(len(values))
+        squares = _sum((value - mean).square_() for value in values)
+        torch.div(squares, len(values), out=out[part])
+    return out.sqrt_()  # by torch in either case: its square root is not the nearest one
+
+
+def mean_of_ranks(updates: Updates, first: int, stop: int) -> Tensor:
+    """``(d,)`` mean of the values of ranks ``first`` .. ``stop - 1``, added in ascending order."""
+    out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
+    rows = updates.rows()
+    if rows is not None and kernels.mean_of_ranks(rows, first, stop, out):
+        return out
+    plain = len(updates) > kernels.MOST_WIRES or updates.device.type != "cpu"
+    for part, chunk in updates.columns(CHUNK if updates.device.type == "cpu" else 1 << 20):
+        values = list(chunk.unbind(0))
+        if rows is None and kernels.mean_of_ranks(values, first, stop, out[part]):
+            continue
+        ordered = list(chunk.sort(0).values.unbind(0)) if plain else _ordered(values, first, stop)
+        mean = _sum(ordered[first:stop]).div_(stop - first)
+        torch.add(mean, 0.0, out=out[part])  # -0 becomes +0
     return out
+
+
+def _sum(values: Iterable[Tensor]) -> Tensor:
+    """The sum in the given order, one addition after the other."""
+    rest = iter(values)
+    total = next(rest).clone()
+    for value in rest:
+        total += value
+    return total
+
+
+def _ordered(wires: list[Tensor], first: int, stop: int) -> list[Tensor]:
+    """The wires after the network; those of the wanted ranks hold them. The inputs are kept."""
+    spare: list[Tensor] = []
+    wires, ours = list(wires), [False] * len(wires)
+    for low, high, needs_low, needs_high in network(len(wires), first, stop):
+        a, b = wires[low], wires[high]
+        before = [wire for wire, own in ((a, ours[low]), (b, ours[high])) if own]
+        if needs_low:
+            wires[low] = torch.minimum(a, b, out=spare.pop() if spare else torch.empty_like(a))
+        if needs_high:
+            wires[high] = torch.maximum(a, b, out=spare.pop() if spare else torch.empty_like(a))
+        ours[low], ours[high] = needs_low, needs_high
+        spare += before
+    return wires

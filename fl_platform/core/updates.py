@@ -83,11 +83,9 @@ class Updates:
 
     @cached_property
     def _std(self) -> Tensor:
-        std = torch.empty(self.dimension, dtype=self.dtype, device=self.device)
-        for part, chunk in self.columns(4096):
-            spread = chunk - chunk.mean(0)
-            torch.linalg.vector_norm(spread, dim=0, out=std[part])
-        return std.div_(len(self) ** 0.5)
+        from fl_platform.core import coordinatewise  # late: it takes Updates
+
+        return coordinatewise.deviation(self)
 
     def std(self) -> Tensor:
         """``(d,)`` population standard deviation of the rows."""

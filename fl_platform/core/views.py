@@ -72,7 +72,7 @@ class Selected(_View):
             chosen = base._index[chosen]
             base = base._base
         super().__init__(base, len(chosen))
-        self._index = chosen
+        self._index: Tensor = chosen
         first = int(chosen[0])
         run = torch.arange(first, first + len(chosen), device=base.device)
         self._run = slice(first, first + len(chosen)) if torch.equal(chosen, run) else None

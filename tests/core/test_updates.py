@@ -38,12 +38,14 @@ def hostile_rows(name: str, honest: torch.Tensor, f: int) -> torch.Tensor:
     return torch.full((f, d), float(name))
 
 
+@pytest.mark.parametrize("way", ["compiled where possible", "torch"])
 @pytest.mark.parametrize("first", [True, False], ids=["byzantine first", "byzantine last"])
 @pytest.mark.parametrize("name", ["1e2", "1e6", "5e9", "1e20", "negated", "spread"])
 @pytest.mark.parametrize("ratio", [1.0, 1e2, 1e4])
 def test_honest_distances_are_exact_beside_hostile_rows(
-    ratio: float, name: str, first: bool
+    ratio: float, name: str, first: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("FL_PLATFORM_NATIVE", "0" if way == "torch" else "1")
     honest = 0.01 * (ratio * normal(6000, seed=1) + normal(12, 6000, seed=2))
     hostile = hostile_rows(name, honest, 5)
     rows = torch.cat([hostile, honest] if first else [honest, hostile])
@@ -210,6 +212,7 @@ def test_views_form_no_second_matrix_and_ask_for_the_gram_once(
         raise AssertionError("a second pass or a second matrix")
 
     monkeypatch.setattr("fl_platform.core.products._chunked", refuse)
+    monkeypatch.setattr("fl_platform.core.kernels.products", refuse)
     monkeypatch.setattr("fl_platform.core.views._View._materialised", property(refuse))
     mixing = row_stochastic(8, 8, 0)
     view = updates.select(torch.randperm(8, generator=generator(0, "p"))).mixed(mixing)
