@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fl_platform.tracking import store, table
+from fl_platform.tracking.courier import Courier
+from fl_platform.tracking.folder import RunFolder
+from fl_platform.tracking.forward import Forwarder
+from fl_platform.tracking.record import RunRecord
+from fl_platform.tracking.sync import sync
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("made")
+    store.connect(home)
+    return home / "mlruns" / "mlflow.db"
+
+
+@pytest.fixture
+def home(tmp_path: Path, made: Path) -> Iterator[Path]:
+    """A home whose store is made already: making one takes seconds."""
+    (tmp_path / "mlruns").mkdir()
+    shutil.copy(made, tmp_path / "mlruns" / "mlflow.db")
+    return tmp_path
+
+
+def _hash(index: int) -> str:
+    return f"{index:064x}"[::-1]
+
+
+def _open(home: Path, index: int = 1, **changes: Any) -> RunRecord:
+    settings: dict[str, Any] = {
+        "name": f"digits strike(nu=1) vs mean s{index}",
+        "config_hash": _hash(index),
+        "experiment": "digits",
+        "conditions": {"device": "cpu"},
+        "tracking": "journal",
+    }
+    return RunRecord.open(home, **(settings | changes))
+
+
+def _run(home: Path, index: int = 1, rounds: int = 12, **changes: Any) -> RunFolder:
+    with _open(home, index, **changes) as record:
+        params = {"seed": index, "task": {"clients": 50, "beta": 0.5}, "byzantine.fraction": 0.2}
+        record.start(params=params, tags={"task": "digits", "attack": "strike", "nu": 1})
+        for t in range(rounds):
+            record.log(t, {"test/accuracy": t / 100, "round/rho": math.inf, "test/loss": math.nan})
+        (record.folder.artifacts / "config.yaml").write_text("seed: 1")
+        record.publish(record.folder.artifacts / "config.yaml", "config")
+        record.finish("FINISHED", {"seconds": 2.5})
+        return record.folder
+
+
+def _only_run(home: Path) -> Any:
+    client = store.connect(home)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    (run,) = client.search_runs(experiments)
+    return client, run
+
+
+def _steps(client: Any, run: Any, key: str = "test/accuracy") -> list[int]:
+    return sorted(point.step for point in client.get_metric_history(run.info.run_id, key))
+
+
+def test_a_run_is_brought_whole_and_only_once(home: Path) -> None:
+    folder = _run(home)
+    assert sync(home).records > 12
+    assert sync(home).records == 0
+    folder.forwarded.unlink()  # even where the cursor is lost
+    assert sync(home).complete
+    client, run = _only_run(home)
+    assert _steps(client, run) == list(range(12))
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "digits strike(nu=1) vs mean s1"
+    assert run.data.tags["config_hash"] == _hash(1)
+    assert run.data.tags["device"] == "cpu"
+    assert run.data.params["task.clients"] == "50"
+    assert math.isnan(run.data.metrics["round/rho"])  # never 1.8e308
+    (artifact,) = client.list_artifacts(run.info.run_id, "config")
+    assert artifact.path == "config/config.yaml"
+    assert (home / "mlruns" / "artifacts" / run.info.run_id).is_dir()
+
+
+def test_a_call_whose_answer_was_lost_is_repeated_harmlessly(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _run(home)
+    client = store.connect(home)
+    forwarder, real, calls = Forwarder(folder, home, client), client.log_batch, []
+
+    def lost(*args: Any) -> None:
+        real(*args)
+        calls.append(1)
+        raise ConnectionError("the answer was lost")
+
+    monkeypatch.setattr(client, "log_batch", lost)
+    with pytest.raises(ConnectionError):
+        forwarder.forward()
+    monkeypatch.undo()
+    assert calls
+    forwarder.forward()
+    _, run = _only_run(home)
+    assert _steps(client, run) == list(range(12))
+
+
+def test_a_resumed_run_goes_on_in_the_same_mlflow_run(home: Path) -> None:
+    with _open(home) as record:
+        record.start(params={"seed": 1}, tags={})
+        record.log(0, {"test/accuracy": 0.0})
+        record.finish("KILLED")
+    sync(home)
+    client, run = _only_run(home)
+    assert run.info.status == "KILLED"
+    with _open(home) as record:
+        record.start(params={"seed": 1}, tags={})
+        sync(home)
+        assert _only_run(home)[1].info.status == "RUNNING"
+        for t in range(3):
+            record.log(t, {"test/accuracy": t / 100})
+        record.finish("DIVERGED", reason="loss is NaN")
+    sync(home)
+    run = _only_run(home)[1]
+    assert (run.info.status, run.data.tags["status"]) == ("FAILED", "DIVERGED")
+    assert _steps(client, run) == [0, 1, 2]
+
+
+def test_records_that_were_brought_and_then_lost_with_the_power_are_not_doubled(
+    home: Path,
+) -> None:
+    """The journal's tail was never synced: the replay writes the same values at other times."""
+    with _open(home) as record:
+        record.start(params={}, tags={})
+        record.journal.flush()
+        durable = record.folder.journal.read_bytes()
+        record.log(0, {"test/accuracy": 0.5})
+        sync(home)
+        record.journal.close()
+        record.folder.journal.write_bytes(durable)
+    with _open(home) as record:
+        record.start(params={}, tags={})
+        record.log(0, {"test/accuracy": 0.5})
+        record.finish()
+    sync(home)
+    client, run = _only_run(home)
+    assert _steps(client, run) == [0]
+    assert run.info.status == "FINISHED"
+
+
+def test_a_store_that_was_lost_is_filled_again(home: Path, made: Path) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = _run(home)
+    before = sync(home).records
+    for engine in SqlAlchemyStore._engine_map.values():
+        engine.dispose()  # this process forgets the file that is about to go
+    shutil.copy(made, home / "mlruns" / "mlflow.db")
+    assert Forwarder(folder, home, store.connect(home)).forward() == before
+    client, run = _only_run(home)
+    assert _steps(client, run) == list(range(12))
+
+
+def test_children_hang_on_their_parent(home: Path) -> None:
+    with _open(home, 9, name="grid") as parent:
+        parent.start(params={}, tags={"kind": "grid"})
+        _run(home, 1, parent_run_id=parent.run_id)
+        parent.finish()
+    assert sync(home).complete
+    client = store.connect(home)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = {run.info.run_name: run for run in client.search_runs(experiments)}
+    child = runs["digits strike(nu=1) vs mean s1"]
+    assert child.data.tags["mlflow.parentRunId"] == runs["grid"].info.run_id
+
+
+def test_the_frame_is_the_same_from_the_store_and_from_the_folders(home: Path) -> None:
+    _run(home, 1)
+    _run(home, 2)
+    _run(home, 3, name="digits none vs mean s3\x1b[31m<script>"[:22])
+    with _open(home, 2, fresh=True) as record:  # the first of these is replaced
+        record.start(params={"seed": 2}, tags={"task": "digits"})
+        record.log(0, {"test/accuracy": 0.3})
+        record.finish("DIVERGED")
+    sync(home)
+    folders, mlflow = (table.runs(home, source) for source in ("folders", "mlflow"))
+    pd.testing.assert_frame_equal(folders, mlflow)
+    assert list(folders.columns) == list(table.COLUMNS)
+    assert folders.status.tolist().count("DIVERGED") == 1
+    first = folders[folders.seed == 1].iloc[0]
+    assert first.accuracy_best == pytest.approx(11.0)
+    assert (first.clients, first.nu, first.beta, first.seconds) == (50, 1, 0.5, 2.5)
+    assert math.isnan(folders[folders.seed == 2].iloc[0].accuracy_last)
+    keys = ("test/accuracy", "round/rho")
+    ours, theirs = (table.curves(home, keys, source) for source in ("folders", "mlflow"))
+    pd.testing.assert_frame_equal(ours, theirs)
+    assert len(ours) == 12 * 2 * 2 + 1
+
+
+def test_the_courier_brings_the_rest_when_the_run_ends(home: Path) -> None:
+    with _open(home, tracking="mlflow") as record:
+        record.start(params={}, tags={})
+        record.log(0, {"test/accuracy": 0.5})
+        record.finish()
+    client, run = _only_run(home)
+    assert run.info.status == "FINISHED"
+    assert _steps(client, run) == [0]
+
+
+def test_a_store_that_does_not_answer_costs_no_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = _run(home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr("fl_platform.tracking.store._QUIET", {})
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert not Courier(folder, home).start().close()
+    assert "runs sync" in caplog.text
+
+
+def test_no_artifact_leaves_the_run_folder(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    secret = home / "secret"
+    secret.write_text("canary")
+    with _open(home) as record:
+        record.start(params={}, tags={})
+        record.journal.note("artifact", path="../../../secret", folder="")
+        (record.folder.artifacts / "link").symlink_to(secret)
+        record.journal.note("artifact", path="artifacts/link", folder="")
+        record.finish()
+    assert sync(home).complete
+    assert caplog.text.count("Expected an artifact inside the run folder") == 2
+    client, run = _only_run(home)
+    assert not client.list_artifacts(run.info.run_id)
