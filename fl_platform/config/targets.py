@@ -67,6 +67,7 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     packages = [PACKAGES[group]] if group else sorted(set(PACKAGES.values()))
     root = Path(fl_platform.__file__).parent
     sources = {name: root / name.split(".")[1] / "__init__.py" for name in packages} | _plugins
+    sources = {name: file for name, file in sources.items() if file.is_file()}
     known = [f"{name}.{rule}" for name, file in sources.items() for rule in public_names(file)]
     if not isinstance(target, str) or target not in known:
         close = nearest(target, known) if isinstance(target, str) else "."

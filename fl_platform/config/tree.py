@@ -25,6 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from fl_platform.config.errors import ConfigError, nearest, shown
+from fl_platform.config.files import GROUPS, check_files
 from fl_platform.config.home import conf_folder
 from fl_platform.config.roles import ROLES, role_names
 from fl_platform.config.targets import admit, target_name
@@ -38,7 +39,6 @@ FAILURES = (
     OSError,
     ValueError,
 )
-GROUPS = ("task", "attack", "defense", "mixing", "preset", "observers", "experiment")
 ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
 
 
@@ -77,6 +77,7 @@ def compose_tree(
     """
     conf = conf_folder(home)
     folders = [conf, *(admit(plugin, home) / "conf" for plugin in plugins)]
+    check_files(folders)
     search = _search(folders[1:])
     lines = search + [_line(override) for override in typed]
     with _hydra_over(conf):

@@ -69,7 +69,8 @@ def build_dataclass(cls: type[T], values: Any, key: str = "") -> T:
         free = (field.default, field.default_factory) == (dataclasses.MISSING,) * 2
         if free and name not in values:
             raise ConfigError(f"{dot}{name} is missing; expected {describe(hints[name])}.")
-    fitted = {name: fit(value, hints[name], dot + name) for name, value in values.items()}
+    given = [name for name in fields if name in values]
+    fitted = {name: fit(values[name], hints[name], dot + name) for name in given}
     try:
         return cls(**fitted)
     except ValueError as error:

@@ -1,0 +1,54 @@
+"""What no configuration file may hold, seen in its text before a yaml parser expands it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from fl_platform.config.errors import ConfigError
+
+GROUPS = ("task", "attack", "defense", "mixing", "preset", "observers", "experiment")
+LARGEST = 65536  # bytes; the longest of ours has 2,000
+
+QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
+COMMENT = re.compile(r"(^|\s)#.*")
+# Nine aliases of nine aliases of ... become gigabytes on the way to being refused.
+ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\w")
+# The parser takes 010 for eight.
+OCTAL = re.compile(r"(?:^|[\s\[{,])[-+]?0[0-9_]+(?=$|[\s\]},])")
+
+
+def check_files(folders: Sequence[Path]) -> None:
+    """Read every file of the groups in ``folders`` once, until it changes.
+
+    Raises:
+        ConfigError: an anchor or alias, a number with a leading zero, or a file over 64 KiB.
+    """
+    for file in _files(folders):
+        status = file.stat()
+        if status.st_size > LARGEST:
+            raise ConfigError(f"{file}: expected at most {LARGEST} bytes, got {status.st_size}.")
+        fault = _fault(file, status.st_mtime_ns)
+        if fault:
+            raise ConfigError(f"{file}: {fault}")
+
+
+def _files(folders: Sequence[Path]) -> Iterator[Path]:
+    for folder in folders:
+        yield from folder.glob("*.yaml")
+        for group in GROUPS:
+            yield from (folder / group).rglob("*.yaml")
+
+
+@lru_cache(maxsize=4096)
+def _fault(file: Path, changed: int) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        bare = COMMENT.sub("", QUOTED.sub("''", line))
+        if ALIAS.search(bare):
+            return f"line {number}: expected values written out, got an anchor or alias."
+        if OCTAL.search(bare):
+            return f"line {number}: expected a number without leading zero, or quotes around it."
+    return ""
