@@ -7,7 +7,6 @@ import hashlib
 import socket
 import tarfile
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,6 +28,7 @@ BATCHES = {
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+PER_BATCH = 10_000  # images
 LARGEST = 64 * 2**20  # bytes; a published batch has 31 million
 HOW = (
     f"To get it: leave task.data.download=true on a machine with a network, or fetch\n  {URL}\n"
@@ -65,17 +65,20 @@ def cifar10(
     folder = find_folder(root, places, list(BATCHES), HOW)
     contents = {name: _content(folder / name) for name in BATCHES}
     notes = _check_digests(folder, contents, accept_digest)
-    images = torch.empty(60_000, 3, 32, 32, dtype=torch.uint8)
-    labels = torch.empty(60_000, dtype=torch.int64)
+    size = PER_BATCH * len(BATCHES)
+    images = torch.empty(size, 3, 32, 32, dtype=torch.uint8)
+    labels = torch.empty(size, dtype=torch.int64)
     for number, name in enumerate(BATCHES):
-        part = slice(10_000 * number, 10_000 * (number + 1))
+        part = slice(PER_BATCH * number, PER_BATCH * (number + 1))
         images[part], labels[part] = _parse(folder / name, contents.pop(name))
+    train = slice(0, size - PER_BATCH)  # test_batch is the last
+    test = slice(size - PER_BATCH, size)
     return Dataset(
         name="cifar10",
-        train_images=images[:50_000],
-        train_labels=labels[:50_000],
-        test_images=images[50_000:],
-        test_labels=labels[50_000:],
+        train_images=images[train],
+        train_labels=labels[train],
+        test_images=images[test],
+        test_labels=labels[test],
         num_classes=10,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
@@ -120,22 +123,21 @@ def _check_digests(
 def _parse(path: Path, content: bytes) -> tuple[Tensor, Tensor]:
     try:
         batch = read_batch(content)
-        images = torch.from_numpy(batch["data"].copy()).view(10_000, 3, 32, 32)
-        labels = torch.tensor(_whole_numbers(batch["labels"]), dtype=torch.int64)
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise DataError(f"Expected a CIFAR-10 batch in {path}, got: {error}") from error
-    if labels.shape != (10_000,):
-        raise DataError(f"Expected 10000 labels in {path}, got {len(labels)}.")
+        images, labels = batch["data"], batch["labels"]
+        if getattr(images, "shape", None) != (PER_BATCH, 3072):
+            raise ValueError(f"images are not an array of shape ({PER_BATCH}, 3072)")
+        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+            raise ValueError("labels are not a list of whole numbers")
+        if len(labels) != PER_BATCH:
+            raise ValueError(f"{len(labels)} labels, not {PER_BATCH}")
+        found = torch.from_numpy(images.copy()).view(PER_BATCH, 3, 32, 32), torch.tensor(labels)
+    except Exception as error:  # a damaged pickle can raise nearly anything, often wordless
+        got = f"{type(error).__name__}: {error}"
+        raise DataError(f"Expected a CIFAR-10 batch in {path}, got {got}") from error
     is_test = str(batch.get("batch_label", "")).startswith("test")
     if "batch_label" in batch and is_test != (path.name == "test_batch"):
         raise DataError(f"{path} calls itself {batch['batch_label']!r}: files look swapped.")
-    return images, labels
-
-
-def _whole_numbers(labels: Any) -> list[int]:
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise ValueError("Expected labels as a list of whole numbers.")
-    return labels
+    return found
 
 
 def _download(folder: Path) -> None:

@@ -1,9 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fl_platform.data import DataError, Partition, by_writer, classes_per_client, dirichlet, iid
+from fl_platform.data import (
+    DataError,
+    Dataset,
+    Partition,
+    by_writer,
+    classes_per_client,
+    dirichlet,
+    divide,
+    iid,
+)
 
 LABELS = torch.arange(1000) % 10
 
@@ -157,3 +168,46 @@ def test_a_client_without_images_is_refused_by_its_number():
         dirichlet(LABELS, 5, 0, beta=0.5, minimum=0)
     with pytest.raises(ValueError, match="at least 1 client"):
         iid(LABELS, 0, 0)
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return Dataset(
+        name="tiny",
+        train_images=torch.zeros(60, 1, 2, 2, dtype=torch.uint8),
+        train_labels=torch.arange(60) % 3,
+        test_images=torch.zeros(1, 1, 2, 2, dtype=torch.uint8),
+        test_labels=torch.zeros(1, dtype=torch.int64),
+        num_classes=3,
+        mean=(0.0,),
+        std=(1.0,),
+    )
+
+
+def test_divide_is_the_partition_that_a_task_names(dataset):
+    labels, writers = dataset.train_labels, torch.arange(60) // 6
+    written = replace(dataset, writers=writers)
+    assert divide(dataset, "iid", 5, 1).digest == iid(labels, 5, 1).digest
+    expected = dirichlet(labels, 5, 1, beta=0.3, minimum=2).digest
+    assert divide(dataset, "dirichlet", 5, 1, beta=0.3, minimum=2).digest == expected
+    assert divide(written, "writer", None, 1).digest == by_writer(writers).digest
+    assert divide(written, "writer", 10, 1).digest == by_writer(writers).digest
+
+
+@pytest.mark.parametrize(
+    ("how", "clients", "message"),
+    [
+        ("writer", None, "got tiny, which has none"),
+        ("iid", None, r"task\.clients for task\.partition=iid"),
+        ("dirichlet", 5, "with beta and minimum"),
+        ("random", 5, "iid, writer, or dirichlet"),
+    ],
+)
+def test_divide_refuses_what_does_not_go_together(dataset, how, clients, message):
+    with pytest.raises(ValueError, match=message):
+        divide(dataset, how, clients, 0)
+
+
+def test_divide_refuses_another_number_than_there_are_writers(dataset):
+    with pytest.raises(ValueError, match=r"null for task\.partition=writer \(10 writers\), got 9"):
+        divide(replace(dataset, writers=torch.arange(60) // 6), "writer", 9, 0)
