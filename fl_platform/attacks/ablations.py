@@ -10,11 +10,11 @@ from torch import Tensor
 
 from fl_platform.attacks.deviation import Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.strike import hidden_row, searched_room, skewed_size, strength
+from fl_platform.attacks.strike import hidden_row, searched_room, strength
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, room
+from fl_platform.metrics.skewed import MedianStart, room, skewed_size
 from fl_platform.metrics.spread import offsets_sq
 
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from fl_platform.attacks.deviation import Deviation, Side, along, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import halve, step_within
+from fl_platform.attacks.search import halve
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.spread import offsets_sq
+from fl_platform.metrics.spread import offsets_sq, step_within
 
 Search = Literal["closed", "halving"]
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from torch import Tensor
-
-from fl_platform.core.geometry import largest_step
-
 
 def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: float = 1e-5) -> float:
     """The feasible end of a bisection on [0, high]; ``high`` itself where that fits.
@@ -76,14 +72,3 @@ def line_maximise(
             continue
         better(best - step)
     return best
-
-
-def step_within(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
-    """``core.geometry.largest_step``, or 0 where honest rows are not finite.
-
-    What an attack makes of such rows is not finite either, and the gate before the defense
-    drops and counts it; an attack must not end the run.
-    """
-    if not (math.isfinite(step_sq) and math.isfinite(bound_sq)):
-        return 0.0
-    return largest_step(offsets_sq, along, step_sq, bound_sq)

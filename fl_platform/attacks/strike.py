@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import bisect, step_within
+from fl_platform.attacks.search import bisect
 from fl_platform.core.parameters import AtLeast, Between
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.skewed import (
@@ -16,6 +16,7 @@ from fl_platform.metrics.skewed import (
     highest,
     room,
     search_direction,
+    skewed_size,
 )
 
 Search = Literal["closed", "bisection"]
@@ -80,12 +81,6 @@ def strike(
     return equal_rows(hidden_row(space, nu, search), num_byzantine)
 
 
-def skewed_size(rows: int, num_byzantine: int, share: float | None = None) -> int:
-    """How many of the known rows S takes: h - f or the stated share, at least one, at most h."""
-    size = rows - num_byzantine if share is None else round(share * rows)
-    return min(max(size, 1), rows)
-
-
 def searched_room(
     honest: Updates, median: MedianStart, size: int, *, reverse: bool = False
 ) -> Room:
@@ -107,7 +102,7 @@ def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tenso
 def strength(space: Room, search: Search = "closed") -> float:
     """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
     if search == "closed":
-        return step_within(space.offsets_sq, space.along, space.way_sq, space.diameter_sq)
+        return space.largest_step()
     if search != "bisection":
         raise ValueError(f"Expected search closed or bisection, got {search!r}.")
     if space.way_sq == 0:

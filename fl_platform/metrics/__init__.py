@@ -1,1 +1,19 @@
-"""To be told."""
+"""Numbers about a round, tensors to floats; nothing here steers anything."""
+
+from fl_platform.metrics.deviation import deviation
+from fl_platform.metrics.robustness import empirical_kappa, kappa_bound, kappa_floor, nnm_kappa
+from fl_platform.metrics.selection import byzantine_coordinates, selection
+from fl_platform.metrics.skew import gaussian_rho, skew, skew_null
+
+__all__ = [
+    "byzantine_coordinates",
+    "deviation",
+    "empirical_kappa",
+    "gaussian_rho",
+    "kappa_bound",
+    "kappa_floor",
+    "nnm_kappa",
+    "selection",
+    "skew",
+    "skew_null",
+]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.spread import offsets_sq
+from fl_platform.metrics.spread import offsets_sq, step_within
 
 MedianStart = Literal["midpoint", "lower", "upper"]
 
@@ -33,6 +33,12 @@ def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tenso
     else:
         raise ValueError(f"Expected median midpoint, lower or upper, got {median!r}.")
     return middle - honest.mean()
+
+
+def skewed_size(rows: int, num_byzantine: int, share: float | None = None) -> int:
+    """How many of the known rows S takes: h - f or the stated share, at least one, at most h."""
+    size = rows - num_byzantine if share is None else round(share * rows)
+    return min(max(size, 1), rows)
 
 
 def highest(projection: Tensor, size: int) -> Tensor:
@@ -63,6 +69,10 @@ class Room:
     along: Tensor
     way_sq: float
     diameter_sq: float
+
+    def largest_step(self) -> float:
+        """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
+        return step_within(self.offsets_sq, self.along, self.way_sq, self.diameter_sq)
 
 
 def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:

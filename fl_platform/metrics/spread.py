@@ -1,11 +1,13 @@
-"""How far rows lie from their mean, read off the Gram that the round already has."""
+"""How far rows lie from their mean, and how far a point may go before a row is too far."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from fl_platform.core.geometry import squared_distances_to
+from fl_platform.core.geometry import largest_step, squared_distances_to
 from fl_platform.core.updates import Updates
 
 
@@ -19,3 +21,19 @@ def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
         gram = gram[index][:, index]
     rows = len(gram)
     return squared_distances_to(gram, torch.full((rows,), 1 / rows, dtype=torch.float64))
+
+
+def length(vector: Tensor) -> float:
+    """Euclidean length in float64; a float32 sum of 1e7 squares would lose three digits."""
+    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
+
+
+def step_within(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
+    """``core.geometry.largest_step``, or 0 where honest rows are not finite.
+
+    What is made of such rows is not finite either, and the gate before the defense drops and
+    counts it; neither an attack nor a number about it may end the run.
+    """
+    if not (math.isfinite(step_sq) and math.isfinite(bound_sq)):
+        return 0.0
+    return largest_step(offsets_sq, along, step_sq, bound_sq)

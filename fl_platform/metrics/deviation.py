@@ -1,0 +1,71 @@
+"""How far the aggregate and the Byzantine rows are from the honest mean."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from fl_platform.core.updates import Updates
+from fl_platform.metrics.spread import length, offsets_sq
+
+
+def deviation(
+    honest: Updates, aggregate: Tensor, byzantine: Tensor | None = None
+) -> dict[str, float]:
+    """Distances from the honest mean, plain and in honest radii sqrt(V).
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        aggregate: ``(d,)`` what the defense returned.
+        byzantine: ``(f, d)`` what the attack sent, if anything.
+
+    Returns:
+        ``deviation`` = |A - mean|; ``deviation_ratio`` = the same over sqrt(V), whose square
+        is the empirical kappa with the honest rows as G; ``cosine`` of A and the mean, from
+        -1 (straight uphill) to 1; ``honest_radius`` = sqrt(V). With Byzantine rows
+        ``byzantine_distance``: their mean distance from the mean in honest radii, the strength
+        of the attack, and ``byzantine_cosine`` of their mean and the mean. A ratio over zero
+        is infinite unless it is 0 / 0, which is 0; a cosine with a zero vector is 0.
+
+    Raises:
+        ValueError: ``aggregate`` or ``byzantine`` has another dimension.
+    """
+    mean = honest.mean()
+    if aggregate.shape != mean.shape:
+        raise ValueError(
+            f"Expected an aggregate of shape {tuple(mean.shape)}, got {tuple(aggregate.shape)}."
+        )
+    radius = math.sqrt(float(offsets_sq(honest).mean()))
+    off = length(aggregate - mean)
+    told = {
+        "deviation": off,
+        "deviation_ratio": ratio(off, radius),
+        "cosine": cosine(aggregate, mean),
+        "honest_radius": radius,
+    }
+    if byzantine is None or len(byzantine) == 0:
+        return told
+    if byzantine.ndim != 2 or byzantine.shape[1:] != mean.shape:
+        raise ValueError(
+            f"Expected Byzantine rows of shape (f, {len(mean)}), got {tuple(byzantine.shape)}."
+        )
+    # Equal rows come as a stride-0 view: one of them tells all.
+    rows = byzantine[:1] if byzantine.stride(0) == 0 else byzantine
+    distance = sum(length(row - mean) for row in rows) / len(rows)
+    told["byzantine_distance"] = ratio(distance, radius)
+    told["byzantine_cosine"] = cosine(rows.mean(0), mean)
+    return told
+
+
+def ratio(part: float, whole: float) -> float:
+    """part / whole; 0 / 0 is 0, anything else over 0 infinite."""
+    if whole == 0:
+        return 0.0 if part == 0 else math.inf
+    return part / whole
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    """Cosine of two vectors in float64; 0 where one of them is zero."""
+    lengths = length(a) * length(b)
+    return float(a.double() @ b.double()) / lengths if lengths > 0 else 0.0

@@ -1,0 +1,181 @@
+"""How much of a rule's worst case an attack reaches: (f, kappa)-robustness, measured.
+
+Definition 1 (eq. 5) after Y. Allouah et al., "Fixing by Mixing: A Recipe for Optimal Byzantine
+ML under Heterogeneity" (2023): for every set G of n - f rows the aggregate A satisfies
+|A - mean of G|^2 <= kappa V_G, V_G the mean squared distance of G from its mean. The paper sums
+eq. 5 over S where G is meant.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fl_platform.core.updates import Updates
+
+
+def empirical_kappa(
+    updates: Updates, aggregate: Tensor, num_honest: int, *, swaps: int = 20
+) -> dict[str, float]:
+    """The kappa that this round demands of the rule: with the honest rows as G, and at worst.
+
+    Args:
+        updates: ``(n, d)`` received rows, the honest ones first.
+        aggregate: ``(d,)`` what the rule made of them.
+        num_honest: h = n - f, the size of G, from 1 to n.
+        swaps: how many improving exchanges of a row in G for one outside are made at most
+            from each start.
+
+    Returns:
+        ``kappa``: with G the honest rows; ``kappa_worst``: the largest found over G the honest
+        rows, the last h rows, the h rows nearest to and farthest from the aggregate, each
+        improved by exchanges. Both are certified lower bounds of the rule's kappa at this f; a
+        larger one may exist. 0 / 0 is 0, anything else over 0 infinite.
+
+    Raises:
+        ValueError: the aggregate has another dimension or h is no count of these rows.
+    """
+    rows = len(updates)
+    if aggregate.shape != (updates.dimension,) or not 1 <= num_honest <= rows:
+        raise ValueError(
+            f"Expected an aggregate of shape ({updates.dimension},) and 1 <= num_honest <= {rows},"
+            f" got {tuple(aggregate.shape)} and num_honest={num_honest}."
+        )
+    off = aggregate.double() - updates.centre().double()
+    inner = updates.project(off.to(aggregate)).cpu()
+    gram, length_sq = updates.gram().cpu(), float(off @ off)
+    distances = gram.diagonal() - 2 * inner + length_sq
+    nearest = distances.argsort(stable=True)
+    everyone = torch.arange(rows)
+    starts = [
+        everyone[:num_honest],
+        everyone[rows - num_honest :],
+        nearest[:num_honest],
+        nearest[rows - num_honest :],
+    ]
+    search = _Search(gram, inner, length_sq)
+    honest = search.kappa(starts[0])
+    return {
+        "kappa": honest,
+        "kappa_worst": max([honest, *(search.climb(start, swaps) for start in starts)]),
+    }
+
+
+class _Search:
+    """kappa of a set from inner products alone: about the centre c of the Gram, A - c and G."""
+
+    def __init__(self, gram: Tensor, inner: Tensor, length_sq: float) -> None:
+        self.gram, self.inner, self.length_sq = gram, inner, length_sq
+
+    def kappa(self, chosen: Tensor) -> float:
+        """|A - mean|^2 / V of the rows ``chosen``."""
+        block = self.gram[chosen][:, chosen]
+        off = self.length_sq - 2 * self.inner[chosen].mean() + block.mean()
+        return float(_over(off, block.diagonal().mean() - block.mean()))
+
+    def climb(self, chosen: Tensor, swaps: int) -> float:
+        """The best kappa that exchanges of one row at a time reach from ``chosen``."""
+        size, best = len(chosen), self.kappa(chosen)
+        inside = torch.zeros(len(self.gram), dtype=torch.bool)
+        inside[chosen] = True
+        for _ in range(swaps):
+            into, out = (~inside).nonzero()[:, 0], inside.nonzero()[:, 0]
+            if not len(into):
+                return best
+            sums = self.gram[:, out].sum(1)
+            total, norms = sums[out].sum(), self.gram.diagonal()
+            # |sum of G|^2, sum of |g|^2 and <sum of G, A> after each exchange: (in, out) tables.
+            change = 2 * (sums[into][:, None] - sums[out])
+            change += norms[into][:, None] + norms[out] - 2 * self.gram[into][:, out]
+            squared = (total + change) / size**2
+            mean_norm = (norms[out].sum() + norms[into][:, None] - norms[out]) / size
+            along = (self.inner[out].sum() + self.inner[into][:, None] - self.inner[out]) / size
+            table = _over(self.length_sq - 2 * along + squared, mean_norm - squared)
+            value, where = float(table.max()), int(table.argmax())
+            if not value > best:
+                return best
+            best = value
+            inside[into[where // len(out)]] = True
+            inside[out[where % len(out)]] = False
+        return best
+
+
+def _over(part: Tensor, whole: Tensor) -> Tensor:
+    part, whole = part.clamp_min(0), whole.clamp_min(0)
+    return torch.where(part == 0, 0.0, part / whole)
+
+
+def kappa_floor(n: int, f: int) -> float:
+    """f / (n - 2f): no rule has a smaller kappa."""
+    _check(n, f)
+    return f / (n - 2 * f)
+
+
+def kappa_bound(rule: str, n: int, f: int) -> float:
+    """The constant that ``rule`` is proved to have for n rows, f of them Byzantine.
+
+    Exact (attained by some rows): ``trimmed_mean`` (f cut at each end), ``median``
+    (midpoint) and ``median_lower``. Upper bounds: ``geometric_median`` (exactly minimised; RFA
+    stops after a few steps), ``krum`` (n - f neighbours, itself included), ``multi_krum``
+    (n - f rows averaged), ``aksel`` (the ceil(n / 2) rows nearest to the lower median).
+    ``mean``, ``centered_clipping`` with a fixed radius and ``dnc`` have none for f > 0.
+
+    Raises:
+        ValueError: an unknown rule, or not 0 <= f < n / 2.
+    """
+    _check(n, f)
+    if rule not in KAPPA:
+        raise ValueError(f"Expected a rule out of {', '.join(sorted(KAPPA))}, got {rule!r}.")
+    return KAPPA[rule](n, f)
+
+
+def nnm_kappa(inner: float, n: int, f: int) -> float:
+    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1)."""
+    _check(n, f)
+    return 8 * f / (n - f) * (inner + 1) if f else inner
+
+
+def _check(n: int, f: int) -> None:
+    if f < 0 or 2 * f >= n:
+        raise ValueError(f"Expected 0 <= f < n / 2, got n={n} and f={f}.")
+
+
+def _median(n: int, f: int) -> float:
+    if n % 2:
+        return ((n - 1) / 2) / ((n + 1) / 2 - f)
+    return (n / 2 - 1) / (n / 2 - f + 1)
+
+
+def _median_lower(n: int, f: int) -> float:
+    if n % 2:
+        return _median(n, f)
+    return max((n / 2) / (n / 2 - f), (n / 2 - 1) / (n / 2 - f + 1))
+
+
+def _aksel(n: int, f: int) -> float:
+    median, kept = _median_lower(n, f), -(-n // 2)
+    share = (n - f) / (n - f - kept + 1) if n - f >= kept else math.inf
+    return (math.sqrt(share * (1 + median)) + math.sqrt(median)) ** 2
+
+
+def _unbounded(n: int, f: int) -> float:
+    return math.inf if f else 0.0
+
+
+_KRUM = 3 + 2 * math.sqrt(2)
+
+KAPPA: dict[str, Callable[[int, int], float]] = {
+    "trimmed_mean": lambda n, f: f / (n - 2 * f),
+    "median": _median,
+    "median_lower": _median_lower,
+    "geometric_median": lambda n, f: 4 * (1 + f / (n - 2 * f)) ** 2,
+    "krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f),
+    "multi_krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f - 1) if n - 2 * f > 1 else math.inf,
+    "aksel": _aksel,
+    "mean": _unbounded,
+    "centered_clipping": lambda n, f: math.inf,
+    "dnc": lambda n, f: math.inf,
+}

@@ -1,0 +1,78 @@
+"""Whom the defense listened to: weight on Byzantine rows, honest rows left out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fl_platform.core.updates import Updates
+
+
+def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
+    """What a rule with weights made of honest and Byzantine rows.
+
+    Args:
+        weights: ``(m,)`` over all received rows, the honest ones first.
+        num_honest: h, from 0 to m.
+
+    Returns:
+        ``byzantine_weight``: the sum over Byzantine rows, f / m for the plain mean;
+        ``honest_left_out``: the part of the honest rows with weight exactly 0;
+        ``effective_rows``: (sum |w|)^2 / sum w^2, from 1 to m, how many rows it amounts to.
+
+    Raises:
+        ValueError: h is no count of these rows.
+    """
+    if weights.ndim != 1 or not 0 <= num_honest <= len(weights):
+        raise ValueError(
+            f"Expected weights of shape (m,) and 0 <= num_honest <= m, got"
+            f" {tuple(weights.shape)} and num_honest={num_honest}."
+        )
+    w = weights.double()
+    left_out = float((w[:num_honest] == 0).double().mean()) if num_honest else 0.0
+    squares = float(w.square().sum())
+    return {
+        "byzantine_weight": float(w[num_honest:].sum()),
+        "honest_left_out": left_out,
+        "effective_rows": float(w.abs().sum()) ** 2 / squares if squares > 0 else 0.0,
+    }
+
+
+def byzantine_coordinates(
+    updates: Updates, num_honest: int, trim: int | None = None, *, limit: int = 16384
+) -> float:
+    """The part of the values that a coordinate-wise rule keeps which Byzantine rows sent.
+
+    The rule sorts each coordinate and keeps all but the ``trim`` lowest and highest: trimmed
+    mean keeps m - 2 trim values, the median one or two. f / m for rows that cannot be told
+    apart; 0 when every Byzantine value is cut. A value sent by both sides counts as honest.
+
+    Args:
+        updates: ``(m, d)`` received rows, the honest ones first.
+        num_honest: h, from 0 to m.
+        trim: how many are cut at each end; ``None``: all but the middle one or two (median).
+        limit: at most so many coordinates are looked at, evenly spread; all of them where d is
+            not larger.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        ValueError: nothing would be kept, or h is no count of these rows.
+    """
+    rows = len(updates)
+    trim = (rows - 1) // 2 if trim is None else trim
+    if not 0 <= num_honest <= rows or not 0 <= 2 * trim < rows:
+        raise ValueError(
+            f"Expected 0 <= num_honest <= m and 0 <= 2 trim < m, got m={rows},"
+            f" num_honest={num_honest} and trim={trim}."
+        )
+    stride = -(-updates.dimension // limit)
+    kept = torch.zeros((), dtype=torch.int64, device=updates.device)
+    seen = 0
+    for part, chunk in updates.columns():
+        first = -part.start % stride  # the grid 0, stride, 2 stride ... goes on across chunks
+        order = chunk[:, first::stride].argsort(stable=True, dim=0)[trim : rows - trim]
+        kept += (order >= num_honest).sum()
+        seen += order.numel()
+    return float(kept) / seen

@@ -1,0 +1,206 @@
+"""How skewed a round's honest updates are, and how much a hidden row could make of it.
+
+The paper (Y. Liu et al., "Exploit Gradient Skewness to Circumvent Byzantine Defenses for
+Federated Learning", 2025) shows skew in pictures; these are numbers, most of them ours. Along
+the search direction even symmetric data look skewed, because the direction is computed from the
+same rows: read every number beside its sign-flip null.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fl_platform.core.rng import generator
+from fl_platform.core.updates import Updates
+from fl_platform.metrics.skewed import MedianStart, highest, room, search_direction, skewed_size
+from fl_platform.metrics.spread import length, offsets_sq
+
+
+def skew(
+    honest: Updates, num_byzantine: int, *, median: MedianStart = "midpoint"
+) -> dict[str, float]:
+    """All measures of one round: two passes beyond the median, the mean and the Gram.
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f, which decides how many rows are the skewed ones (h - f, at least 1).
+        median: as in STRIKE.
+
+    Returns:
+        Shape: ``rho`` = |median - mean| / sqrt(V), V the mean squared distance from the mean;
+        ``sk2`` Pearson's 3 (mean p - median p) / sd p and ``gamma1`` Fisher's m3 / m2^1.5 of
+        the projections p on the search direction; ``mode_share`` the part of the rows with
+        p > 0; ``pc1_gamma1`` and ``pc1_share`` Fisher's and the explained part along the first
+        principal component, turned towards the median; ``t3`` the rotation-free third moment.
+        Room: ``variance_ratio`` V_S / V, ``diameter_ratio`` D_S / D, ``shift`` |mean of S -
+        mean| / sqrt(V), ``alpha`` STRIKE's largest step, ``union_shift`` and
+        ``union_variance_ratio`` the same two of S with f hidden rows. All are 0 where the rows
+        do not differ, and NaN where a row is not finite.
+    """
+    spread = offsets_sq(honest)
+    variance = float(spread.mean())
+    if variance == 0:
+        return dict.fromkeys(NAMES, 0.0)
+    if not math.isfinite(variance):
+        return dict.fromkeys(NAMES, math.nan)
+    direction = search_direction(honest, median)
+    p = honest.project(direction)
+    p = p - p.mean()
+    return {
+        "rho": length(direction) / math.sqrt(variance),
+        "sk2": pearson(p),
+        "gamma1": fisher(p),
+        "mode_share": float((p > 0).double().mean()),
+        **principal(honest, p),
+        "t3": third_moment(honest),
+        **hiding_room(honest, num_byzantine, direction, p, variance),
+    }
+
+
+NAMES = (
+    "rho",
+    "sk2",
+    "gamma1",
+    "mode_share",
+    "pc1_gamma1",
+    "pc1_share",
+    "t3",
+    "variance_ratio",
+    "diameter_ratio",
+    "shift",
+    "alpha",
+    "union_shift",
+    "union_variance_ratio",
+)
+
+
+def skew_null(
+    honest: Updates,
+    num_byzantine: int,
+    *,
+    seed: int,
+    index: int,
+    draws: int = 20,
+    median: MedianStart = "midpoint",
+) -> dict[str, float]:
+    """What the measures would be were the rows symmetric about their mean.
+
+    .. math:: g_i' = \\bar g + \\epsilon_i (g_i - \\bar g),\\quad \\epsilon_i = \\pm 1
+
+    The direction, the skewed set and everything else are computed anew from each draw, so the
+    bias of looking along a direction that the rows chose is in the null as well.
+
+    Args:
+        honest: ``(h, d)`` honest updates.
+        num_byzantine: f, as for ``skew``.
+        seed: of the run; draw k of round ``index`` comes from stream ``skew_null`` at both.
+        index: the round.
+        draws: how many sign patterns, at least 2; each costs about one ``skew``.
+        median: as for ``skew``.
+
+    Returns:
+        For each name of ``skew`` its value's distance from the null mean in null standard
+        deviations (``<name>_z``, 0 where the null has no spread) and ``<name>_null``, that mean.
+
+    Raises:
+        ValueError: fewer than two draws.
+    """
+    if draws < 2:
+        raise ValueError(f"Expected draws >= 2, got {draws}; one draw has no spread.")
+    seen = skew(honest, num_byzantine, median=median)
+    drawn = []
+    for k in range(draws):
+        mixing = sign_flip(len(honest), generator(seed, "skew_null", index, k))
+        flipped = honest.mixed(mixing.to(honest.device))
+        drawn.append(skew(flipped, num_byzantine, median=median))
+    told: dict[str, float] = {}
+    for name, value in seen.items():
+        values = torch.tensor([one[name] for one in drawn], dtype=torch.float64)
+        mean, sd = float(values.mean()), float(values.std())
+        told[f"{name}_null"] = mean
+        told[f"{name}_z"] = (value - mean) / sd if sd > 0 else 0.0
+    return told
+
+
+def sign_flip(rows: int, stream: torch.Generator) -> Tensor:
+    """``(h, h)`` mixing that reflects a random half of the rows at the mean; rows sum to 1."""
+    signs = torch.randint(0, 2, (rows,), generator=stream).double() * 2 - 1
+    mean = torch.full((rows, rows), 1 / rows, dtype=torch.float64)
+    return signs[:, None] * (torch.eye(rows, dtype=torch.float64) - mean) + mean
+
+
+def gaussian_rho(rows: int) -> float:
+    """rho of h independent Gaussian rows in many dimensions: sqrt((pi / 2 - 1) / h)."""
+    return math.sqrt((math.pi / 2 - 1) / rows)
+
+
+def pearson(p: Tensor) -> float:
+    """3 (mean - median) / standard deviation, from -3 to 3; 0 for a constant."""
+    sd = float(p.std(correction=0))
+    middle = (p.median() - (-p).median()) / 2  # midpoint of lower and upper median
+    return 3 * float(p.mean() - middle) / sd if sd > 0 else 0.0
+
+
+def fisher(p: Tensor) -> float:
+    """Third central moment over the standard deviation cubed; 0 for a constant."""
+    off = p - p.mean()
+    sd = float(off.square().mean().sqrt())
+    return float((off / sd).pow(3).mean()) if sd > 0 else 0.0
+
+
+def principal(honest: Updates, towards: Tensor) -> dict[str, float]:
+    """Fisher's skewness along the first principal component, and the part it explains.
+
+    The sign of a component is free; it is turned so that it points along ``towards``, the
+    ``(h,)`` projections on the search direction. From the Gram, without a pass.
+    """
+    values, vectors = torch.linalg.eigh(centred_gram(honest))
+    scores = vectors[:, -1]
+    if float(scores @ towards.to(scores)) < 0:
+        scores = -scores
+    total = float(values.clamp_min(0).sum())
+    return {"pc1_gamma1": fisher(scores), "pc1_share": float(values[-1]) / total}
+
+
+def third_moment(honest: Updates) -> float:
+    """The sum over pairs of <e_i, e_j>^3 / (h (h - 1) V^3): 0 for Gaussian rows.
+
+    An unbiased estimate of the squared length of the third cumulant, in units of V^3; it needs
+    no direction and no median. 0 where there is one row.
+    """
+    gram = centred_gram(honest)
+    rows = len(gram)
+    variance = gram.diagonal().mean()
+    scaled = (gram / variance).fill_diagonal_(0)
+    return float(scaled.pow(3).sum()) / (rows * (rows - 1)) if rows > 1 else 0.0
+
+
+def centred_gram(updates: Updates) -> Tensor:
+    """``(m, m)`` float64 inner products of the rows about their mean."""
+    gram = updates.gram()
+    return gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
+
+
+def hiding_room(
+    honest: Updates, num_byzantine: int, direction: Tensor, p: Tensor, variance: float
+) -> dict[str, float]:
+    """How tight the skewed set is, how far off, and what f hidden rows would make of it."""
+    rows, size = len(honest), skewed_size(len(honest), num_byzantine)
+    space = room(honest, highest(p, size), lean=direction if size == rows else None)
+    alpha = space.largest_step()
+    off = space.centre - honest.mean()
+    own = float(space.offsets_sq.mean())
+    part = num_byzantine / (size + num_byzantine)
+    between = part * (1 - part) * alpha**2 * space.way_sq
+    diameter_sq = float(honest.squared_distances().max())
+    return {
+        "variance_ratio": own / variance,
+        "diameter_ratio": math.sqrt(space.diameter_sq / diameter_sq) if diameter_sq > 0 else 0.0,
+        "shift": length(off) / math.sqrt(variance),
+        "alpha": alpha,
+        "union_shift": length(off + part * alpha * space.way) / math.sqrt(variance),
+        "union_variance_ratio": ((1 - part) * own + between) / variance,
+    }
