@@ -61,7 +61,7 @@ def test_the_mean_of_equal_rows_asks_for_nothing_and_anything_else_for_all():
 def test_all_rows_honest_leaves_one_set():
     g = rows(5)
     found = empirical_kappa(Updates(torch.tensor(g)), torch.tensor(g[0]), 5)
-    assert found["kappa"] == found["kappa_worst"] == pytest.approx(kappa_of(g, range(5), g[0]))
+    assert list(found.values()) == pytest.approx([kappa_of(g, range(5), g[0])] * 2)
 
 
 def worst_case(weights, n, f):
