@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 CHUNK = 8192  # columns; the torch network's wires then lie in the second-level cache
 
 
-def median(updates: Updates, kind: Literal["midpoint", "lower"] = "midpoint") -> Tensor:
-    """``(d,)`` median of each coordinate; of two middle values their mean, or the lower one.
+MedianKind = Literal["midpoint", "lower", "upper"]
+
+
+def median(updates: Updates, kind: MedianKind = "midpoint") -> Tensor:
+    """``(d,)`` median of each coordinate; of two middle values their mean, or one of them.
 
     To the last bit the plain definition, but that a zero is always +0.
 
     Raises:
-        ValueError: ``kind`` is neither of the two.
+        ValueError: ``kind`` is none of the three.
     """
-    if kind not in ("midpoint", "lower"):
-        raise ValueError(f"Expected kind 'midpoint' or 'lower', got {kind!r}.")
-    m = len(updates)
-    low = (m - 1) // 2
-    return mean_of_ranks(updates, low, low + 1 if kind == "lower" else m // 2 + 1)
+    if kind not in ("midpoint", "lower", "upper"):
+        raise ValueError(f"Expected kind 'midpoint', 'lower' or 'upper', got {kind!r}.")
+    low, high = (len(updates) - 1) // 2, len(updates) // 2
+    first, last = {"midpoint": (low, high), "lower": (low, low), "upper": (high, high)}[kind]
+    return mean_of_ranks(updates, first, last + 1)
 
 
 def trimmed_mean(updates: Updates, trim: int) -> Tensor:

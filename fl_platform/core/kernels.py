@@ -170,6 +170,35 @@ static void fill(const T* const* rows, long m, const T* origin, long at, long n,
   }
 }
 
+// out[i] = sum_k (rows[i][k] - point[k])^2
+extern "C" void squares(const T* const* rows, long m, const T* point, long d, double* out) {
+  enum { SPAN = 1024 };  // the point's part stays in the first-level cache
+  for (long at = 0; at < d; at += SPAN) {
+    const long n = d - at < SPAN ? d - at : SPAN;
+    for (long i = 0; i < m; i++) {
+      vec s[4] = {};
+      long k = at;
+      for (; k + 4 * W <= at + n; k += 4 * W)
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; u++) {
+          vec x, y;
+          std::memcpy(&x, rows[i] + k + u * W, BYTES);
+          std::memcpy(&y, point + k + u * W, BYTES);
+          x -= y;
+          s[u] += x * x;
+        }
+      double total = 0;
+      for (; k < at + n; k++) {
+        const double apart = (double)rows[i][k] - (double)point[k];
+        total += apart * apart;
+      }
+      s[0] = (s[0] + s[1]) + (s[2] + s[3]);
+      for (int l = 0; l < W; l++) total += (double)s[0][l];
+      out[i] += total;
+    }
+  }
+}
+
 // out[i * m + j] = sum_k (left[i][k] - centre[k]) * (rows[j][k] - centre[k]); without `left` the
 // rows themselves, of which only the blocks on and above the diagonal are written.
 extern "C" int products(const T* const* rows, long m, const T* const* left, long k,
@@ -291,9 +320,7 @@ def products(
         ``(k, m)``, or the symmetric ``(m, m)``, or ``None`` where it cannot be done.
     """
     others = rows if left is None else list(left.unbind(0))
-    if not native.usable([*rows, *others, centre]):
-        return None
-    library = native.library(_PRODUCTS.replace("@T@", NAMES[centre.dtype]), native.FUSED)
+    library = _product_library([*rows, *others], centre)
     if library is None:
         return None
     out = torch.zeros(len(others), len(rows), dtype=torch.float64)
@@ -310,3 +337,25 @@ def products(
     if failed:
         return None
     return out if left is not None else out.triu() + out.triu(1).T
+
+
+def squares(rows: list[Tensor], point: Tensor) -> Tensor | None:
+    """``(m,)`` float64 squared distances of rows to a point, or ``None``."""
+    library = _product_library(rows, point)
+    if library is None:
+        return None
+    out = torch.zeros(len(rows), dtype=torch.float64)
+    library.squares(
+        native.pointers(rows),
+        ctypes.c_long(len(rows)),
+        ctypes.c_void_p(point.data_ptr()),
+        ctypes.c_long(point.numel()),
+        ctypes.c_void_p(out.data_ptr()),
+    )
+    return out
+
+
+def _product_library(rows: list[Tensor], point: Tensor) -> ctypes.CDLL | None:
+    if not native.usable([*rows, point]):
+        return None
+    return native.library(_PRODUCTS.replace("@T@", NAMES[point.dtype]), native.FUSED)

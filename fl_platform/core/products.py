@@ -115,6 +115,20 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
     return total
 
 
+def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
+    """``(m,)`` float64 ``||g_i - point||^2``."""
+    point = point.to(device=updates.device, dtype=updates.dtype)
+    rows = updates.rows()
+    found = kernels.squares(rows, point) if rows is not None else None
+    small = 1e-34 * updates.dimension  # below, float32 squares have gone under
+    if found is not None and bool(found.isfinite().all()) and bool(found.median() >= small):
+        return found
+    total = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
+    for part, chunk in updates.columns(CHUNK):  # float64 holds every square of a float32
+        total += (chunk - point[part]).double().square().sum(1)
+    return total
+
+
 def robust_gram(updates: Updates) -> tuple[Tensor, Tensor]:
     """The Gram about a row that a minority cannot choose, and that row.
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from fl_platform.core import geometry, products
+from fl_platform.core import coordinatewise, geometry, products
+from fl_platform.core.coordinatewise import MedianKind
 
-MedianKind = Literal["midpoint", "lower"]
+__all__ = ["MedianKind", "Updates"]
 
 
 class Updates:
@@ -83,8 +83,6 @@ class Updates:
 
     @cached_property
     def _std(self) -> Tensor:
-        from fl_platform.core import coordinatewise  # late: it takes Updates
-
         return coordinatewise.deviation(self)
 
     def std(self) -> Tensor:
@@ -94,8 +92,6 @@ class Updates:
     def median(self, kind: MedianKind = "midpoint") -> Tensor:
         """``(d,)`` coordinate-wise median; ``kind`` decides between two middle values."""
         if kind not in self._medians:
-            from fl_platform.core import coordinatewise  # late: it takes Updates
-
             self._medians[kind] = coordinatewise.median(self, kind)
         return self._medians[kind]
 
@@ -134,6 +130,13 @@ class Updates:
         where the rows' mean is much larger than their spread.
         """
         return products.projections(self, self.centre(), direction)
+
+    def squared_distances_to(self, point: Tensor) -> Tensor:
+        """``(m,)`` float64 ``||g_i - point||^2`` for a ``(d,)`` point that need not be a row.
+
+        One pass that subtracts first, so nothing cancels.
+        """
+        return products.squared_distances_to(self, point)
 
     def combine(self, weights: Tensor) -> Tensor:
         """``(d,)`` weighted sum ``weights @ matrix`` for ``(m,)`` weights, one pass at most.

@@ -99,6 +99,9 @@ class Selected(_View):
     def project(self, direction: Tensor) -> Tensor:
         return self._base.project(direction)[self._index]
 
+    def squared_distances_to(self, point: Tensor) -> Tensor:
+        return self._base.squared_distances_to(point)[self._index]
+
     def combine(self, weights: Tensor) -> Tensor:
         spread = torch.zeros(len(self._base), dtype=weights.dtype, device=self.device)
         return self._base.combine(spread.index_add_(0, self._index, weights.to(self.device)))

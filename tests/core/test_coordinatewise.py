@@ -58,6 +58,8 @@ def test_every_number_of_rows_gives_the_bits_of_a_sort(n: int) -> None:
     lower = coordinatewise.median(updates, "lower")
     assert torch.equal(lower, matrix.median(0).values)  # torch's median is the lower one
     assert torch.equal(bits(lower), bits(lower + 0.0))  # no negative zero
+    upper = coordinatewise.median(updates, "upper")
+    assert torch.equal(upper, -(-matrix).median(0).values)
     middle = by_sorting(matrix, (n - 1) // 2, n // 2 + 1)
     assert torch.equal(bits(coordinatewise.median(updates)), bits(middle))
     for trim in {0, (n - 1) // 4, (n - 1) // 2}:
@@ -163,5 +165,5 @@ def test_what_leaves_no_value_or_names_no_median_is_refused() -> None:
     updates = Updates(torch.zeros(4, 3))
     with pytest.raises(ValueError, match="trim=2"):
         coordinatewise.trimmed_mean(updates, 2)
-    with pytest.raises(ValueError, match="'upper'"):
-        coordinatewise.median(updates, "upper")
+    with pytest.raises(ValueError, match="'mean'"):
+        coordinatewise.median(updates, "mean")

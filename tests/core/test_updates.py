@@ -132,6 +132,21 @@ def test_statistics_equal_their_definitions(m: int, dtype: torch.dtype) -> None:
     )
 
 
+@pytest.mark.parametrize("way", ["compiled where possible", "torch"])
+@pytest.mark.parametrize("scale", [1e-25, 1.0, 1e25])
+def test_distances_to_a_point_do_not_cancel(
+    scale: float, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FL_PLATFORM_NATIVE", "0" if way == "torch" else "1")
+    matrix = scale * (normal(5, 3001) + 1000)
+    point = matrix[1] + scale * 0.01 * normal(3001, seed=5)
+    exact = (matrix.double() - point.double()).square().sum(1)
+    torch.testing.assert_close(
+        Updates(matrix).squared_distances_to(point), exact, rtol=1e-5, atol=0
+    )
+    assert float(Updates(matrix).squared_distances_to(matrix[2])[2]) == 0.0
+
+
 def row_stochastic(rows: int, columns: int, seed: int) -> torch.Tensor:
     mixing = torch.rand(rows, columns, generator=generator(seed, "mixing"), dtype=torch.float64)
     return mixing / mixing.sum(1, keepdim=True)
@@ -186,6 +201,8 @@ def check_equal(view: Updates, plain: torch.Tensor) -> None:
     torch.testing.assert_close(view.median(), Updates(plain).median(), **close)
     direction = torch.linspace(-1, 1, plain.shape[1], dtype=torch.float64)
     torch.testing.assert_close(view.project(direction), centred @ direction, **close)
+    far = (plain - direction).square().sum(1)
+    torch.testing.assert_close(view.squared_distances_to(direction), far, **close)
     torch.testing.assert_close(
         torch.cat([chunk for _, chunk in view.columns(7)], 1), plain, **close
     )
