@@ -1,0 +1,162 @@
+"""From a checked configuration to the objects of a run: data, model, roles, module."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fl_platform.config import Config, build_rule
+from fl_platform.config.roles import role
+from fl_platform.core.rng import stream_seed
+from fl_platform.data import Dataset, Partition, by_writer, dirichlet, hold_out, iid
+from fl_platform.federated import (
+    Aggregator,
+    FederatedModule,
+    Federation,
+    LocalTraining,
+    Samples,
+    adversary,
+)
+from fl_platform.federated.roles import rule_name
+
+
+@dataclass(frozen=True)
+class Population:
+    """The data of a run, split over its clients.
+
+    Attributes:
+        dataset: as loaded, validation samples set aside.
+        partition: who holds which training sample.
+        federation: the clients' samples.
+        held_out: evaluation sets by name: ``test``, and ``validation`` where there is one.
+    """
+
+    dataset: Dataset
+    partition: Partition
+    federation: Federation
+    held_out: dict[str, Samples]
+
+
+def load_population(config: Config, home: Path) -> Population:
+    """Load the task's data and split it; a relative ``root`` of the data lies in ``home``."""
+    node = dict(config.task.data)
+    if "root" in node:
+        node["root"] = str(home / node["root"])
+    dataset, images, labels = hold_out(
+        _load(tuple(sorted(node.items()))), config.task.validation, config.seed
+    )
+    samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
+    partition = split(dataset, config)
+    held_out = {"test": samples(dataset.test_images, dataset.test_labels)}
+    if len(labels):
+        held_out["validation"] = samples(images, labels)
+    federation = Federation(
+        samples(dataset.train_images, dataset.train_labels),
+        partition.indices,
+        dataset.num_classes,
+    )
+    return Population(dataset, partition, federation, held_out)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(node: tuple[tuple[str, Any], ...]) -> Dataset:
+    """The data set of a node; kept, because the runs of a grid share it."""
+    return build_rule(dict(node))()
+
+
+def split(dataset: Dataset, config: Config) -> Partition:
+    """Who holds which training sample, drawn from the run's seed."""
+    task = config.task
+    if task.partition == "writer":
+        if dataset.writers is None:
+            raise ValueError(
+                f"Expected data with writers for task.partition=writer, got {dataset.name}, which"
+                " has none; use iid or dirichlet."
+            )
+        return by_writer(dataset.writers)
+    assert task.clients is not None
+    if task.partition == "iid":
+        return iid(dataset.train_labels, task.clients, config.seed)
+    assert task.beta is not None
+    return dirichlet(
+        dataset.train_labels,
+        task.clients,
+        config.seed,
+        beta=task.beta,
+        minimum=max(task.minimum, 1),
+    )
+
+
+def build_model(config: Config, dataset: Dataset) -> nn.Module:
+    """The task's network with initial weights from the stream ``model`` of the seed."""
+    build = build_rule(config.task.model)
+    with torch.random.fork_rng([]):
+        torch.manual_seed(stream_seed(config.seed, "model"))
+        return build(dataset.num_classes, dataset.image_shape)
+
+
+def build_roles(config: Config) -> list[Any]:
+    """The aggregator, and the adversary unless there is no attack."""
+    defense = role(config.defense, "defense")
+    roles: list[Any] = [
+        Aggregator(
+            build_rule(config.defense, config.seed),
+            [build_rule(node, config.seed) for node in config.mixing],
+            on_excess_f=defense.on_excess_f,
+            assumed_f=defense.assumed_f,
+        )
+    ]
+    attack = build_rule(config.attack, config.seed)
+    if rule_name(attack) != "none":
+        roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+    return roles
+
+
+def build_module(
+    config: Config, population: Population, between: Callable[[], None]
+) -> FederatedModule:
+    """The Lightning module of the run."""
+    local = config.task.local
+    return FederatedModule(
+        build_model(config, population.dataset),
+        population.federation,
+        LocalTraining(
+            local.epochs, local.batch, local.lr, local.momentum, local.weight_decay, local.clip
+        ),
+        byzantine=config.byzantine.fraction,
+        sampled=config.task.sampled,
+        sampling=config.byzantine.sampling,
+        state=config.task.state,
+        seed=config.seed,
+        server=functools.partial(server_optimizer, config),
+        should_stop=between,
+    )
+
+
+def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """The optimizer that steps on the aggregate.
+
+    SGD at rate 1 is federated averaging (eq. 3); with momentum it is FedAvgM (Hsu, Qi and Brown,
+    "Measuring the Effects of Non-Identical Data Distribution", 2019). FedAdam is Adam on the
+    aggregate (Reddi et al., "Adaptive Federated Optimization", 2021); torch's Adam corrects the
+    bias of its moments, which theirs does not.
+    """
+    server = config.server
+    if server.optimizer == "fedadam":
+        betas = (server.beta1, server.beta2)
+        return torch.optim.Adam(parameters, lr=server.lr, betas=betas, eps=server.eps)
+    momentum = server.momentum if server.optimizer == "fedavgm" else 0.0
+    return torch.optim.SGD(parameters, lr=server.lr, momentum=momentum)
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """The device of a run: ``auto`` is the first GPU where there is one, else the CPU."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,40 @@
+"""How runs and rules are called on screen: ``digits strike(nu=1) vs multi_krum s0``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fl_platform.config import Config
+from fl_platform.config.targets import load_rule
+from fl_platform.config.signature import parameters
+
+STRENGTHS = ("nu", "z", "scale", "tau", "s", "trim")
+
+
+def rule_label(node: Mapping[str, Any]) -> str:
+    """A rule's name with its strength and whatever departs from the signature's defaults."""
+    name = node["_target_"].rpartition(".")[2]
+    known = parameters(load_rule(node, None, "rule"))
+    shown = [
+        f"{key}={_short(node[key])}"
+        for key, parameter in known.items()
+        if key in node and (key in STRENGTHS or node[key] != parameter.default)
+        and node[key] is not None
+    ]
+    return f"{name}({', '.join(shown)})" if shown else name
+
+
+def mixing_label(config: Config) -> str:
+    """The mixings in order, joined by ``+``; empty where there is none."""
+    return "+".join(rule_label(node) for node in config.mixing)
+
+
+def run_name(config: Config) -> str:
+    """What a run is called: task, attack, defense with its mixings, seed."""
+    defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
+    return f"{config.task.name} {rule_label(config.attack)} vs {defense} s{config.seed}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
