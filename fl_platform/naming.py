@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fl_platform.config import Config
-from fl_platform.config.targets import load_rule
+from fl_platform.config import Config, config_hash, target_name
 from fl_platform.config.signature import parameters
+from fl_platform.config.targets import load_rule
 
 STRENGTHS = ("nu", "z", "scale", "tau", "s", "trim")
 
 
 def rule_label(node: Mapping[str, Any]) -> str:
     """A rule's name with its strength and whatever departs from the signature's defaults."""
-    name = node["_target_"].rpartition(".")[2]
+    name = target_name(node)
     known = parameters(load_rule(node, None, "rule"))
     shown = [
         f"{key}={_short(node[key])}"
@@ -34,6 +34,21 @@ def run_name(config: Config) -> str:
     """What a run is called: task, attack, defense with its mixings, seed."""
     defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
     return f"{config.task.name} {rule_label(config.attack)} vs {defense} s{config.seed}"
+
+
+def run_tags(config: Config) -> dict[str, str]:
+    """What runs are grouped and searched by."""
+    return {
+        "task": config.task.name,
+        "attack": target_name(config.attack),
+        "attack_label": rule_label(config.attack),
+        "defense": target_name(config.defense),
+        "defense_label": rule_label(config.defense),
+        "mixing": mixing_label(config),
+        "preset": config.preset,
+        "seed": str(config.seed),
+        "config_hash": config_hash(config),
+    }
 
 
 def _short(value: Any) -> str:

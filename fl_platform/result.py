@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from fl_platform.config import Config
+from fl_platform.federated.evaluation import Score
+from fl_platform.tracking.checkpoint import weights_sha256
 from fl_platform.tracking.history import History
 
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of one run; accuracies are shares from 0 to 1 on the test set.
+    """The outcome of one run; accuracies are shares from 0 to 1.
 
     Attributes:
-        accuracy_last: after the last round.
+        status: ``FINISHED``, ``KILLED`` (resumable) or ``DIVERGED``, for which ``reason`` says
+            why and accuracies say how it stood when it left the numbers.
+        rounds: rounds that are done.
+        accuracy_last: on the test set, at the last evaluation.
         accuracy_tail: mean of the last evaluations (ten unless configured otherwise).
         accuracy_best: highest of all; chosen on the test set, so no honest estimate.
-        accuracy_per_class: after the last round.
-        seconds: wall time of this process's part of the run; of earlier parts too.
-        seconds_training: of local training alone.
+        validation_tail: like ``accuracy_tail`` on samples held out of the training set.
+        accuracy_per_class: at the last evaluation; empty where nothing was run.
+        seconds: wall time of the process that finished the run.
+        seconds_training: of local training, over all processes.
         weights_sha256: of the final parameters and buffers.
     """
 
@@ -37,22 +49,65 @@ class Result:
     weights_sha256: str
     reason: str = ""
 
+    def accuracies(self) -> dict[str, float]:
+        """The figures that runs are compared by in MLflow, beside their curves."""
+        figures = {
+            "result/accuracy_last": self.accuracy_last,
+            "result/accuracy_tail": self.accuracy_tail,
+            "result/accuracy_best": self.accuracy_best,
+            "result/validation_tail": self.validation_tail,
+        }
+        return {key: value for key, value in figures.items() if value is not None}
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``result.json`` and ``--json``."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Result:
+        """The result that ``to_json`` wrote; what a later version added is passed over."""
+        known = {field.name for field in fields(cls)}
+        values = {key: value for key, value in stored.items() if key in known}
+        return cls(**{**values, "accuracy_per_class": tuple(values["accuracy_per_class"])})
 
-def tail_mean(history: History, key: str, tail: int) -> float | None:
-    """The mean of the last ``tail`` values of a metric; ``None`` where there is none."""
-    values = [value for _, value in history.curve(key)][-tail:]
+
+def summarise(
+    config: Config,
+    identity: Mapping[str, Any],
+    history: History,
+    *,
+    status: str,
+    reason: str,
+    score: Score | None,
+    weights: Mapping[str, Tensor],
+    seconds: float,
+) -> Result:
+    """The result of a run that has just come to ``status``."""
+    test = [value for _, value in history.curve("test/accuracy")]
+    validation = [value for _, value in history.curve("validation/accuracy")]
+    tail = config.evaluation.tail
+    per_class = score.per_class if score is not None else ()
+    return Result(
+        run_id=identity["run_id"],
+        name=identity["name"],
+        status=status,
+        rounds=max((step for step, _ in history.curve("time/local")), default=0),
+        accuracy_last=test[-1] if test else None,
+        accuracy_tail=_mean(test[-tail:]),
+        accuracy_best=max(test, default=None),
+        validation_tail=_mean(validation[-tail:]),
+        accuracy_per_class=tuple(None if math.isnan(value) else value for value in per_class),
+        seconds=seconds,
+        seconds_training=sum(value for _, value in history.curve("time/local")),
+        config_hash=identity["config_hash"],
+        weights_sha256=weights_sha256(_flat(weights)),
+        reason=reason,
+    )
+
+
+def _flat(weights: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([value.detach().cpu().double().reshape(-1) for value in weights.values()])
+
+
+def _mean(values: list[float]) -> float | None:
     return sum(values) / len(values) if values else None
-
-
-def best(history: History, key: str) -> float | None:
-    """The highest value of a metric."""
-    return max((value for _, value in history.curve(key)), default=None)
-
-
-def total(history: History, key: str) -> float:
-    """The sum of a metric over the rounds."""
-    return sum(value for _, value in history.curve(key))

@@ -48,3 +48,23 @@ class Evaluation(Callback):
             if not score.loss < float("inf"):
                 raise Diverged(f"round {done.index}: the {name} loss is {score.loss}")
         return metrics
+
+
+class Defended(Callback):
+    """What the defense did to each round: rejected rows, lowered f, weight on Byzantine rows."""
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """Counts and shares of this round."""
+        dropped, weights = done.aggregate.dropped, done.aggregate.weights
+        lost = [] if dropped is None else dropped.tolist()
+        metrics = {
+            "round/byzantine": float(len(done.updates) - done.num_honest),
+            "round/rejected": float(len(lost)),
+            "round/rejected_honest": float(sum(row < done.num_honest for row in lost)),
+            "round/clamped": float(done.aggregate.clamped),
+        }
+        if weights is not None:
+            metrics["round/byzantine_weight"] = float(weights[done.num_honest :].sum())
+        return metrics

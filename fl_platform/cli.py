@@ -1,0 +1,177 @@
+"""The command line: verbs and their arguments, nothing else; each verb imports what it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="fl-platform",
+    help="Byzantine-robust federated learning: attacks, defenses, honest comparisons.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+runs = typer.Typer(help="Look after recorded runs.", no_args_is_help=True)
+app.add_typer(runs, name="runs")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="What differs from the defaults: attack=strike attack.nu=0.75 seed=3"),
+]
+Home = Annotated[
+    Path | None,
+    typer.Option(help="Folder of conf/ and mlruns/; else FL_PLATFORM_HOME, else found upwards."),
+]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", help="A package whose attacks, defenses and conf/ are to be known."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
+
+
+@app.command()
+def run(
+    overrides: Overrides = None,
+    home: Home = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside the old run.")] = False,
+    continue_anyway: Annotated[
+        bool, typer.Option("--continue-anyway", help="Go on although machine or code differ.")
+    ] = False,
+) -> None:
+    """Run one configuration, or continue it where it was interrupted."""
+    typed = [*(overrides or [])]
+    typed += ["runtime.fresh=true"] if fresh else []
+    typed += ["runtime.continue_anyway=true"] if continue_anyway else []
+    place = _home(home)
+    config = _compose(typed, place, plugin)
+    from fl_platform.run import run as run_config
+    from fl_platform.screen import show_result
+
+    result = run_config(config, place)
+    show_result(result, place)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    if result.status == "KILLED" and result.reason.endswith("signal 2"):
+        raise typer.Exit(130)
+    raise typer.Exit(EXITS[result.status])
+
+
+@app.command()
+def config(overrides: Overrides = None, home: Home = None, plugin: Plugins = None) -> None:
+    """Print the configuration that a run would have, and its hash."""
+    import dataclasses
+
+    from omegaconf import OmegaConf
+
+    from fl_platform.config import config_hash
+
+    checked = _compose(overrides or [], _home(home), plugin)
+    print(OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(checked))), end="")
+    print(f"# config_hash: {config_hash(checked)}")
+
+
+@app.command("list")
+def list_rules(
+    group: Annotated[
+        str, typer.Argument(help="attacks, defenses, mixings, tasks, presets or experiments.")
+    ] = "all",
+    home: Home = None,
+) -> None:
+    """Say what there is, one line and reference each."""
+    from fl_platform.config import conf_folder
+    from fl_platform.screen import show_rules
+
+    show_rules(conf_folder(_home(home)), group)
+
+
+@app.command()
+def doctor(home: Home = None) -> None:
+    """Say what is installed, which device is used, and whether the store opens."""
+    from fl_platform.doctor import examine
+
+    raise typer.Exit(examine(_home(home)))
+
+
+@app.command()
+def ui(
+    home: Home = None,
+    port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5000,
+) -> None:
+    """Open the MLflow store in a browser, on this machine alone."""
+    from fl_platform.tracking.ui import open_ui
+
+    open_ui(_home(home), port)
+
+
+@runs.command("sync")
+def sync_runs(home: Home = None) -> None:
+    """Bring what runs have journalled to MLflow; safe to repeat."""
+    from fl_platform.tracking.forward import sync
+
+    print(sync(_home(home)))
+
+
+@runs.command("reap")
+def reap_runs(home: Home = None) -> None:
+    """Mark runs that say RUNNING but have no living owner as KILLED."""
+    from fl_platform.tracking.table import reap
+
+    print("\n".join(reap(_home(home))) or "nothing to reap")
+
+
+def _home(option: Path | None) -> Path:
+    from fl_platform.config import find_home
+
+    return find_home(option, os.environ, Path.cwd())
+
+
+def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any:
+    from fl_platform.config import compose
+
+    return compose(overrides, home, plugins=plugins or ())
+
+
+def main() -> None:
+    """Run the command line; what a person can mend is one line and an exit code, no traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        code = _exit_code(error)
+        if code is None:
+            raise
+        print(f"fl-platform: {error}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error that is told in one line; ``None`` for a fault of ours.
+
+    Told by class names, so that a refused configuration does not wait for Lightning.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "ConfigError" in names or "DataError" in names or "IdentityMismatch" in names:
+        return 2
+    if "CheckpointError" in names or "JournalError" in names:
+        return 3
+    if "RunOwned" in names:
+        return 75
+    if isinstance(error, OSError):
+        return 4
+    return None
+
+
+if __name__ == "__main__":
+    main()

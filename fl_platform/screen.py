@@ -1,0 +1,71 @@
+"""What verbs print: results, lists of rules."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from fl_platform.result import Result
+
+GROUPS = {
+    "attacks": "attack",
+    "defenses": "defense",
+    "mixings": "mixing",
+    "tasks": "task",
+    "presets": "preset",
+    "experiments": "experiment",
+}
+
+
+def show_result(result: Result, home: Path) -> None:
+    """A short table of one run's outcome and the command that shows it."""
+    console = Console(highlight=False)
+    table = Table(title=result.name, title_justify="left", show_header=False, box=None)
+    accuracy = f"{_percent(result.accuracy_last)} last, {_percent(result.accuracy_tail)} tail"
+    table.add_row("status", f"{result.status} {result.reason}".strip())
+    table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
+    table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
+    table.add_row("weights", result.weights_sha256[:16])
+    table.add_row("run", result.run_id)
+    console.print(table)
+    console.print("see it: fl-platform ui", style="dim")
+
+
+def show_rules(conf: Path, group: str) -> None:
+    """One line and one reference for each choice of a group, or of all groups."""
+    from fl_platform.config import ConfigError
+
+    if group != "all" and group not in GROUPS:
+        raise ConfigError(f"list: expected all or one of {', '.join(GROUPS)}, got {group!r}.")
+    console = Console(highlight=False)
+    for title, folder in GROUPS.items():
+        if group in ("all", title):
+            table = Table(title=title, title_justify="left", show_header=False, box=None)
+            for path in sorted((conf / folder).glob("*.yaml")):
+                table.add_row(path.stem, *_described(path))
+            console.print(table)
+
+
+def _described(path: Path) -> tuple[str, str]:
+    """What a yaml node calls, in its docstring's first sentence, and the source it names."""
+    text = path.read_text()
+    target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
+    if target is None:
+        comment = [line[2:] for line in text.splitlines()[1:3] if line.startswith("# ")]
+        return " ".join(comment), ""
+    package, _, name = target[1].rpartition(".")
+    documentation = inspect.getdoc(getattr(importlib.import_module(package), name)) or ""
+    source = re.search(r"(?:Source|References?):\s*(.+?)(?:\n\n|\Z|\. )", documentation, re.DOTALL)
+    return documentation.split("\n")[0], " ".join(source[1].split()) if source else ""
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+__all__ = ["show_result", "show_rules"]
