@@ -55,11 +55,17 @@ def run(
     typed += ["runtime.continue_anyway=true"] if continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
-    from fl_platform.run import run as run_config
+    from fl_platform.config import config_hash
+    from fl_platform.result import finished
     from fl_platform.screen import show_result
+    from fl_platform.tracking.folder import run_folder
 
-    result = run_config(config, place)
-    show_result(result, place)
+    result = None if fresh else finished(run_folder(place, config_hash(config)))
+    if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
+        from fl_platform.run import run as run_config
+
+        result = run_config(config, place)
+    show_result(result)
     if as_json:
         print(json.dumps(result.to_json()))
     if result.status == "KILLED" and result.reason.endswith("signal 2"):

@@ -19,7 +19,8 @@ def rule_label(node: Mapping[str, Any]) -> str:
     shown = [
         f"{key}={_short(node[key])}"
         for key, parameter in known.items()
-        if key in node and (key in STRENGTHS or node[key] != parameter.default)
+        if key in node
+        and (key in STRENGTHS or node[key] != parameter.default)
         and node[key] is not None
     ]
     return f"{name}({', '.join(shown)})" if shown else name

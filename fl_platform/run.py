@@ -29,7 +29,8 @@ from fl_platform.federated.observers import Defended, Evaluation
 from fl_platform.federated.progress import ProgressLine
 from fl_platform.federated.stopping import Stopped, Stopper
 from fl_platform.naming import run_name, run_tags
-from fl_platform.result import Result, summarise
+from fl_platform.result import Result, finished
+from fl_platform.summary import summarise
 from fl_platform.tracking.cadence import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
 from fl_platform.tracking.checkpoint_io import DigestCheckpointIO
@@ -67,12 +68,6 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         return _run(config, home, folder, stopper, parent_run_id)
 
 
-def finished(folder: RunFolder) -> Result | None:
-    """The stored result of a run that has come to its end."""
-    stored = folder.result
-    return None if stored is None else Result.from_json(stored)
-
-
 def _run(
     config: Config, home: Path, folder: RunFolder, stopper: Stopper, parent_run_id: str
 ) -> Result:
@@ -92,9 +87,7 @@ def _run(
         introduce(journal, config, population)
         module = build_module(config, population, stopper.between_clients)
         evaluation = Evaluation(population.held_out, config.evaluation.every)
-        trainer = build_trainer(
-            config, device, folder, journal, stopper, [Defended(), evaluation]
-        )
+        trainer = build_trainer(config, device, folder, journal, stopper, [Defended(), evaluation])
         status, reason = fit(trainer, module, folder, stopper)
         result = summarise(
             config,

@@ -22,7 +22,7 @@ GROUPS = {
 }
 
 
-def show_result(result: Result, home: Path) -> None:
+def show_result(result: Result) -> None:
     """A short table of one run's outcome and the command that shows it."""
     console = Console(highlight=False)
     table = Table(title=result.name, title_justify="left", show_header=False, box=None)

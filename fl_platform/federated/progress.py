@@ -12,7 +12,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 class ProgressLine(Callback):
     """Round, accuracy, seconds a round and the time left.
 
-    On a terminal the line is rewritten in place; elsewhere a line is printed at each evaluation.
+    On a terminal the line is rewritten in place, at most ten times a second; elsewhere about ten
+    lines are printed over a run, and one every ten seconds in a slow one.
 
     Args:
         label: what is run, at the head of the line.
@@ -23,28 +24,29 @@ class ProgressLine(Callback):
         self.label = label
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
-        self._accuracy = ""
         self._first: tuple[float, int] | None = None
         self._printed = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where this process starts, which after a resume is not round 0."""
         self._first = (time.monotonic(), trainer.global_step)
+        self._printed = time.monotonic()
         if trainer.global_step:
             self._write(f"{self.label}: continuing after round {trainer.global_step}", end="\n")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, *_: object
     ) -> None:
-        """Rewrite the line at most ten times a second; print it at evaluations."""
+        """Rewrite the line, or print one, where it is time to."""
         assert self._first is not None
         started, first = self._first
         done, total = trainer.global_step, trainer.max_epochs or 0
         value = trainer.callback_metrics.get("test/accuracy")
         accuracy = "" if value is None else f"  accuracy {100 * float(value):5.2f} %"
-        fresh, self._accuracy = accuracy != self._accuracy, accuracy
         now = time.monotonic()
-        if not (fresh or done == total) and (not self.live or now - self._printed < 0.1):
+        waited = now - self._printed
+        tenth = done * 10 // total > (done - 1) * 10 // total
+        if not (done == total or (waited > 0.1 if self.live else tenth or waited > 10)):
             return
         self._printed = now
         pace = (now - started) / max(done - first, 1)

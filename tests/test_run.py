@@ -1,0 +1,143 @@
+"""Whole runs through `fl_platform.run.run`, on the embedded digits, journal only."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from fl_platform.config import compose, config_hash
+from fl_platform.federated.commit import Commit
+from fl_platform.run import run
+from fl_platform.tracking.folder import IdentityMismatch, run_folder
+from fl_platform.tracking.journal import Journal, read
+from fl_platform.tracking.lock import RunLock, RunOwned
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+QUIET = ["runtime.tracking=journal", "runtime.progress=none"]
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "conf").symlink_to(REPOSITORY / "conf")
+    return tmp_path
+
+
+def config(home, *overrides):
+    base = ["task=digits", "attack=strike", "defense=multi_krum", "rounds=6"]
+    return compose([*base, *overrides, *QUIET], home)
+
+
+def test_a_run_leaves_everything_that_a_reader_needs(home):
+    asked = config(home, "task.validation=0.2")
+    result = run(asked, home)
+    folder = run_folder(home, config_hash(asked))
+    assert (result.status, result.rounds) == ("FINISHED", 6)
+    assert json.loads(json.dumps(result.to_json())) == folder.result
+    history = read(folder.journal)
+    assert history.status == "FINISHED"
+    for key in ("test/accuracy", "validation/accuracy", "round/byzantine_weight", "time/local"):
+        assert [step for step, _ in history.curve(key)] == [1, 2, 3, 4, 5, 6]
+    assert history.params["attack.nu"] == 1.0
+    assert history.tags["attack_label"] == "strike(nu=1)"
+    assert len(history.tags["data_digest"]) == len(history.tags["partition_digest"]) == 64
+    assert {p.name for p in folder.artifacts.iterdir()} >= {
+        "config.yaml", "weights.pt", "accuracy.png", "partition.png",
+    }  # fmt: skip
+    values = [value for _, value in history.curve("test/accuracy")]
+    assert result.accuracy_tail == pytest.approx(sum(values) / len(values))
+    assert result.accuracy_best == max(values)
+    assert len(result.accuracy_per_class) == 10
+
+
+def test_a_finished_run_is_not_run_again(home):
+    first = run(config(home), home)
+    before = run_folder(home, first.config_hash).journal.read_bytes()
+    assert run(config(home), home) == first
+    assert run_folder(home, first.config_hash).journal.read_bytes() == before
+
+
+def test_the_seed_decides_and_nothing_else(home, tmp_path):
+    first = run(config(home), home)
+    again = run(config(home, "runtime.fresh=true"), home)
+    other = run(config(home, "seed=1"), home)
+    assert again.weights_sha256 == first.weights_sha256
+    assert other.weights_sha256 != first.weights_sha256
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_continues_to_the_same_bits(home, monkeypatch, number):
+    whole = run(config(home), home)
+    shutil.rmtree(home / "mlruns")
+    original = Commit.on_train_epoch_end
+
+    def interrupt(self, trainer, module):
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), number)
+        original(self, trainer, module)
+
+    monkeypatch.setattr(Commit, "on_train_epoch_end", interrupt)
+    stopped = run(config(home), home)
+    folder = run_folder(home, whole.config_hash)
+    assert (stopped.status, stopped.rounds) == ("KILLED", 3)
+    assert stopped.reason.endswith(f"signal {number.value}")
+    assert read(folder.journal).status == "KILLED"
+    assert folder.result is None
+    monkeypatch.undo()
+    resumed = run(config(home), home)
+    assert resumed.status == "FINISHED"
+    assert resumed.weights_sha256 == whole.weights_sha256
+    assert resumed.run_id == stopped.run_id
+    assert resumed.accuracy_tail == whole.accuracy_tail
+    assert not read(folder.journal).alarms
+
+
+def test_another_machine_or_code_is_refused_by_name(home, monkeypatch):
+    asked = config(home)
+    folder = run_folder(home, config_hash(asked)).create()
+    folder.introduce(
+        name="old", config_hash=config_hash(asked), experiment="digits", conditions={"threads": 8}
+    )
+    with pytest.raises(IdentityMismatch, match="threads: 8 then, 1 now"):
+        run(asked, home)
+    assert run(config(home, "runtime.continue_anyway=true"), home).status == "FINISHED"
+
+
+def test_a_run_that_somebody_works_on_is_left_alone(home):
+    asked = config(home)
+    folder = run_folder(home, config_hash(asked)).create()
+    with RunLock(folder.lock), pytest.raises(RunOwned, match=f"process {os.getpid()}"):
+        run(asked, home)
+
+
+def test_a_diverging_run_ends_as_such_and_keeps_its_reason(home):
+    asked = config(home, "task.local.lr=1e30", "task.local.clip=null", "defense=mean")
+    result = run(asked, home)
+    assert result.status == "DIVERGED"
+    assert result.reason.startswith("round 0")
+    assert read(run_folder(home, config_hash(asked)).journal).status == "DIVERGED"
+
+
+def test_an_error_is_the_last_word_of_the_journal(home, monkeypatch):
+    monkeypatch.setattr(
+        "fl_platform.run.build_module", lambda *_: (_ for _ in ()).throw(RuntimeError("planted"))
+    )
+    asked = config(home)
+    with pytest.raises(RuntimeError, match="planted"):
+        run(asked, home)
+    folder = run_folder(home, config_hash(asked))
+    assert read(folder.journal).status == "FAILED"
+    Journal(folder.journal).close()
+
+
+def test_a_replayed_round_that_differs_raises_the_alarm(home):
+    """The negative control of every equality above: the journal notices a changed number."""
+    result = run(config(home), home)
+    folder = run_folder(home, result.config_hash)
+    journal = Journal(folder.journal)
+    with pytest.warns(UserWarning, match="test/accuracy"):
+        journal.metrics(3, {"test/accuracy": 2.0})
+    journal.close()
+    assert read(folder.journal).alarms
