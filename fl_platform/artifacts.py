@@ -14,18 +14,18 @@ from fl_platform.assembly import Population
 from fl_platform.config import Config
 from fl_platform.data import classes_per_client
 from fl_platform.federated import FederatedModule
-from fl_platform.tracking.folder import RunFolder
 from fl_platform.tracking.history import History
+from fl_platform.tracking.record import RunRecord
 
 
 def write_artifacts(
     config: Config,
-    folder: RunFolder,
+    record: RunRecord,
     population: Population,
     module: FederatedModule,
-    history: History,
 ) -> list[Path]:
-    """Write all artifacts below ``folder.artifacts``; their paths."""
+    """Write all artifacts into the run's folder of them; their paths."""
+    folder, history = record.folder, record.journal.history
     yaml = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
     (folder.artifacts / "config.yaml").write_text(yaml)
     torch.save(module.model.state_dict(), folder.artifacts / "weights.pt")
@@ -47,7 +47,7 @@ def accuracy_figure(history: History) -> Figure:
         if curve:
             rounds, values = zip(*curve, strict=True)
             axes.plot(rounds, [100 * v for v in values], style, color="black", label=name)
-    axes.legend(frameon=False)
+            axes.legend(frameon=False)
     return figure
 
 

@@ -59,8 +59,13 @@ def run(
     from fl_platform.result import finished
     from fl_platform.screen import show_result
     from fl_platform.tracking.folder import run_folder
+    from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
 
-    result = None if fresh else finished(run_folder(place, config_hash(config)))
+    identity = config_hash(config)
+    lock = run_folder(place, identity).lock
+    if is_owned(lock):
+        raise RunOwned(lock, read_owner(lock))
+    result = None if fresh else finished(place, identity)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
         from fl_platform.run import run as run_config
 
@@ -123,17 +128,24 @@ def ui(
 @runs.command("sync")
 def sync_runs(home: Home = None) -> None:
     """Bring what runs have journalled to MLflow; safe to repeat."""
-    from fl_platform.tracking.forward import sync
+    from fl_platform.tracking.sync import sync
 
-    print(sync(_home(home)))
+    report = sync(_home(home))
+    print(f"{report.runs} runs looked at, {report.records} records brought")
+    for folder in report.busy:
+        print(f"busy: {folder}")
+    for folder, reason in report.failed.items():
+        print(f"failed: {folder}: {reason}")
+    raise typer.Exit(0 if report.complete else 1)
 
 
 @runs.command("reap")
 def reap_runs(home: Home = None) -> None:
     """Mark runs that say RUNNING but have no living owner as KILLED."""
-    from fl_platform.tracking.table import reap
+    from fl_platform.tracking.sync import reap
 
-    print("\n".join(reap(_home(home))) or "nothing to reap")
+    reaped = reap(_home(home))
+    print("\n".join(f"KILLED: {folder.path}" for folder in reaped) or "nothing to reap")
 
 
 def _home(option: Path | None) -> Path:
@@ -168,13 +180,13 @@ def _exit_code(error: Exception) -> int | None:
     Told by class names, so that a refused configuration does not wait for Lightning.
     """
     names = {cls.__name__ for cls in type(error).__mro__}
-    if "ConfigError" in names or "DataError" in names or "IdentityMismatch" in names:
+    if names & {"ConfigError", "DataError", "IdentityMismatch"}:
         return 2
-    if "CheckpointError" in names or "JournalError" in names:
+    if names & {"CheckpointError", "JournalError"}:
         return 3
     if "RunOwned" in names:
         return 75
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or "StoreError" in names:
         return 4
     return None
 

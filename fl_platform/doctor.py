@@ -69,6 +69,7 @@ def _device() -> str:
 
 
 def _store(home: Path) -> str:
-    from fl_platform.tracking.store import open_store
+    from fl_platform.tracking.store import connect, safe_uri, tracking_uri
 
-    return str(open_store(home).uri)
+    connect(home)
+    return safe_uri(tracking_uri(home))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fl_platform.config import Config, config_hash, target_name
+from fl_platform.config import Config, target_name
 from fl_platform.config.signature import parameters
 from fl_platform.config.targets import load_rule
 
@@ -48,7 +48,6 @@ def run_tags(config: Config) -> dict[str, str]:
         "mixing": mixing_label(config),
         "preset": config.preset,
         "seed": str(config.seed),
-        "config_hash": config_hash(config),
     }
 
 

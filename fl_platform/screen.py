@@ -64,8 +64,8 @@ def _described(path: Path) -> tuple[str, str]:
     return documentation.split("\n")[0], " ".join(source[1].split()) if source else ""
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f} %"
 
 
 __all__ = ["show_result", "show_rules"]

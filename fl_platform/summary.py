@@ -1,4 +1,4 @@
-"""From a run's journal to its result."""
+"""From a run's journal and final weights to the entries of its result."""
 
 from __future__ import annotations
 
@@ -11,48 +11,29 @@ from torch import Tensor
 
 from fl_platform.config import Config
 from fl_platform.federated.evaluation import Score
-from fl_platform.result import Result
 from fl_platform.tracking.checkpoint import weights_sha256
 from fl_platform.tracking.history import History
 
 
-def summarise(
-    config: Config,
-    identity: Mapping[str, Any],
+def summary(
     history: History,
-    *,
-    status: str,
-    reason: str,
-    score: Score | None,
+    scores: Mapping[str, Score],
     weights: Mapping[str, Tensor],
-    seconds: float,
-) -> Result:
-    """The result of a run that has just come to ``status``."""
-    test = [value for _, value in history.curve("test/accuracy")]
-    validation = [value for _, value in history.curve("validation/accuracy")]
-    tail = config.evaluation.tail
-    per_class = score.per_class if score is not None else ()
-    return Result(
-        run_id=identity["run_id"],
-        name=identity["name"],
-        status=status,
-        rounds=max((step for step, _ in history.curve("time/local")), default=0),
-        accuracy_last=test[-1] if test else None,
-        accuracy_tail=_mean(test[-tail:]),
-        accuracy_best=max(test, default=None),
-        validation_tail=_mean(validation[-tail:]),
-        accuracy_per_class=tuple(None if math.isnan(value) else value for value in per_class),
-        seconds=seconds,
-        seconds_training=sum(value for _, value in history.curve("time/local")),
-        config_hash=identity["config_hash"],
-        weights_sha256=weights_sha256(_flat(weights)),
-        reason=reason,
-    )
+    config: Config,
+) -> dict[str, Any]:
+    """What a result says beside status and accuracy over the evaluations; see `Result`."""
+    validation = [100 * value for _, value in history.curve("validation/accuracy")]
+    tail = validation[-config.evaluation.tail :]
+    per_class = scores["test"].per_class if "test" in scores else ()
+    return {
+        "rounds": max((step for step, _ in history.curve("time/local")), default=0),
+        "validation_tail": sum(tail) / len(tail) if tail else math.nan,
+        "accuracy_per_class": [None if math.isnan(share) else 100 * share for share in per_class],
+        "seconds_training": sum(value for _, value in history.curve("time/local")),
+        "weights_sha256": weights_sha256(_flat(weights)),
+    }
 
 
 def _flat(weights: Mapping[str, Tensor]) -> Tensor:
+    """All tensors of a state in order, as float64, which holds float32 and counters exactly."""
     return torch.cat([value.detach().cpu().double().reshape(-1) for value in weights.values()])
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

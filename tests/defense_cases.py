@@ -42,9 +42,7 @@ def same(rule: str, **parameters: Any) -> Variant:
     return Variant(rule, partial(getattr(reference, rule), **parameters), parameters)
 
 
-def clipping(
-    tau: float = 10.0, iterations: int = 1, start: str = "zero", **others: Any
-) -> Variant:
+def clipping(tau: float = 10.0, iterations: int = 1, start: str = "zero", **others: Any) -> Variant:
     def twin(rows: reference.Rows, f: int) -> reference.Rows:
         starts = {
             "zero": np.zeros(rows.shape[1]),

@@ -139,10 +139,20 @@ class Observer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SkewObserver(Observer):
+    """Measures of skew every ``every`` rounds and their sign-flip null every ``null_every``; 0: never."""
+
+    null_every: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "every", "null_every")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Observers:
     """Who watches the rounds; a new observer is one more field."""
 
-    skew: Observer = field(default_factory=Observer)
+    skew: SkewObserver = field(default_factory=SkewObserver)
     cloud: Observer = field(default_factory=Observer)
 
 

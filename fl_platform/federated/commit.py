@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fl_platform.federated.stopping import Stopper
-from fl_platform.tracking.cadence import Cadence
-from fl_platform.tracking.journal import Journal
+from fl_platform.tracking.record import RunRecord
 
 
 class Commit(Checkpoint):
-    """Saves the trainer when the cadence says so, at the last round and when asked to stop.
+    """Saves the trainer when a commit is due, at the last round and when asked to stop.
 
     Args:
-        path: of the checkpoint file.
-        journal: made durable before each checkpoint, so that no checkpoint is ahead of it.
-        cadence: when a commit is due.
+        record: of the run; its journal is made durable before each checkpoint, so that no
+            checkpoint is ahead of it.
         stopper: who may have asked to stop.
     """
 
-    def __init__(self, path: Path, journal: Journal, cadence: Cadence, stopper: Stopper) -> None:
-        self.path = path
-        self.journal = journal
-        self.cadence = cadence
+    def __init__(self, record: RunRecord, stopper: Stopper) -> None:
+        self.record = record
         self.stopper = stopper
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -36,9 +30,8 @@ class Commit(Checkpoint):
         """Commit if due; stop if asked."""
         asked = self.stopper.signal is not None
         last = trainer.global_step >= (trainer.max_epochs or 0)
-        if asked or last or self.cadence.due():
-            with self.cadence:
-                self.journal.flush()
-                trainer.save_checkpoint(self.path)
+        if asked or last or self.record.cadence.due():
+            path = self.record.checkpoint.path
+            self.record.commit(lambda: trainer.save_checkpoint(path))
         if asked:
             trainer.should_stop = True

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fl_platform.config import Config
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.federation import Samples
 from fl_platform.federated.module import Diverged, FederatedModule
 from fl_platform.federated.round import Round
+from fl_platform.metrics import deviation, selection, skew, skew_null
+from fl_platform.metrics.skewed import highest, search_direction
 
 
 class Evaluation(Callback):
@@ -50,21 +56,91 @@ class Evaluation(Callback):
         return metrics
 
 
-class Defended(Callback):
-    """What the defense did to each round: rejected rows, lowered f, weight on Byzantine rows."""
+class Diagnosis(Callback):
+    """What attack and defense did to each round: distances, weights, rejected rows."""
 
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """Counts and shares of this round."""
-        dropped, weights = done.aggregate.dropped, done.aggregate.weights
-        lost = [] if dropped is None else dropped.tolist()
-        metrics = {
-            "round/byzantine": float(len(done.updates) - done.num_honest),
-            "round/rejected": float(len(lost)),
-            "round/rejected_honest": float(sum(row < done.num_honest for row in lost)),
-            "round/clamped": float(done.aggregate.clamped),
+        """``round/…`` of this round: `deviation`, `selection`, counts of the gate."""
+        aggregate, lost = done.aggregate, []
+        if aggregate.dropped is not None:
+            lost = aggregate.dropped.tolist()
+        values = {
+            "byzantine": len(done.updates) - done.num_honest,
+            "rejected": len(lost),
+            "rejected_honest": sum(row < done.num_honest for row in lost),
+            "clamped": aggregate.clamped,
         }
-        if weights is not None:
-            metrics["round/byzantine_weight"] = float(weights[done.num_honest :].sum())
-        return metrics
+        if done.num_honest:
+            values |= deviation(done.honest, aggregate.vector, done.byzantine)
+        if aggregate.weights is not None:
+            values |= selection(aggregate.weights, done.num_honest)
+        return {f"round/{name}": float(value) for name, value in values.items()}
+
+
+class Skew(Callback):
+    """Measures of gradient skew every ``every`` rounds; their sign-flip null every ``null``."""
+
+    def __init__(self, every: int, null: int = 0) -> None:
+        self.every = every
+        self.null = null
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``skew/…`` of the honest updates."""
+        if done.num_honest < 3:
+            return {}
+        values: dict[str, float] = {}
+        f = done.num_byzantine
+        if self.every and done.index % self.every == 0:
+            values |= skew(done.honest, f)
+        if self.null and done.index % self.null == 0:
+            values |= skew_null(done.honest, f, seed=module.seed, index=done.index)
+        return {f"skew/{name}": value for name, value in values.items()}
+
+
+class Cloud(Callback):
+    """Keeps the Gram matrix of honest updates, one Byzantine row and the mean, for pictures.
+
+    Args:
+        every: rounds between two clouds.
+        folder: where ``cloud_<round>.npz`` goes: ``gram`` ``(h + 2, h + 2)`` about the honest
+            mean, rows in the order honest, Byzantine (absent without an attack), mean;
+            ``num_honest``; ``skewed``, which honest rows STRIKE would hide among.
+    """
+
+    def __init__(self, every: int, folder: Path) -> None:
+        self.every = every
+        self.folder = folder
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """Write this round's cloud if it is time for one."""
+        if done.index % self.every or done.num_honest < 3:
+            return {}
+        honest, mean = done.honest, done.honest.mean()
+        rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean
+        gram = (rows.double() @ rows.double().T).cpu().numpy()
+        size = max(done.num_honest - done.num_byzantine, 1)
+        skewed = highest(honest.project(search_direction(honest)), size)
+        np.savez(
+            self.folder / f"cloud_{done.index + 1:05d}.npz",
+            gram=gram,
+            num_honest=done.num_honest,
+            skewed=skewed.cpu().numpy(),
+        )
+        return {}
+
+
+def build_observers(config: Config, folder: Path) -> list[Callback]:
+    """The observers that a configuration asks for; files go below ``folder``."""
+    asked = config.observers
+    observers: list[Callback] = [Diagnosis()]
+    if asked.skew.every or asked.skew.null_every:
+        observers.append(Skew(asked.skew.every, asked.skew.null_every))
+    if asked.cloud.every:
+        observers.append(Cloud(asked.cloud.every, folder))
+    return observers
