@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fl_platform.config import Config, build_rule
 from fl_platform.config.roles import role
 from fl_platform.core.rng import stream_seed
-from fl_platform.data import Dataset, Partition, by_writer, dirichlet, hold_out, iid
+from fl_platform.data import Dataset, Partition, divide, hold_out
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -52,7 +52,10 @@ def load_population(config: Config, home: Path) -> Population:
         _load(tuple(sorted(node.items()))), config.task.validation, config.seed
     )
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
-    partition = split(dataset, config)
+    task = config.task
+    partition = divide(
+        dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
+    )
     held_out = {"test": samples(dataset.test_images, dataset.test_labels)}
     if len(labels):
         held_out["validation"] = samples(images, labels)
@@ -68,29 +71,6 @@ def load_population(config: Config, home: Path) -> Population:
 def _load(node: tuple[tuple[str, Any], ...]) -> Dataset:
     """The data set of a node; kept, because the runs of a grid share it."""
     return build_rule(dict(node))()
-
-
-def split(dataset: Dataset, config: Config) -> Partition:
-    """Who holds which training sample, drawn from the run's seed."""
-    task = config.task
-    if task.partition == "writer":
-        if dataset.writers is None:
-            raise ValueError(
-                f"Expected data with writers for task.partition=writer, got {dataset.name}, which"
-                " has none; use iid or dirichlet."
-            )
-        return by_writer(dataset.writers)
-    assert task.clients is not None
-    if task.partition == "iid":
-        return iid(dataset.train_labels, task.clients, config.seed)
-    assert task.beta is not None
-    return dirichlet(
-        dataset.train_labels,
-        task.clients,
-        config.seed,
-        beta=task.beta,
-        minimum=max(task.minimum, 1),
-    )
 
 
 def build_model(config: Config, dataset: Dataset) -> nn.Module:

@@ -76,6 +76,7 @@ class Task:
         _bounded(self.beta is None or self.beta > 0, "beta", "a number > 0", self.beta)
         if self.partition == "dirichlet":
             _bounded(self.beta is not None, "beta", "a number > 0 for partition=dirichlet", None)
+            _at_least(1, self, "minimum")
         if self.partition != "writer":
             wanted = f"how many clients share the data with partition={self.partition}"
             _bounded(self.clients is not None, "clients", wanted, None)
