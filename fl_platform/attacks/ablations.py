@@ -10,11 +10,11 @@ from torch import Tensor
 
 from fl_platform.attacks.deviation import Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.strike import hidden_row, searched_room, strength
+from fl_platform.attacks.strike import hidden_row, strength
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, room, skewed_size
+from fl_platform.metrics.skewed import MedianStart, room, skewed, skewed_size
 from fl_platform.metrics.spread import offsets_sq
 
 
@@ -71,7 +71,7 @@ class StrikeAblation:
             space = room(honest, index.to(honest.device))
         else:
             reverse = self.skewed_set == "reversed"
-            space = searched_room(honest, self.median, size, reverse=reverse)
+            space = skewed(honest, size, self.median, reverse=reverse).room
         return equal_rows(hidden_row(space, self.nu), num_byzantine)
 
     def state_dict(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def lie_matched(
     if match == "given":
         radius = distance * math.sqrt(float(offsets_sq(honest).mean()))
     else:
-        space = searched_room(honest, "midpoint", skewed_size(len(honest), num_byzantine))
+        space = skewed(honest, skewed_size(len(honest), num_byzantine)).room
         step = strength(space) * space.way
         radius = float((step if match == "step" else space.centre + step - mean).double().norm())
     way = toward(honest, "std", side)

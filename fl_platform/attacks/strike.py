@@ -10,14 +10,7 @@ from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.search import bisect
 from fl_platform.core.parameters import AtLeast, Between
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import (
-    MedianStart,
-    Room,
-    highest,
-    room,
-    search_direction,
-    skewed_size,
-)
+from fl_platform.metrics.skewed import MedianStart, Room, search_direction, skewed, skewed_size
 
 Search = Literal["closed", "bisection"]
 Outnumbered = Literal["single", "push"]
@@ -77,21 +70,8 @@ def strike(
     rows = len(honest)
     if rows <= num_byzantine and share is None and outnumbered == "push":
         return equal_rows(push(honest, median), num_byzantine)
-    space = searched_room(honest, median, skewed_size(rows, num_byzantine, share))
-    return equal_rows(hidden_row(space, nu, search), num_byzantine)
-
-
-def searched_room(
-    honest: Updates, median: MedianStart, size: int, *, reverse: bool = False
-) -> Room:
-    """Stage 1: the room among the ``size`` rows of highest projection, or lowest in reverse.
-
-    Where all rows are taken, mean of S - mean vanishes and the search direction stands in.
-    """
-    direction = search_direction(honest, median)
-    projection = honest.project(direction)
-    index = highest(-projection if reverse else projection, size)
-    return room(honest, index, lean=direction if size == len(honest) else None)
+    found = skewed(honest, skewed_size(rows, num_byzantine, share), median)
+    return equal_rows(hidden_row(found.room, nu, search), num_byzantine)
 
 
 def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, highest, room, search_direction, skewed_size
+from fl_platform.metrics.skewed import MedianStart, Skewed, search_direction, skewed, skewed_size
 from fl_platform.metrics.spread import length, offsets_sq
 
 
@@ -23,6 +23,8 @@ def skew(
     honest: Updates, num_byzantine: int, *, median: MedianStart = "midpoint"
 ) -> dict[str, float]:
     """All measures of one round: two passes beyond the median, the mean and the Gram.
+
+    After STRIKE on the same ``Updates`` object not even these: what it found is remembered.
 
     Args:
         honest: ``(h, d)`` honest updates.
@@ -46,17 +48,16 @@ def skew(
         return dict.fromkeys(NAMES, 0.0)
     if not math.isfinite(variance):
         return dict.fromkeys(NAMES, math.nan)
-    direction = search_direction(honest, median)
-    p = honest.project(direction)
-    p = p - p.mean()
+    found = skewed(honest, skewed_size(len(honest), num_byzantine), median)
+    p = found.projection - found.projection.mean()
     return {
-        "rho": length(direction) / math.sqrt(variance),
+        "rho": length(search_direction(honest, median)) / math.sqrt(variance),
         "sk2": pearson(p),
         "gamma1": fisher(p),
         "mode_share": float((p > 0).double().mean()),
         **principal(honest, p),
         "t3": third_moment(honest),
-        **hiding_room(honest, num_byzantine, direction, p, variance),
+        **hiding_room(honest, num_byzantine, found, variance),
     }
 
 
@@ -185,11 +186,10 @@ def centred_gram(updates: Updates) -> Tensor:
 
 
 def hiding_room(
-    honest: Updates, num_byzantine: int, direction: Tensor, p: Tensor, variance: float
+    honest: Updates, num_byzantine: int, found: Skewed, variance: float
 ) -> dict[str, float]:
     """How tight the skewed set is, how far off, and what f hidden rows would make of it."""
-    rows, size = len(honest), skewed_size(len(honest), num_byzantine)
-    space = room(honest, highest(p, size), lean=direction if size == rows else None)
+    space, size = found.room, len(found.index)
     alpha = space.largest_step()
     off = space.centre - honest.mean()
     own = float(space.offsets_sq.mean())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -89,7 +90,7 @@ def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
     way_sq = mean.new_zeros((), dtype=torch.float64)
     # A chunk of S fits the cache, so that mean, std, v and the products cost one read together,
     # and no second (m, d) matrix is ever made.
-    for part, rows in honest.columns(4096):
+    for part, rows in honest.columns(4096 if honest.device.type == "cpu" else 131072):
         chosen = rows.index_select(0, index)
         middle = chosen.mean(0)
         off = chosen - middle
@@ -100,3 +101,34 @@ def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
         way_sq += step.double().square().sum()
     diameter_sq = honest.squared_distances()[index][:, index].max()
     return Room(centre, way, offsets_sq(honest, index), along, float(way_sq), float(diameter_sq))
+
+
+@dataclass(frozen=True)
+class Skewed:
+    """What stage 1 finds: ``(h,)`` projections (up to a constant), the rows of S, their room."""
+
+    projection: Tensor
+    index: Tensor
+    room: Room
+
+
+# The attack and the skew report ask the same of the same updates: the second gets the answer
+# of the first. Nothing here keeps updates alive.
+_found: WeakKeyDictionary[Updates, dict[tuple[str, int, bool], Skewed]] = WeakKeyDictionary()
+
+
+def skewed(
+    honest: Updates, size: int, median: MedianStart = "midpoint", *, reverse: bool = False
+) -> Skewed:
+    """The ``size`` rows of highest projection, of lowest where the search is run in reverse.
+
+    Where all rows are taken, mean of S - mean vanishes and the search direction stands in.
+    """
+    known = _found.setdefault(honest, {})
+    if (median, size, reverse) not in known:
+        direction = search_direction(honest, median)
+        projection = honest.project(direction)
+        index = highest(-projection if reverse else projection, size)
+        space = room(honest, index, lean=direction if size == len(honest) else None)
+        known[median, size, reverse] = Skewed(projection, index, space)
+    return known[median, size, reverse]

@@ -134,3 +134,15 @@ def test_the_contract_notices_a_yaml_that_disagrees(tmp_path):
         wrong.write_text(bad)
         with pytest.raises((AssertionError, KeyError)):
             test_yaml_and_signature_agree(wrong)
+
+
+@pytest.mark.parametrize("preset", ["paper", "official"])
+def test_presets_name_attacks_and_parameters_that_exist(preset):
+    rules = yaml.safe_load((CONF.parent / "preset" / f"{preset}.yaml").read_text())["rules"]
+    named_here = set(rules) & set(fl_platform.attacks.__all__)
+    assert {"lie", "min_max", "min_sum", "mimic", "strike"} <= named_here
+    for name in named_here:
+        rule, _ = load(CONF / f"{name}.yaml")
+        assert set(rules[name]) <= set(parameters(rule))
+        honest = Updates(torch.randn(8, 11, generator=torch.Generator().manual_seed(1)))
+        assert crafted(rule, honest, 2, **rules[name]).shape == (2, 11)

@@ -151,3 +151,21 @@ def test_scalar_skewness_of_constants_and_mirrors():
     assert fisher(p) > 0
     assert pearson(p) > 0
     assert pearson(torch.ones(3)) == fisher(torch.ones(3)) == 0.0
+
+
+def test_what_strike_found_is_remembered_and_never_keeps_the_updates_alive():
+    import gc
+
+    from fl_platform.attacks import strike
+    from fl_platform.metrics import skewed
+
+    honest = updates(dirichlet(h=8, d=50))
+    strike(honest, 2)
+    before = skewed.skewed(honest, 6)
+    skew(honest, 2)
+    assert skewed.skewed(honest, 6) is before
+    assert skewed.skewed(honest, 5) is not before
+    held = len(skewed._found)
+    del honest
+    gc.collect()
+    assert len(skewed._found) == held - 1
