@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.tracking.atomic import sync_folder, write_beside
+from fl_platform.tracking.reason import reason
 
 NAME = "checkpoint.pt"
 _MAGIC = b"fl_platform checkpoint 1\n"
@@ -154,8 +155,7 @@ def _unpickle(payload: memoryview, path: Path, map_location: Any) -> dict[str, A
             raise ValueError("members larger than the file")
         state = torch.load(io.BytesIO(payload), map_location=map_location, weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"Checkpoint {path} was refused: {reason}.") from error
+        raise CheckpointError(f"Checkpoint {path} was refused: {reason(error)}") from error
     if not isinstance(state, dict):
         raise CheckpointError(f"Expected a dictionary in checkpoint {path}, got {type(state)}.")
     return state

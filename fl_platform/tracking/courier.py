@@ -10,6 +10,7 @@ from pathlib import Path
 from fl_platform.tracking import store
 from fl_platform.tracking.folder import RunFolder
 from fl_platform.tracking.forward import ForwardBusy, Forwarder
+from fl_platform.tracking.reason import reason
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Courier:
                     time.sleep(0.2)
                     continue
             except Exception as error:  # whatever a server or a disk comes up with
-                self._fault = str(error).splitlines()[0] if str(error) else type(error).__name__
+                self._fault = reason(error)
                 log.debug("Forwarding failed", exc_info=True)
                 wait = min(2 * wait, 60.0)
             self._connected.set()

@@ -17,6 +17,7 @@ from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock
 from fl_platform.tracking.machine import MachineSampler
 from fl_platform.tracking.params import flat
+from fl_platform.tracking.reason import reason
 from fl_platform.tracking.summary import accuracies
 
 Status = Literal["FINISHED", "KILLED", "FAILED", "DIVERGED"]
@@ -179,7 +180,8 @@ class RunRecord:
     ) -> None:
         if self._open and error is not None:
             killed = isinstance(error, KeyboardInterrupt | SystemExit)
-            self.finish("KILLED" if killed else "FAILED", reason=f"{type(error).__name__}: {error}")
+            why = f"{type(error).__name__}: {reason(error)}"
+            self.finish("KILLED" if killed else "FAILED", reason=why)
         self.close()
 
     def _log_result(self, stored: Mapping[str, Any]) -> None:

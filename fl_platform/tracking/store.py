@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fl_platform.tracking.atomic import remove_orphans, sync_file, sync_folder
+from fl_platform.tracking.reason import reason
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -97,10 +98,9 @@ def connect(home: Path | str) -> MlflowClient:
     except StoreError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreError(
-            f"Cannot open the MLflow store {safe_uri(uri)}: {reason}. Nothing is lost: restore or"
-            " move the store, then run `fl-platform runs sync`."
+            f"Cannot open the MLflow store {safe_uri(uri)}: {reason(error)}. Nothing is lost:"
+            " restore or move the store, then run `fl-platform runs sync`."
         ) from error
 
 

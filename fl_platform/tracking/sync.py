@@ -10,6 +10,7 @@ from fl_platform.tracking.folder import RunFolder, all_runs
 from fl_platform.tracking.forward import ForwardBusy, Forwarder
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned
+from fl_platform.tracking.reason import reason
 
 
 @dataclass
@@ -49,8 +50,7 @@ def sync(home: Path | str) -> SyncReport:
         except ForwardBusy:
             report.busy.append(str(folder.path))
         except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            report.failed[str(folder.path)] = reason
+            report.failed[str(folder.path)] = reason(error)
     return report
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,21 @@ def test_a_store_that_does_not_answer_costs_no_run(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert not Courier(folder, home).start().close()
     assert "runs sync" in caplog.text
+
+
+def test_training_waits_for_no_server_that_hangs(home: Path) -> None:
+    folder = _run(home)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()  # takes calls and never answers
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+            patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+            courier = Courier(folder, home).start()
+            assert not courier.close(drain=0.2)
+            assert courier._thread.is_alive()  # the call hangs on, and nobody waits for it
+    assert sync(home).complete
+    assert _steps(*_only_run(home)) == list(range(12))
 
 
 def test_no_artifact_leaves_the_run_folder(home: Path, caplog: pytest.LogCaptureFixture) -> None:

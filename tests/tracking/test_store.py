@@ -43,7 +43,7 @@ def test_a_damaged_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "mlruns" / "mlflow.db"
     file.parent.mkdir()
     file.write_bytes(b"not a database" * 1000)
-    with pytest.raises(store.StoreError, match=r"Nothing is lost.*runs sync"):
+    with pytest.raises(store.StoreError, match=r"Nothing is lost:.*runs sync"):
         store.connect(tmp_path)
     assert file.read_bytes() == b"not a database" * 1000
 

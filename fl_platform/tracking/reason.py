@@ -1,0 +1,14 @@
+"""Why something failed, in one line that may be shown and stored."""
+
+from __future__ import annotations
+
+import re
+
+_CREDENTIALS = re.compile(r"(?<=//)[^/\s@'\"]+@")
+
+
+def reason(error: BaseException, length: int = 300) -> str:
+    """The first line of ``error``'s message, without the user and password of any address."""
+    lines = str(error).strip().splitlines()
+    text = _CREDENTIALS.sub("", lines[0]) if lines else type(error).__name__
+    return text if len(text) <= length else text[: length - 1] + "…"
