@@ -1,0 +1,257 @@
+"""Runs -> cells: the seeds of one attack against one defense under one setting, told apart.
+
+The frame has one row a run (columns as ``tracking/table.py`` writes them). Runs that differ in
+anything but the seed never share a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_platform.report.names import (
+    ATTACKS,
+    DEFENSES,
+    TASKS,
+    order,
+    printed,
+    printed_mixing,
+)
+from fl_platform.report.statistics import Summary, summarize
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Accuracy = Literal["tail", "last", "best"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same within one table; ``beta`` None means no Dirichlet parameter."""
+
+    task: str
+    preset: str = ""
+    mixing: str = ""
+    beta: float | None = None
+    byzantine_fraction: float | None = None
+    clients: int | None = None
+    rounds: int | None = None
+
+    def title(self) -> str:
+        """The setting in one line; what is not known is left out."""
+        beta = "" if self.beta is None else f"β = {self.beta:g}"
+        fraction = self.byzantine_fraction
+        share = "" if fraction is None else f"{100 * fraction:g} % Byzantine"
+        parts = [
+            printed(self.task, TASKS),
+            f"with {printed_mixing(self.mixing)}" if self.mixing else "",
+            beta,
+            "" if self.clients is None else f"{self.clients} clients",
+            share,
+            "" if self.rounds is None else f"{self.rounds} rounds",
+            f"preset {self.preset}" if self.preset else "",
+        ]
+        return ", ".join(part for part in parts if part)
+
+    def slug(self) -> str:
+        """The setting as part of a file name: letters, digits and hyphens only."""
+        parts = (self.task, self.mixing, self.preset, self.beta, self.byzantine_fraction)
+        words = [
+            str(part) for part in (*parts, self.clients, self.rounds) if part not in ("", None)
+        ]
+        kept = [
+            letter if letter.isascii() and letter.isalnum() else "-" for letter in "-".join(words)
+        ]
+        return "-".join(filter(None, "".join(kept).split("-")))[:80] or "runs"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The runs of one attack, defense and setting: accuracies by seed, and those without one.
+
+    Attributes:
+        values: Seed -> accuracy in percent, of finished runs only.
+        diverged: Seeds whose run diverged.
+        failed: Seeds whose run failed, or finished without an accuracy.
+        unfinished: Seeds still running or stopped.
+        conflicting: Seeds with several runs of different configuration (left out of ``values``).
+        runs: One row a seed, as in the frame.
+    """
+
+    setting: Setting
+    attack: str
+    attack_label: str
+    defense: str
+    defense_label: str
+    nu: float | None
+    values: Mapping[int, float]
+    diverged: tuple[int, ...]
+    failed: tuple[int, ...]
+    unfinished: tuple[int, ...]
+    conflicting: tuple[int, ...]
+    runs: tuple[Mapping[str, Any], ...]
+
+    @property
+    def row(self) -> str:
+        """The attack as printed."""
+        return printed(self.attack_label, ATTACKS)
+
+    @property
+    def column(self) -> str:
+        """The defense as printed."""
+        return printed(self.defense_label, DEFENSES)
+
+    @property
+    def total(self) -> int:
+        """The number of seeds, whatever became of them."""
+        others = (self.diverged, self.failed, self.unfinished, self.conflicting)
+        return len(self.values) + sum(len(seeds) for seeds in others)
+
+    def summary(self) -> Summary:
+        """Mean, deviation and 95 % interval over the finished seeds."""
+        return summarize([self.values[seed] for seed in sorted(self.values)])
+
+
+def cells(frame: pd.DataFrame, accuracy: Accuracy = "tail") -> list[Cell]:
+    """The cells of a frame, in the order of the tables.
+
+    Args:
+        frame: One row a run.
+        accuracy: Which accuracy counts: the mean over the tail (default), the last or the best.
+
+    Raises:
+        ValueError: a column that tells runs apart is missing.
+    """
+    needed = {"task", "attack", "defense", "seed", "status", f"accuracy_{accuracy}"}
+    missing = sorted(needed - set(frame.columns))
+    if missing:
+        raise ValueError(
+            f"Expected a frame with one row a run and the columns {sorted(needed)},"
+            f" got one without {missing}; read it with fl_platform.tracking.table."
+        )
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+    for run in frame.to_dict("records"):
+        row = {str(key): value for key, value in run.items()}
+        groups[_key(row)].append(row)
+    found = [_cell(key, runs, f"accuracy_{accuracy}") for key, runs in groups.items()]
+    return sorted(found, key=_place)
+
+
+def by_setting(found: Iterable[Cell]) -> dict[Setting, list[Cell]]:
+    """The cells of each setting, in the order given."""
+    groups: dict[Setting, list[Cell]] = defaultdict(list)
+    for cell in found:
+        groups[cell.setting].append(cell)
+    return dict(groups)
+
+
+def usual_strength(found: Iterable[Cell]) -> list[Cell]:
+    """The cells without those of a nu sweep: of each attack's nu, only the one nearest to 1."""
+    kept: dict[tuple[Setting, str, str], float] = {}
+    every = list(found)
+    for cell in every:
+        if cell.nu is not None:
+            key = (cell.setting, cell.attack, cell.defense_label)
+            kept[key] = min(kept.get(key, math.inf), abs(cell.nu - 1))
+    return [
+        cell
+        for cell in every
+        if cell.nu is None
+        or abs(cell.nu - 1) == kept[cell.setting, cell.attack, cell.defense_label]
+    ]
+
+
+def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
+    setting = Setting(
+        task=_text(run.get("task")),
+        preset=_text(run.get("preset")),
+        mixing=_text(run.get("mixing")),
+        beta=_number(run.get("beta")),
+        byzantine_fraction=_number(run.get("byzantine_fraction")),
+        clients=_whole(run.get("clients")),
+        rounds=_whole(run.get("rounds")),
+    )
+    attack, defense = _text(run.get("attack")), _text(run.get("defense"))
+    attack_label = _text(run.get("attack_label")) or attack
+    defense_label = _text(run.get("defense_label")) or defense
+    return (setting, attack, attack_label, defense, defense_label, _number(run.get("nu")))
+
+
+def _cell(key: tuple[Any, ...], runs: list[dict[str, Any]], column: str) -> Cell:
+    by_seed: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for run in runs:
+        by_seed[_whole(run["seed"]) or 0].append(run)
+    kept: list[dict[str, Any]] = []
+    values: dict[int, float] = {}
+    without: dict[str, list[int]] = {"diverged": [], "failed": [], "unfinished": [], "conflict": []}
+    for seed, rivals in sorted(by_seed.items()):
+        if len({_text(run.get("config_hash")) for run in rivals}) > 1:
+            without["conflict"].append(seed)
+            kept.extend(rivals)
+            continue
+        # The same configuration twice: a run that finished counts before one that did not.
+        finished = [run for run in rivals if _text(run["status"]) == "FINISHED"]
+        run = (finished or rivals)[-1]
+        kept.append(run)
+        fate = _fate(run, column)
+        if fate:
+            without[fate].append(seed)
+        else:
+            values[seed] = float(run[column])
+    setting, attack, attack_label, defense, defense_label, nu = key
+    return Cell(
+        setting=setting,
+        attack=attack,
+        attack_label=attack_label,
+        defense=defense,
+        defense_label=defense_label,
+        nu=nu,
+        values=values,
+        diverged=tuple(without["diverged"]),
+        failed=tuple(without["failed"]),
+        unfinished=tuple(without["unfinished"]),
+        conflicting=tuple(without["conflict"]),
+        runs=tuple(kept),
+    )
+
+
+def _fate(run: Mapping[str, Any], column: str) -> str:
+    status = _text(run["status"])
+    if status == "FINISHED":
+        return "" if _number(run[column]) is not None else "failed"
+    return {"DIVERGED": "diverged", "FAILED": "failed"}.get(status, "unfinished")
+
+
+def _place(cell: Cell) -> tuple[Any, ...]:
+    s = cell.setting
+    numbers = (s.beta, s.byzantine_fraction, s.clients, s.rounds)
+    where = (
+        order(s.task, TASKS),
+        s.preset,
+        s.mixing,
+        *(math.inf if n is None else n for n in numbers),
+    )
+    nu = -math.inf if cell.nu is None else cell.nu
+    attack, _ = order(cell.attack, ATTACKS)
+    defense, _ = order(cell.defense, DEFENSES)
+    return (*where, attack, cell.attack, nu, cell.attack_label, defense, cell.defense_label)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _whole(value: Any) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,23 @@
+"""Tables of numbers -> matplotlib figures: nothing here loads, trains or opens a window."""
+
+from fl_platform.report.figures.bars import mixing_bars
+from fl_platform.report.figures.cloud import cloud_figure, embed
+from fl_platform.report.figures.curves import accuracy_curves
+from fl_platform.report.figures.heatmap import worst_case_heatmap
+from fl_platform.report.figures.robustness import kappa_figure
+from fl_platform.report.figures.skew import skew_figure
+from fl_platform.report.figures.style import save
+from fl_platform.report.figures.sweeps import beta_sweep, nu_sweep
+
+__all__ = [
+    "accuracy_curves",
+    "beta_sweep",
+    "cloud_figure",
+    "embed",
+    "kappa_figure",
+    "mixing_bars",
+    "nu_sweep",
+    "save",
+    "skew_figure",
+    "worst_case_heatmap",
+]

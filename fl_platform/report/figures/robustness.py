@@ -1,0 +1,80 @@
+"""Empirical robustness beside what theory promises."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fl_platform.report.figures.style import WIDTH, legend_below, marks, styled
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+def kappa_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
+    """Largest empirical kappa of any round for each defense and attack; a bar is the constant.
+
+    Args:
+        table: As ``rounds.kappa_table`` returns it.
+        title: What is printed above.
+
+    Returns:
+        None where nothing was measured.
+    """
+    measured = table[np.isfinite(table["kappa"]) & (table["kappa"] > 0)] if len(table) else table
+    if measured.empty:
+        return None
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    defenses = list(dict.fromkeys(measured["defense"]))
+    rows = list(dict.fromkeys(measured["row"]))
+    looks = marks(list(measured["attack"]))
+    with styled():
+        size = (WIDTH * 0.75, 0.36 * len(defenses) + 1.2)
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.set_xscale("log")
+        for y, defense in enumerate(defenses):
+            here = measured[measured["defense"] == defense]
+            finite = here["constant"][np.isfinite(here["constant"])]
+            if len(finite):
+                ends = (y - 0.38, y + 0.38)
+                label = "constant (theory)"
+                axes.plot([finite.max()] * 2, ends, color="black", lw=2.2, label=label)
+            else:
+                axes.text(
+                    0.99,
+                    y,
+                    "no finite constant",
+                    transform=axes.get_yaxis_transform(),
+                    ha="right",
+                    va="center",
+                    fontsize=6.5,
+                    color="#555555",
+                )
+            for attack, row, kappa in zip(here["attack"], here["row"], here["kappa"], strict=True):
+                look = looks[attack]
+                offset = (rows.index(row) - (len(rows) - 1) / 2) * 0.6 / max(1, len(rows) - 1)
+                axes.plot(
+                    kappa,
+                    y + offset,
+                    color=look.color,
+                    marker=look.marker or ".",
+                    ls="",
+                    ms=4,
+                    label=row,
+                )
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_yticks(range(len(defenses)), defenses)
+        axes.set_ylim(len(defenses) - 0.5, -0.5)
+        axes.margins(x=0.1)
+        axes.set_xlabel("κ: squared error of the aggregate over the variance of honest updates")
+        legend_below(figure)
+        if title:
+            figure.suptitle(title, fontsize=8)
+    return figure

@@ -1,0 +1,138 @@
+"""Accuracy against one parameter: the paper's Figure 7 (nu) and Figure 8 (beta)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fl_platform.report.cells import Cell, usual_strength
+from fl_platform.report.figures.style import (
+    GREY,
+    WIDTH,
+    label_rows,
+    legend_below,
+    marks,
+    panels,
+    styled,
+)
+from fl_platform.report.tables.entries import axes as table_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fl_platform.report.figures.style import Mark
+
+
+def nu_sweep(found: Sequence[Cell], attack: str = "strike", title: str = "") -> Figure | None:
+    """Mean accuracy over nu, one line a defense, nu = 1 marked; bars are 95 % intervals.
+
+    Args:
+        found: Cells of one setting.
+        attack: The attack whose nu varies.
+        title: What is printed above.
+
+    Returns:
+        None with fewer than three values of nu.
+    """
+    swept = [c for c in found if c.attack == attack and c.nu is not None and c.values]
+    if len({cell.nu for cell in swept}) < 3:
+        return None
+    from matplotlib.figure import Figure
+
+    _, columns = table_axes(swept)
+    looks = marks([cell.defense for cell in swept])
+    with styled():
+        figure = Figure(figsize=(WIDTH * 0.6, 3.0), layout="constrained")
+        axes = figure.subplots()
+        axes.axvline(1.0, color=GREY, lw=0.8, ls=(0, (4, 2)), zorder=1)
+        for column in columns:
+            line = sorted((c for c in swept if c.column == column), key=lambda c: c.nu or 0.0)
+            _line(axes, [c.nu or 0.0 for c in line], line, looks[line[0].defense], column)
+        axes.set_xticks(sorted({cell.nu for cell in swept if cell.nu is not None}))
+        axes.text(
+            1.0,
+            1.01,
+            "ν = 1",
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color="#444444",
+            transform=axes.get_xaxis_transform(),
+        )
+        axes.set_xlabel("ν (strength of STRIKE)")
+        axes.set_ylabel("test accuracy (%)")
+        axes.set_ylim(bottom=0)
+        legend_below(figure, columns=4)
+        if title:
+            figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def beta_sweep(found: Sequence[Cell], title: str = "") -> Figure | None:
+    """Mean accuracy over beta with IID at the right: one panel a defense, one line an attack.
+
+    Args:
+        found: Cells of settings that differ in beta only; no beta stands for IID.
+        title: What is printed above.
+
+    Returns:
+        None with fewer than three levels.
+    """
+    shown = [cell for cell in usual_strength(found) if cell.values]
+    betas = sorted({c.setting.beta for c in shown if c.setting.beta is not None})
+    iid = any(cell.setting.beta is None for cell in shown)
+    if len(betas) + iid < 3:
+        return None
+    _, columns = table_axes(shown)
+    looks = marks([cell.attack for cell in shown])
+    # Evenly spaced: the levels are categories, and IID is no number (it is beta -> infinity).
+    place = {beta: float(index) for index, beta in enumerate(betas)}
+    with styled():
+        figure, every = panels(len(columns))
+        for axes, column in zip(every, columns, strict=True):
+            axes.set_title(column)
+            here = [cell for cell in shown if cell.column == column]
+            for row in dict.fromkeys(cell.row for cell in here):
+                line = [cell for cell in here if cell.row == row]
+                look = looks[line[0].attack]
+                finite = sorted(
+                    (c for c in line if c.setting.beta is not None),
+                    key=lambda c: c.setting.beta or 0.0,
+                )
+                at = [place[c.setting.beta] for c in finite if c.setting.beta is not None]
+                _line(axes, at, finite, look, row)
+                last = [c for c in line if c.setting.beta is None]
+                _line(axes, [len(betas) + 0.3] * len(last), last, look, row, alone=True)
+            ticks = [*range(len(betas)), *([len(betas) + 0.3] if iid else [])]
+            axes.set_xticks(ticks, [*(f"{b:g}" for b in betas), *(["IID"] if iid else [])])
+            axes.set_xlabel("β")
+        label_rows(every, "test accuracy (%)")
+        every[0].set_ylim(bottom=0)
+        legend_below(figure)
+        if title:
+            figure.suptitle(title, fontsize=8)
+    return figure
+
+
+def _line(
+    axes: Axes, x: Sequence[float], line: list[Cell], look: Mark, label: str, alone: bool = False
+) -> None:
+    if not line:
+        return
+    summaries = [cell.summary() for cell in line]
+    y = [s.mean for s in summaries]
+    error = [0.0 if s.n < 2 else s.high - s.mean for s in summaries]
+    axes.errorbar(
+        x,
+        y,
+        yerr=error if any(error) else None,
+        color=look.color,
+        marker=look.marker or ".",
+        ls="" if alone else look.line,
+        lw=1.8 if line[0].attack == "strike" and not alone else 1.1,
+        ms=4,
+        elinewidth=0.6,
+        capsize=1.5,
+        label=label,
+    )

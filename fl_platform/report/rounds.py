@@ -1,0 +1,98 @@
+"""Curves of runs -> the tables behind the skew and robustness figures.
+
+Keys: ``round/NAME`` is a statistic of a round's honest updates; ``round/NAME_null`` and
+``round/NAME_null_sd`` are the mean and deviation of the same statistic on sign-flipped updates
+(symmetric by construction); ``round/kappa`` and ``round/kappa_constant`` are the empirical
+robustness ratio of the rule and the constant that its theory promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fl_platform.report.cells import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SKEW = {
+    "rho": "median shift ρ",
+    "sk2": "Pearson's second coefficient",
+    "gamma1": "third moment along u",
+    "mode_share": "share on the median's side",
+    "tightness": "variance of S over honest",
+    "diameter": "diameter of S over honest",
+    "shift": "shift of S from the mean",
+    "alpha": "largest feasible step α*",
+    "t3": "rotation-free third moment",
+}
+COLUMNS = ["metric", "step", "mean", "low", "high", "null_mean", "null_low", "null_high", "runs"]
+
+
+def skew_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
+    """Each skew statistic over rounds: mean and middle 80 % of the runs, beside its null.
+
+    Args:
+        found: Cells whose finished runs are pooled; the statistics are of honest updates.
+        curves: Columns run_id, key, step, value.
+
+    Returns:
+        Columns metric, step, mean, low, high, null_mean, null_low, null_high (null mean ± 2 of
+        its deviations; NaN where no null was logged), runs.
+    """
+    import pandas as pd
+
+    ids = finished_ids(found)
+    names = {f"round/{name}{end}" for name in SKEW for end in ("", "_null", "_null_sd")}
+    kept = curves[curves["key"].isin(names) & curves["run_id"].astype(str).isin(ids)]
+    parts = []
+    for name in SKEW:
+        own = kept[kept["key"] == f"round/{name}"].groupby("step")["value"]
+        if own.ngroups == 0:
+            continue
+        part = pd.DataFrame(
+            {"mean": own.mean(), "low": own.quantile(0.1), "high": own.quantile(0.9)}
+        )
+        null = kept[kept["key"] == f"round/{name}_null"].groupby("step")["value"].mean()
+        spread = kept[kept["key"] == f"round/{name}_null_sd"].groupby("step")["value"].mean()
+        part["null_mean"] = null.reindex(part.index)
+        part["null_low"] = part["null_mean"] - 2 * spread.reindex(part.index)
+        part["null_high"] = part["null_mean"] + 2 * spread.reindex(part.index)
+        part["metric"] = name
+        part["runs"] = kept.loc[kept["key"] == f"round/{name}", "run_id"].nunique()
+        parts.append(part.reset_index())
+    return pd.concat(parts)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def kappa_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
+    """For each cell the largest empirical kappa of any round beside the rule's constant.
+
+    Returns:
+        Columns attack, row, defense, kappa, constant (NaN or infinite: the rule has none).
+    """
+    import pandas as pd
+
+    keys = ("round/kappa", "round/kappa_constant")
+    kept = curves[curves["key"].isin(keys)]
+    largest = kept.groupby(["run_id", "key"])["value"].max()
+    rows = []
+    for cell in found:
+        measured, constants = (
+            [largest[i, key] for i in finished_ids([cell]) if (i, key) in largest.index]
+            for key in keys
+        )
+        if measured:
+            constant = max(constants) if constants else float("nan")
+            rows.append((cell.attack, cell.row, cell.column, max(measured), constant))
+    return pd.DataFrame(rows, columns=["attack", "row", "defense", "kappa", "constant"])
+
+
+def finished_ids(found: Sequence[Cell]) -> set[str]:
+    """The run ids of the seeds that a cell's mean is made of."""
+    return {
+        str(run["run_id"])
+        for cell in found
+        for run in cell.runs
+        if run.get("run_id") and run["seed"] in cell.values
+    }

@@ -1,0 +1,68 @@
+"""Attacks × defenses of one setting, as in the paper's Tables 1 and 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from fl_platform.report.cells import Cell
+from fl_platform.report.names import REFERENCES
+from fl_platform.report.ranking import Claim
+from fl_platform.report.tables.entries import axes, entry, only_setting, record, usual_n
+from fl_platform.report.tables.lowest import column_claims
+from fl_platform.report.tables.model import Entry, Table
+
+
+def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
+    """Attacks × defenses of one setting: mean ± deviation, reference rows first.
+
+    An entry is bold where the seeds support that the attack is the lowest of its column; diverged
+    and failed runs are counted beside the mean, never in it.
+
+    Raises:
+        ValueError: the cells are of several settings.
+    """
+    setting = only_setting(found)
+    rows, columns = axes(found)
+    made = column_claims(found)
+    usual = usual_n(found)
+    at = {(cell.row, cell.column): cell for cell in found}
+    body = []
+    for row in rows:
+        line = [Entry(row)]
+        for column in columns:
+            cell = at.get((row, column))
+            claim = made.get(column)
+            bold = claim is not None and claim.supported and claim.attack == row
+            line.append(Entry("–") if cell is None else replace(entry(cell, usual), bold=bold))
+        body.append(tuple(line))
+    references = len({cell.row for cell in found if cell.attack in REFERENCES})
+    return Table(
+        name=f"accuracy-{setting.slug()}",
+        title=f"Accuracy under attack: {setting.title()}",
+        header=("Attack", *columns),
+        rows=tuple(body),
+        notes=_accuracy_notes(usual, accuracy, made),
+        records=tuple(record(cell) for cell in found),
+        rule_after=references if references < len(rows) else 0,
+    )
+
+
+def _accuracy_notes(usual: int, accuracy: str, made: Mapping[str, Claim]) -> tuple[str, ...]:
+    kind = {
+        "tail": "mean accuracy of the last evaluations of a run",
+        "last": "accuracy after the last round",
+        "best": "best accuracy of a run (picked after looking)",
+    }[accuracy]
+    seeds = (
+        f"n = {usual} seeds a cell unless it says otherwise; ± is the sample standard deviation."
+        if usual > 1
+        else "n = 1 seed a cell unless it says otherwise, so no deviation and no interval."
+    )
+    supported = sum(claim.supported for claim in made.values())
+    bold = (
+        "Bold: lowest of its column, supported by paired t tests over seeds (Holm over the table)."
+        if supported
+        else "Nothing is bold: in no column do the seeds support calling one attack the lowest."
+    )
+    return (f"Test accuracy in percent: {kind}.", seeds, bold)
