@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from fl_platform.report.names import (
@@ -146,6 +146,20 @@ def by_setting(found: Iterable[Cell]) -> dict[Setting, list[Cell]]:
     for cell in found:
         groups[cell.setting].append(cell)
     return dict(groups)
+
+
+def differing_titles(settings: Sequence[Setting]) -> list[str]:
+    """The title of each setting, without what all of them share; whole where nothing differs."""
+    names = [entry.name for entry in fields(Setting)]
+    differing = [name for name in names if len({getattr(s, name) for s in settings}) > 1]
+    if not differing:
+        return [setting.title() for setting in settings]
+    bare = Setting(task="")
+    short = [
+        replace(bare, **{name: getattr(setting, name) for name in differing}).title()
+        for setting in settings
+    ]
+    return [title or f"no {' or '.join(differing)}" for title in short]
 
 
 def usual_strength(found: Iterable[Cell]) -> list[Cell]:

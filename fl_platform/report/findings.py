@@ -15,7 +15,7 @@ def headline(found: Sequence[Cell], comparisons: Sequence[Table]) -> list[str]:
     groups = by_setting(found).values()
     made = [claim for group in groups for claim in column_claims(group).values()]
     sentences = []
-    contested = [claim for claim in made if claim.rival]
+    contested = [claim for claim in made if claim.rival or claim.unranked]
     if any(not claim.unranked for claim in contested):
         # Where another attack made runs diverge, the lowest mean is not the lowest attack.
         counts = Counter(claim.attack for claim in contested if not claim.unranked)

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fl_platform.report.figures.style import settle, styled
@@ -27,14 +27,18 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Folded:
+    """A table that waits behind a click."""
+
+    table: Table
+
+
+@dataclass(frozen=True)
 class Section:
-    """A part of the page; ``folded`` tables wait behind a click."""
+    """A part of the page: sentences, pictures and tables in reading order."""
 
     title: str
-    tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
-    text: Sequence[str] = ()
-    folded: Sequence[Table] = field(default_factory=tuple)
+    items: Sequence[str | Picture | Table | Folded] = ()
 
 
 def page(title: str, headline: Sequence[str], facts: str, sections: Sequence[Section]) -> str:
@@ -46,7 +50,7 @@ def page(title: str, headline: Sequence[str], facts: str, sections: Sequence[Sec
         facts: One line on runs, seeds, code and data.
         sections: In reading order; empty ones are left out.
     """
-    kept = [part for part in sections if part.tables or part.pictures or part.text or part.folded]
+    kept = [part for part in sections if part.items]
     contents = "".join(
         f'<a href="#part{index}">{html.escape(part.title)}</a>' for index, part in enumerate(kept)
     )
@@ -66,15 +70,19 @@ def page(title: str, headline: Sequence[str], facts: str, sections: Sequence[Sec
 
 
 def _section(index: int, part: Section) -> str:
-    pieces = [f"<p>{html.escape(line)}</p>" for line in part.text]
-    pieces += [_image(picture) for picture in part.pictures]
-    pieces += [to_html(table) for table in part.tables]
-    pieces += [
-        f"<details><summary>{html.escape(table.title)}</summary>{to_html(table)}</details>"
-        for table in part.folded
-    ]
-    heading = html.escape(part.title)
-    return f'<section id="part{index}"><h2>{heading}</h2>{"".join(pieces)}</section>'
+    pieces = "".join(_item(item) for item in part.items)
+    return f'<section id="part{index}"><h2>{html.escape(part.title)}</h2>{pieces}</section>'
+
+
+def _item(item: str | Picture | Table | Folded) -> str:
+    if isinstance(item, Picture):
+        return _image(item)
+    if isinstance(item, Table):
+        return to_html(item)
+    if isinstance(item, Folded):
+        title = html.escape(item.table.title)
+        return f"<details><summary>{title}</summary>{to_html(item.table)}</details>"
+    return f"<p>{html.escape(item)}</p>"
 
 
 def _image(picture: Picture) -> str:
@@ -123,7 +131,7 @@ tr.rule>*{border-bottom:1.5px solid #9a9a9a}
 tbody tr:hover{background:var(--wash)}
 td b{font-weight:700}
 td.agrees::before{content:"= ";color:#0072b2}td.agrees{color:#0072b2}
-td.differs::before{content:"\\2260 ";color:#b34700}td.differs{color:#b34700;font-weight:600}
+td.differs::before{content:"\\2260\\00a0";color:#b34700}td.differs{color:#b34700;font-weight:600}
 td.cannot-tell{color:var(--soft)}
 td.diverged{background:#fbe9dc}td.incomplete{background:#f1f1ee}
 details{margin:8px 0}summary{cursor:pointer;color:#0072b2;font-size:14px}

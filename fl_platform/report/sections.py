@@ -19,7 +19,7 @@ from fl_platform.report.figures import (
     worst_case_heatmap,
 )
 from fl_platform.report.figures.cloud import LIMITS
-from fl_platform.report.page import Picture, Section
+from fl_platform.report.page import Folded, Picture, Section
 from fl_platform.report.rounds import kappa_table, skew_table
 from fl_platform.report.tables import (
     Table,
@@ -37,34 +37,30 @@ if TYPE_CHECKING:
 
 def accuracies(found: Sequence[Cell], accuracy: str) -> Section:
     """Accuracy tables, heatmaps and worst cases."""
-    tables, folded, pictures = [], [], []
+    items: list[str | Picture | Table | Folded] = []
     for setting, group in by_setting(found).items():
-        tables.append(accuracy_table(group, accuracy))
-        folded.append(claims_table(group))
-        heatmap = worst_case_heatmap(group, setting.title())
-        pictures.append(
-            Picture(
-                f"worst-case-{setting.slug()}",
-                heatmap,
-                f"Mean accuracy under each attack, and the worst case of each defense:"
-                f" {setting.title()}. Dark is high; a frame marks the lowest attack of a column.",
-            )
+        caption = (
+            f"Mean accuracy under each attack, and the worst case of each defense:"
+            f" {setting.title()}. Dark is high; a frame marks the lowest attack of a column."
         )
-    tables.append(worst_case_table(found))
-    return Section("Accuracy under attack", tables, pictures, folded=folded)
+        heatmap = worst_case_heatmap(group, setting.title())
+        items += [
+            accuracy_table(group, accuracy),
+            Folded(claims_table(group)),
+            Picture(f"worst-case-{setting.slug()}", heatmap, caption),
+        ]
+    return Section("Accuracy under attack", [*items, worst_case_table(found)])
 
 
 def beside_the_paper(comparisons: Sequence[Table]) -> Section:
     """Ours beside the printed values, and what the paper leaves unknown."""
-    if not comparisons:
-        return Section("Beside the paper")
     text = f"Not printed in the paper, hence unknown here: {'; '.join(paper.UNKNOWN)}."
-    return Section("Beside the paper", comparisons, text=(text,))
+    return Section("Beside the paper", [*comparisons, text] if comparisons else ())
 
 
 def over_rounds(found: Sequence[Cell], curves: pd.DataFrame) -> Section:
     """Accuracy curves of each setting."""
-    pictures = []
+    pictures: list[Picture] = []
     for setting, group in by_setting(found).items():
         figure = accuracy_curves(group, curves, title=setting.title())
         caption = (
@@ -72,12 +68,12 @@ def over_rounds(found: Sequence[Cell], curves: pd.DataFrame) -> Section:
             " bands ± one standard deviation; a thin dotted line ending in a cross diverged."
         )
         pictures += _picture(f"curves-{setting.slug()}", figure, caption)
-    return Section("Over the rounds", pictures=pictures)
+    return Section("Over the rounds", pictures)
 
 
 def sweeps(found: Sequence[Cell]) -> Section:
     """nu, beta and mixing, wherever the runs vary them."""
-    pictures = []
+    pictures: list[Picture] = []
     for setting, group in by_setting(found).items():
         caption = (
             f"STRIKE's strength: {setting.title()}. Bars are 95 % intervals over seeds; the"
@@ -96,14 +92,14 @@ def sweeps(found: Sequence[Cell]) -> Section:
         caption = f"Without and with mixing: {setting.title()}. Bars are 95 % intervals over seeds."
         figure = mixing_bars(group, title=setting.title())
         pictures += _picture(f"mixing-{setting.slug()}", figure, caption)
-    return Section("Sweeps", pictures=pictures)
+    return Section("Sweeps", pictures)
 
 
 def skewness(
     found: Sequence[Cell], curves: pd.DataFrame | None, clouds: Sequence[Mapping[str, Any]]
 ) -> Section:
     """Skew statistics against their null, empirical kappa, and the clouds."""
-    pictures = []
+    pictures: list[Picture] = []
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for cloud in sorted(clouds, key=lambda cloud: (str(cloud.get("name", "")), cloud["step"])):
         by_name.setdefault(str(cloud.get("name", "")), []).append(cloud)
@@ -124,13 +120,14 @@ def skewness(
             )
             figure = kappa_figure(kappa_table(cells, curves), title=setting.title())
             pictures += _picture(f"kappa-{setting.slug()}", figure, caption)
-    return Section("Gradient skew", pictures=pictures)
+    return Section("Gradient skew", pictures)
 
 
 def accounts(found: Sequence[Cell]) -> Section:
     """What the cells cost, and where every number comes from."""
-    costs = [cost_table(group) for group in by_setting(found).values()]
-    return Section("Cost and provenance", folded=[*costs, provenance_table(found)])
+    tables = [cost_table(group) for group in by_setting(found).values()]
+    tables.append(provenance_table(found))
+    return Section("Cost and provenance", [Folded(table) for table in tables])
 
 
 def _alike(found: Sequence[Cell], **common: Any) -> dict[Setting, list[Cell]]:

@@ -10,9 +10,9 @@ from fl_platform.report import sections
 from fl_platform.report.cells import Accuracy, by_setting, cells
 from fl_platform.report.figures.style import save
 from fl_platform.report.findings import facts, headline
-from fl_platform.report.page import page
+from fl_platform.report.page import Folded, Picture, page
 from fl_platform.report.render import RENDERERS
-from fl_platform.report.tables import comparison_table
+from fl_platform.report.tables import Table, comparison_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,9 @@ def write_report(
     if "html" in wanted:
         document = page(title, headline(found, comparisons), facts(found), parts)
         paths.append(_write(out / "index.html", document))
-    tables = _unique([table for part in parts for table in (*part.tables, *part.folded)])
+    items = [item for part in parts for item in part.items]
+    shown = [item.table if isinstance(item, Folded) else item for item in items]
+    tables = _unique(item for item in shown if isinstance(item, Table))
     for kind in wanted:
         if kind in RENDERERS:
             ending, render = RENDERERS[kind]
@@ -77,7 +79,7 @@ def write_report(
                 paths.append(_write(out / "tables" / f"{name}.{ending}", render(table)))
     if "csv" in wanted:
         paths.append(_write(out / "runs.csv", frame.to_csv(index=False, lineterminator="\n")))
-    pictures = _unique([picture for part in parts for picture in part.pictures])
+    pictures = _unique(item for item in shown if isinstance(item, Picture))
     if figures and pictures:
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for name, picture in pictures.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fl_platform.report.cells import Cell, by_setting
+from fl_platform.report.cells import Cell, by_setting, differing_titles
 from fl_platform.report.names import REFERENCES
 from fl_platform.report.tables.entries import entry
 from fl_platform.report.tables.model import Entry, Table
@@ -43,7 +43,7 @@ def worst_case_table(found: Sequence[Cell]) -> Table:
     return Table(
         name="worst-case",
         title="Worst case of each defense",
-        header=("Defense", *(setting.title() for setting in settings)),
+        header=("Defense", *differing_titles(list(settings))),
         rows=tuple(body),
         notes=(
             "The attack of lowest mean is picked after looking, so the worst case lies a little"
