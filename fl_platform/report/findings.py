@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fl_platform.report.cells import Cell, by_setting
 from fl_platform.report.tables import Table, column_claims
-from fl_platform.report.tables.entries import distinct
+from fl_platform.report.tables.entries import changed, distinct
 
 
 def headline(found: Sequence[Cell], comparisons: Sequence[Table]) -> list[str]:
@@ -65,7 +65,7 @@ def warnings(found: Sequence[Cell]) -> list[str]:
     prints = distinct(runs, "code_fingerprint")
     if len(prints) > 1:
         said.append(f"The runs come from {len(prints)} different states of the code.")
-    dirty = sum(run.get("dirty") is True for run in runs)
+    dirty = sum(changed(run) for run in runs)
     if dirty:
         said.append(f"{dirty} of {len(runs)} runs had changes that no commit holds.")
     return said

@@ -133,7 +133,7 @@ td b{font-weight:700}
 td.agrees::before{content:"= ";color:#0072b2}td.agrees{color:#0072b2}
 td.differs::before{content:"\\2260\\00a0";color:#b34700}td.differs{color:#b34700;font-weight:600}
 td.cannot-tell{color:var(--soft)}
-td.diverged{background:#fbe9dc}td.incomplete{background:#f1f1ee}
+td.diverged,td.incomplete{white-space:normal;min-width:9em}td.diverged{background:#fbe9dc}td.incomplete{background:#f1f1ee}
 details{margin:8px 0}summary{cursor:pointer;color:#0072b2;font-size:14px}
 details>figure{margin-top:10px}
 @media(max-width:640px){header,nav,main{padding-left:14px;padding-right:14px}

@@ -1,9 +1,9 @@
 """Curves of runs -> the tables behind the skew and robustness figures.
 
-Keys: ``round/NAME`` is a statistic of a round's honest updates; ``round/NAME_null`` and
-``round/NAME_null_sd`` are the mean and deviation of the same statistic on sign-flipped updates
-(symmetric by construction); ``round/kappa`` and ``round/kappa_constant`` are the empirical
-robustness ratio of the rule and the constant that its theory promises.
+Keys: ``skew/NAME`` is a statistic of a round's honest updates, ``skew/NAME_null`` its mean on
+sign-flipped updates (symmetric by construction) and ``skew/NAME_z`` its distance from that mean
+in deviations of the null; ``round/kappa`` and ``round/kappa_bound`` are the empirical robustness
+ratio of the rule and the constant that its theory promises.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ SKEW = {
     "rho": "median shift ρ",
     "sk2": "Pearson's second coefficient",
     "gamma1": "third moment along u",
+    "pc1_gamma1": "third moment along PC1",
     "mode_share": "share on the median's side",
-    "tightness": "variance of S over honest",
-    "diameter": "diameter of S over honest",
+    "t3": "rotation-free third moment",
+    "variance_ratio": "variance of S over honest",
+    "diameter_ratio": "diameter of S over honest",
     "shift": "shift of S from the mean",
     "alpha": "largest feasible step α*",
-    "t3": "rotation-free third moment",
+    "union_shift": "shift with hidden rows",
+    "union_variance_ratio": "variance with hidden rows",
 }
 COLUMNS = ["metric", "step", "mean", "low", "high", "null_mean", "null_low", "null_high", "runs"]
 
@@ -44,23 +47,27 @@ def skew_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     ids = finished_ids(found)
-    names = {f"round/{name}{end}" for name in SKEW for end in ("", "_null", "_null_sd")}
+    names = {f"skew/{name}{end}" for name in SKEW for end in ("", "_null", "_z")}
     kept = curves[curves["key"].isin(names) & curves["run_id"].astype(str).isin(ids)]
+    wide = kept.pivot_table(index=["run_id", "step"], columns="key", values="value")
     parts = []
     for name in SKEW:
-        own = kept[kept["key"] == f"round/{name}"].groupby("step")["value"]
-        if own.ngroups == 0:
+        if f"skew/{name}" not in wide:
             continue
+        own = wide[f"skew/{name}"].dropna()
+        null = wide.get(f"skew/{name}_null", own * float("nan"))
+        z = wide.get(f"skew/{name}_z", own * float("nan"))
+        # The null's deviation is not logged: it is what z was divided by.
+        spread = ((wide[f"skew/{name}"] - null) / z.where(z != 0)).abs().groupby("step").mean()
+        by_step = own.groupby("step")
         part = pd.DataFrame(
-            {"mean": own.mean(), "low": own.quantile(0.1), "high": own.quantile(0.9)}
+            {"mean": by_step.mean(), "low": by_step.quantile(0.1), "high": by_step.quantile(0.9)}
         )
-        null = kept[kept["key"] == f"round/{name}_null"].groupby("step")["value"].mean()
-        spread = kept[kept["key"] == f"round/{name}_null_sd"].groupby("step")["value"].mean()
-        part["null_mean"] = null.reindex(part.index)
+        part["null_mean"] = null.groupby("step").mean().reindex(part.index)
         part["null_low"] = part["null_mean"] - 2 * spread.reindex(part.index)
         part["null_high"] = part["null_mean"] + 2 * spread.reindex(part.index)
         part["metric"] = name
-        part["runs"] = kept.loc[kept["key"] == f"round/{name}", "run_id"].nunique()
+        part["runs"] = own.index.get_level_values("run_id").nunique()
         parts.append(part.reset_index())
     return pd.concat(parts)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
 
@@ -73,7 +80,7 @@ def kappa_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    keys = ("round/kappa", "round/kappa_constant")
+    keys = ("round/kappa", "round/kappa_bound")
     kept = curves[curves["key"].isin(keys)]
     largest = kept.groupby(["run_id", "key"])["value"].max()
     rows = []

@@ -27,7 +27,7 @@ def run(**changes):
         "preset": "paper",
         "seed": 0,
         "commit": "c" * 40,
-        "dirty": False,
+        "dirty": "false",
         "code_fingerprint": "f" * 64,
         "data_digest": "d" * 64,
         "device": "cpu",
@@ -89,16 +89,16 @@ def curves_of(runs, rounds=20, extra=False):
             series["test/accuracy"] = np.where(steps > rounds // 2, np.nan, rise)
         if extra:
             noise = draws.standard_normal(rounds)
-            series["round/rho"] = 0.16 + 0.01 * noise
-            series["round/rho_null"] = np.full(rounds, 0.12)
-            series["round/rho_null_sd"] = np.full(rounds, 0.008)
-            series["round/sk2"] = -0.4 + 0.1 * noise
-            series["round/sk2_null"] = np.full(rounds, -0.36)
-            series["round/sk2_null_sd"] = np.full(rounds, 0.1)
-            series["round/mode_share"] = 0.58 + 0.03 * noise
+            series["skew/rho"] = 0.16 + 0.01 * noise
+            series["skew/rho_null"] = np.full(rounds, 0.12)
+            series["skew/rho_z"] = (series["skew/rho"] - 0.12) / 0.008
+            series["skew/sk2"] = -0.4 + 0.1 * noise
+            series["skew/sk2_null"] = np.full(rounds, -0.36)
+            series["skew/sk2_z"] = (series["skew/sk2"] + 0.36) / 0.1
+            series["skew/mode_share"] = 0.58 + 0.03 * noise
             series["round/kappa"] = np.abs(noise) * 0.1
             if row["defense"] in ("median", "trimmed_mean", "multi_krum"):
-                series["round/kappa_constant"] = np.full(rounds, 1.6)
+                series["round/kappa_bound"] = np.full(rounds, 1.6)
         for key, values in series.items():
             parts.append(
                 pd.DataFrame({"run_id": row["run_id"], "key": key, "step": steps, "value": values})

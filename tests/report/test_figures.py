@@ -8,6 +8,7 @@ from fl_platform.report.figures import (
     cloud_figure,
     embed,
     kappa_figure,
+    labels_of,
     mixing_bars,
     nu_sweep,
     save,
@@ -143,6 +144,11 @@ def test_byzantine_rows_do_not_move_the_honest_ones():
     alone = embed(made["gram"][np.ix_(without, without)], labels)
     assert both.points[: len(without)] == pytest.approx(alone.points, abs=1e-6)
     assert np.isnan(alone.distance)
+
+
+def test_labels_of_a_kept_cloud():
+    assert labels_of(5, 3, [2, 0]) == ["skewed", "honest", "skewed", "byzantine", "mean"]
+    assert labels_of(3, 2, []) == ["honest", "honest", "mean"]
 
 
 def test_distance_is_relative_to_the_honest_average():

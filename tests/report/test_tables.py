@@ -110,7 +110,7 @@ def test_cost_counts_finished_runs():
 
 
 def test_provenance_names_all_sources():
-    table = provenance_table(cells(frame({"dirty": True}, {"seed": 1, "commit": "e" * 40})))
+    table = provenance_table(cells(frame({"dirty": "true"}, {"seed": 1, "commit": "e" * 40})))
     line = dict(zip(table.header, (entry.text for entry in table.rows[0]), strict=True))
     assert line["n"] == "2"
     assert line["Commit"] == "cccccccccc, eeeeeeeeee + changes"

@@ -100,7 +100,7 @@ def test_a_diverged_rival_is_no_win():
 def test_warnings_name_what_is_amiss_and_only_that():
     assert warnings(cells(small())) == []
     runs = small()
-    runs.loc[0, ["code_fingerprint", "dirty"]] = ["other", True]
+    runs.loc[0, ["code_fingerprint", "dirty"]] = ["other", "true"]
     runs.loc[1, "status"] = "RUNNING"
     said = " ".join(warnings(cells(runs)))
     assert "2 different states" in said

@@ -1,7 +1,7 @@
 """Tables of numbers -> matplotlib figures: nothing here loads, trains or opens a window."""
 
 from fl_platform.report.figures.bars import mixing_bars
-from fl_platform.report.figures.cloud import cloud_figure, embed
+from fl_platform.report.figures.cloud import cloud_figure, embed, labels_of
 from fl_platform.report.figures.curves import accuracy_curves
 from fl_platform.report.figures.heatmap import worst_case_heatmap
 from fl_platform.report.figures.robustness import kappa_figure
@@ -15,6 +15,7 @@ __all__ = [
     "cloud_figure",
     "embed",
     "kappa_figure",
+    "labels_of",
     "mixing_bars",
     "nu_sweep",
     "save",

@@ -42,6 +42,19 @@ class Embedding:
     distance: float
 
 
+def labels_of(rows: int, num_honest: int, skewed: Sequence[int]) -> list[str]:
+    """Labels of a kept cloud: honest rows first, then Byzantine ones, the mean last.
+
+    Args:
+        rows: Side of its Gram matrix.
+        num_honest: h.
+        skewed: Indices of the honest rows that are skewed.
+    """
+    hidden = {int(index) for index in skewed}
+    honest = ["skewed" if row in hidden else "honest" for row in range(num_honest)]
+    return [*honest, *["byzantine"] * (rows - num_honest - 1), "mean"]
+
+
 def embed(gram: np.ndarray, labels: Sequence[str], neighbors: int = 12) -> Embedding:
     """The plane picture of a round from its Gram matrix.
 

@@ -32,13 +32,14 @@ def skew_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
         figure, every = panels(len(names), columns=3, share_y=False)
         for axes, name in zip(every, names, strict=True):
             part = table[table["metric"] == name]
-            if part["null_mean"].notna().any():
+            null = part[part["null_mean"].notna()]  # drawn on fewer rounds than the statistic
+            if len(null):
                 axes.fill_between(
-                    part["step"], part["null_low"], part["null_high"], color=GREY, alpha=0.3, lw=0
+                    null["step"], null["null_low"], null["null_high"], color=GREY, alpha=0.3, lw=0
                 )
                 axes.plot(
-                    part["step"],
-                    part["null_mean"],
+                    null["step"],
+                    null["null_mean"],
                     color="#444444",
                     ls=(0, (4, 2)),
                     lw=0.9,
@@ -55,7 +56,7 @@ def skew_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
                 markevery=max(1, len(part) // 6),
                 label=f"honest updates (mean and middle 80 % of {runs} runs)",
             )
-            missing = "" if part["null_mean"].notna().any() else "\n(no null logged)"
+            missing = "" if len(null) else "\n(no null logged)"
             axes.set_title(SKEW[name] + missing)
             axes.set_xlabel("round")
         legend_below(figure, columns=2)

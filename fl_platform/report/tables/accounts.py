@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fl_platform.report.cells import Cell
-from fl_platform.report.tables.entries import axes, distinct, only_setting, record
+from fl_platform.report.tables.entries import axes, changed, distinct, only_setting, record
 from fl_platform.report.tables.model import Entry, Table
 
 
@@ -62,7 +62,7 @@ def provenance_table(found: Sequence[Cell]) -> Table:
             _shortened(cell.runs, "data_digest", 8),
             _shortened(cell.runs, "device", 24),
         ]
-        if any(run.get("dirty") is True for run in cell.runs):
+        if any(changed(run) for run in cell.runs):
             sources[0] += " + changes"
         where = cell.setting.title()
         line = [where, cell.row, cell.column, str(s.n), interval, _seeds(cell), *sources]

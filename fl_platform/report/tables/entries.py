@@ -66,6 +66,11 @@ def distinct(runs: Iterable[Mapping[str, Any]], key: str) -> list[str]:
     return list(dict.fromkeys(str(run[key]) for run in runs if isinstance(run.get(key), str)))
 
 
+def changed(run: Mapping[str, Any]) -> bool:
+    """Whether a run's tree had changes that no commit holds; tags write it as text."""
+    return str(run.get("dirty")).lower() in ("true", "1")
+
+
 def usual_n(found: Iterable[Cell]) -> int:
     """The commonest number of finished seeds of a cell; 0 where nothing has finished."""
     counts = Counter(len(cell.values) for cell in found if cell.values)
