@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from fl_platform.config import ConfigError
 from fl_platform.result import Result
 
 GROUPS = {
@@ -38,8 +40,6 @@ def show_result(result: Result) -> None:
 
 def show_rules(conf: Path, group: str) -> None:
     """One line and one reference for each choice of a group, or of all groups."""
-    from fl_platform.config import ConfigError
-
     if group != "all" and group not in GROUPS:
         raise ConfigError(f"list: expected all or one of {', '.join(GROUPS)}, got {group!r}.")
     console = Console(highlight=False)
@@ -47,7 +47,8 @@ def show_rules(conf: Path, group: str) -> None:
         if group in ("all", title):
             table = Table(title=title, title_justify="left", show_header=False, box=None)
             for path in sorted((conf / folder).glob("*.yaml")):
-                table.add_row(path.stem, *_described(path))
+                text, source = _described(path)
+                table.add_row(path.stem, f"{text}\n[dim]{escape(source)}[/]" if source else text)
             console.print(table)
 
 
@@ -55,17 +56,17 @@ def _described(path: Path) -> tuple[str, str]:
     """What a yaml node calls, in its docstring's first sentence, and the source it names."""
     text = path.read_text()
     target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
-    if target is None:
-        comment = [line[2:] for line in text.splitlines()[1:3] if line.startswith("# ")]
-        return " ".join(comment), ""
+    if target is None:  # no rule of its own: its comment says what it is, below the command
+        beside = re.match(r"# fl-platform[^\n(]*\((.+)\)\n", text)
+        below = re.match(r"# fl-platform.*\n((?:# .*\n)+)", text)
+        found = beside or below
+        return " ".join(found[1].replace("# ", "").split()) if found else "", ""
     package, _, name = target[1].rpartition(".")
     documentation = inspect.getdoc(getattr(importlib.import_module(package), name)) or ""
-    source = re.search(r"(?:Source|References?):\s*(.+?)(?:\n\n|\Z|\. )", documentation, re.DOTALL)
-    return documentation.split("\n")[0], " ".join(source[1].split()) if source else ""
+    summary, _, rest = documentation.partition("\n\n")
+    source = re.search(r"(?:Source|References?):\s*(.+?\b(?:19|20)\d\d\b\)?)", rest, re.DOTALL)
+    return " ".join(summary.split()), " ".join(source[1].split()) if source else ""
 
 
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f} %"
-
-
-__all__ = ["show_result", "show_rules"]

@@ -1,0 +1,50 @@
+"""Let a rule be given its parameters first and its updates later: ``strike(nu=0.5)``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+P = ParamSpec("P")
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Rule(Protocol[P, R_co]):
+    """A rule: called in full it answers, called with parameters alone it waits for updates."""
+
+    __name__: str
+
+    @overload
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
+
+    @overload
+    def __call__(self, **parameters: Any) -> Callable[..., R_co]: ...
+
+
+def rule(function: Callable[P, R]) -> Rule[P, R]:
+    """Mark a function as a rule: without updates it returns itself with parameters set.
+
+    ``strike(honest, 10, nu=0.5)`` and ``strike(nu=0.5)(honest, 10)`` are the same call, so a
+    function and a rule that is constructed first (bucketing, centered clipping) read alike.
+
+    Raises:
+        TypeError: a parameter that the rule does not have, at once rather than in the first round.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    name = getattr(function, "__name__", "rule")
+
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        unknown = sorted(given.keys() - keywords)
+        if not args and not unknown:
+            return functools.partial(call, **given)
+        if not args and unknown:
+            known = ", ".join(sorted(keywords)) or "none"
+            raise TypeError(f"{name} has no parameter {', '.join(unknown)}; it knows: {known}.")
+        return function(*args, **given)
+
+    return cast("Rule[P, R]", call)
