@@ -141,7 +141,7 @@ class Observer:
 
 @dataclass(frozen=True, kw_only=True)
 class SkewObserver(Observer):
-    """Measures of skew every ``every`` rounds and their sign-flip null every ``null_every``; 0: never."""
+    """Skew every ``every`` rounds, its sign-flip null every ``null_every``; 0: never."""
 
     null_every: int = 0
 
