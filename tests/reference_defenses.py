@@ -38,14 +38,14 @@ def trimmed_mean(rows: Rows, f: int, trim: int | None = None) -> Rows:
     return np.array([math.fsum(values) / len(values) for values in kept])
 
 
-def krum_scores(rows: Rows, f: int, neighbors: str, power: int) -> list[float]:
+def krum_ranking(rows: Rows, f: int, neighbors: str, power: int) -> list[int]:
     n = len(rows)
-    count = {"n-f-2": n - f - 2, "n-f-1": n - f - 1}[neighbors]
-    scores = []
+    count = max({"n-f-2": n - f - 2, "n-f-1": n - f - 1}[neighbors], 1)
+    keys = []
     for i in range(n):
-        others = sorted(distance(rows[i], rows[j]) for j in range(n) if j != i)
-        scores.append(sum(value**power for value in others[: max(count, 1)]))
-    return scores
+        others = sorted(distance(rows[i], rows[j]) ** power for j in range(n) if j != i)
+        keys.append((sum(others[:count]), sum(others), i))
+    return [i for _, _, i in sorted(keys)]
 
 
 def multi_krum(
@@ -58,9 +58,7 @@ def multi_krum(
     n = len(rows)
     named = {"n-f": n - f, "n-f-2": n - f - 2, "n-2f-2": n - 2 * f - 2}
     m = named[averaged] if isinstance(averaged, str) else averaged
-    scores = krum_scores(rows, f, neighbors, distance_power)
-    best = sorted(range(n), key=lambda i: (scores[i], i))[: max(m, 1)]
-    return mean(rows[best], f)
+    return mean(rows[krum_ranking(rows, f, neighbors, distance_power)[: max(m, 1)]], f)
 
 
 def krum(rows: Rows, f: int, neighbors: str = "n-f-2", distance_power: int = 2) -> Rows:
@@ -134,14 +132,9 @@ def bulyan(
     if selection == "iterated":
         chosen, left = [], list(range(n))
         while len(chosen) < theta:
-            if len(left) == 1:
-                chosen += left
-                break
-            scores = krum_scores(rows[left], f, neighbors, distance_power)
-            chosen.append(left.pop(scores.index(min(scores))))
+            chosen.append(left.pop(krum_ranking(rows[left], f, neighbors, distance_power)[0]))
     else:
-        scores = krum_scores(rows, f, neighbors, distance_power)
-        chosen = sorted(range(n), key=lambda i: (scores[i], i))[:theta]
+        chosen = krum_ranking(rows, f, neighbors, distance_power)[:theta]
     out = []
     for column in rows[chosen].T:
         point = middle(list(column), center)

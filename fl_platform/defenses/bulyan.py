@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.defenses.krum import DistancePower, Neighbors, krum_scores
+from fl_platform.defenses.krum import DistancePower, Neighbors, krum_ranking
 from fl_platform.defenses.tolerance import tolerates
 
 
@@ -60,8 +60,7 @@ def bulyan(
     if selection == "iterated":
         rows = _iterated_krum(distances, f, theta, neighbors, distance_power)
     elif selection == "one-shot":
-        scores = krum_scores(distances, f, neighbors, power=distance_power)
-        rows = scores.argsort(stable=True)[:theta]
+        rows = krum_ranking(distances, f, neighbors, power=distance_power)[:theta]
     else:
         raise ValueError(f"Expected selection as iterated or one-shot, got {selection!r}.")
     parts = []
@@ -84,8 +83,8 @@ def _iterated_krum(
     remaining = torch.arange(len(distances), device=distances.device)
     chosen = []
     for _ in range(theta):
-        scores = krum_scores(distances[remaining][:, remaining], f, neighbors, power=power)
-        winner = int(scores.argsort(stable=True)[0])
+        among = distances[remaining][:, remaining]
+        winner = int(krum_ranking(among, f, neighbors, power=power)[0])
         chosen.append(remaining[winner])
         remaining = torch.cat([remaining[:winner], remaining[winner + 1 :]])
     return torch.stack(chosen)

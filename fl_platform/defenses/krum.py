@@ -24,9 +24,12 @@ def krum(
     neighbors: Neighbors = "n-f-2",
     distance_power: DistancePower = 2,
 ) -> Aggregate:
-    r"""The row with the least score; ties go to the first.
+    r"""The row with the least score.
 
     .. math:: s(i) = \sum_{j \in N_i} \|g_i - g_j\|^p, \quad \hat g = g_{\arg\min_i s(i)}
+
+    Two rows that are each other's only summed neighbour always have equal scores, so ties are no
+    accident: they go to the row with the least sum over *all* others, then to the first.
 
     Args:
         updates: n rows of dimension d.
@@ -42,10 +45,10 @@ def krum(
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
         NeurIPS 2017.
     """
-    scores = krum_scores(
-        updates.squared_distances(), num_byzantine, neighbors, power=distance_power
+    distances = updates.squared_distances()
+    return _average_of(
+        updates, krum_ranking(distances, num_byzantine, neighbors, power=distance_power)[:1]
     )
-    return _average_of(updates, scores.argsort(stable=True)[:1])
 
 
 @tolerates(lambda n: (n - 3) // 2)
@@ -57,7 +60,7 @@ def multi_krum(
     distance_power: DistancePower = 2,
     averaged: Averaged = "n-f",
 ) -> Aggregate:
-    r"""The mean of the m rows with the least scores of :func:`krum`; ties go to the first.
+    r"""The mean of the m rows with the least scores, with ties, as in :func:`krum`.
 
     Args:
         updates: n rows of dimension d.
@@ -74,15 +77,14 @@ def multi_krum(
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
         NeurIPS 2017.
     """
-    scores = krum_scores(
-        updates.squared_distances(), num_byzantine, neighbors, power=distance_power
-    )
+    distances = updates.squared_distances()
+    ranking = krum_ranking(distances, num_byzantine, neighbors, power=distance_power)
     keep = _rows_averaged(len(updates), num_byzantine, averaged)
-    return _average_of(updates, scores.argsort(stable=True)[:keep])
+    return _average_of(updates, ranking[:keep])
 
 
-def krum_scores(distances: Tensor, f: int, neighbors: Neighbors, *, power: int) -> Tensor:
-    """``(n,)`` each row's sum of distances to its closest others.
+def krum_ranking(distances: Tensor, f: int, neighbors: Neighbors, *, power: int) -> Tensor:
+    """``(n,)`` the rows in order of their sum of distances to their closest others.
 
     Args:
         distances: ``(n, n)`` squared distances.
@@ -97,8 +99,9 @@ def krum_scores(distances: Tensor, f: int, neighbors: Neighbors, *, power: int) 
     if power not in (1, 2, 4):
         raise ValueError(f"Expected distance_power as 1, 2 or 4, got {power!r}.")
     count = min(max(n - f - fewer[neighbors], 1), n - 1)
-    others = distances.clone().fill_diagonal_(torch.inf) ** (power / 2)
-    return others.sort(1).values[:, :count].sum(1)
+    ordered = (distances ** (power / 2)).fill_diagonal_(-1).sort(1).values[:, 1:]
+    central = ordered.sum(1).argsort(stable=True)
+    return central[ordered[central, :count].sum(1).argsort(stable=True)]
 
 
 def _rows_averaged(n: int, f: int, averaged: Averaged) -> int:
