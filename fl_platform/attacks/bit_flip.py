@@ -23,8 +23,8 @@ def bit_flip(update: Tensor) -> Tensor:
 
     Source: BitFlip of the STRIKE paper (Y. Liu et al., "Exploit Gradient Skewness to
     Circumvent Byzantine Defenses for Federated Learning", 2025) after Z. Allen-Zhu et al.,
-    "Byzantine-Resilient Non-Convex Stochastic Gradient Descent" (2021), which calls it
-    sign-flipping. Here as in the official code every Byzantine client negates its *own*
+    "Byzantine-Resilient Non-Convex Stochastic Gradient Descent" (2020); elsewhere called
+    sign flip. Here as in the official code every Byzantine client negates its *own*
     update; ByzFL's SignFlipping sends the negated honest mean instead (that is
     ``ipm`` with ``scale=1``), and Blades flips the gradient inside every local step.
     """

@@ -1,0 +1,22 @@
+"""The pages about attacks and metrics tell of everything that there is."""
+
+from pathlib import Path
+
+import pytest
+
+import fl_platform.attacks
+import fl_platform.metrics
+from fl_platform.metrics.robustness import KAPPA
+from fl_platform.metrics.skew import NAMES
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", fl_platform.attacks.__all__)
+def test_every_attack_is_told(name):
+    assert f"[`{name}`]" in (DOCS / "rules" / "attacks.md").read_text()
+
+
+@pytest.mark.parametrize("name", [*fl_platform.metrics.__all__, *NAMES, *KAPPA])
+def test_every_metric_is_told(name):
+    assert f"`{name}" in (DOCS / "metrics.md").read_text()
