@@ -164,33 +164,35 @@ static void fill(const T* const* rows, long m, const T* origin, long at, long n,
   for (long i = 0; i < m; i++) {
     const T* row = rows[i] + at;
     T* line = to + i * stride;
-    if (origin) for (long k = 0; k < n; k++) line[k] = row[k] - origin[at + k];
-    else std::memcpy(line, row, n * sizeof(T));
+    for (long k = 0; k < n; k++) line[k] = row[k] - origin[at + k];
     for (long k = n; k % W; k++) line[k] = T(0);
   }
 }
 
-// out[i] = sum_k (rows[i][k] - point[k])^2
-extern "C" void squares(const T* const* rows, long m, const T* point, long d, double* out) {
-  enum { SPAN = 1024 };  // the point's part stays in the first-level cache
+// out[i] = sum_k (rows[i][k] - point[k]) * along[k], or its square without `along`
+extern "C" void offsets(const T* const* rows, long m, const T* point, const T* along, long d,
+                        double* out) {
+  enum { SPAN = 1024, U = 4 };  // the span of `point` and `along` stays in the first-level cache
   for (long at = 0; at < d; at += SPAN) {
-    const long n = d - at < SPAN ? d - at : SPAN;
+    const long end = d - at < SPAN ? d : at + SPAN;
     for (long i = 0; i < m; i++) {
-      vec s[4] = {};
+      vec s[U] = {};
       long k = at;
-      for (; k + 4 * W <= at + n; k += 4 * W)
+      for (; k + U * W <= end; k += U * W)
 #pragma GCC unroll 4
-        for (int u = 0; u < 4; u++) {
-          vec x, y;
+        for (int u = 0; u < U; u++) {
+          vec x, y, z;
           std::memcpy(&x, rows[i] + k + u * W, BYTES);
           std::memcpy(&y, point + k + u * W, BYTES);
           x -= y;
-          s[u] += x * x;
+          if (along) std::memcpy(&z, along + k + u * W, BYTES);
+          else z = x;
+          s[u] += x * z;
         }
       double total = 0;
-      for (; k < at + n; k++) {
-        const double apart = (double)rows[i][k] - (double)point[k];
-        total += apart * apart;
+      for (; k < end; k++) {
+        const T apart = rows[i][k] - point[k];
+        total += (double)apart * (double)(along ? along[k] : apart);
       }
       s[0] = (s[0] + s[1]) + (s[2] + s[3]);
       for (int l = 0; l < W; l++) total += (double)s[0][l];
@@ -202,7 +204,7 @@ extern "C" void squares(const T* const* rows, long m, const T* point, long d, do
 // out[i * m + j] = sum_k (left[i][k] - centre[k]) * (rows[j][k] - centre[k]); without `left` the
 // rows themselves, of which only the blocks on and above the diagonal are written.
 extern "C" int products(const T* const* rows, long m, const T* const* left, long k,
-                        const T* centre, int centre_left, long d, double* out) {
+                        const T* centre, long d, double* out) {
   const long mt = (m + R - 1) / R, kt = left ? (k + R - 1) / R : mt;
   long width = 262144 / (long)((mt + (left ? kt : 0)) * R * sizeof(T)) / W * W;
   if (width < 128) width = 128;
@@ -220,7 +222,7 @@ extern "C" int products(const T* const* rows, long m, const T* const* left, long
   for (long at = 0; at < d; at += width) {
     const long n = d - at < width ? d - at : width, whole = (n + W - 1) / W * W;
     fill(rows, m, centre, at, n, stride, b);
-    if (left) fill(left, k, centre_left ? centre : 0, at, n, stride, a);
+    if (left) fill(left, k, centre, at, n, stride, a);
     for (long i = 0; i < kt; i++)
       for (long j = left ? 0 : i; j < mt; j++)
         tile(a + i * R * stride, b + j * R * stride, whole, stride, sums + (i * mt + j) * R * R);
@@ -311,9 +313,7 @@ def variances(rows: list[Tensor], out: Tensor) -> bool:
     return True
 
 
-def products(
-    rows: list[Tensor], centre: Tensor, left: Tensor | None = None, *, centre_left: bool = True
-) -> Tensor | None:
+def products(rows: list[Tensor], centre: Tensor, left: Tensor | None = None) -> Tensor | None:
     """Float64 inner products of rows less ``centre`` with ``left`` or with each other.
 
     Returns:
@@ -330,7 +330,6 @@ def products(
         None if left is None else native.pointers(others),
         ctypes.c_long(len(others)),
         ctypes.c_void_p(centre.data_ptr()),
-        ctypes.c_int(centre_left),
         ctypes.c_long(centre.numel()),
         ctypes.c_void_p(out.data_ptr()),
     )
@@ -339,16 +338,17 @@ def products(
     return out if left is not None else out.triu() + out.triu(1).T
 
 
-def squares(rows: list[Tensor], point: Tensor) -> Tensor | None:
-    """``(m,)`` float64 squared distances of rows to a point, or ``None``."""
-    library = _product_library(rows, point)
+def offsets(rows: list[Tensor], point: Tensor, along: Tensor | None = None) -> Tensor | None:
+    """``(m,)`` float64 ``<g_i - point, along>``, or squared distances to the point; or ``None``."""
+    library = _product_library([*rows, point if along is None else along], point)
     if library is None:
         return None
     out = torch.zeros(len(rows), dtype=torch.float64)
-    library.squares(
+    library.offsets(
         native.pointers(rows),
         ctypes.c_long(len(rows)),
         ctypes.c_void_p(point.data_ptr()),
+        None if along is None else ctypes.c_void_p(along.data_ptr()),
         ctypes.c_long(point.numel()),
         ctypes.c_void_p(out.data_ptr()),
     )

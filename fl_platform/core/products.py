@@ -66,7 +66,13 @@ def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = Non
         ``(k, m)``, or the symmetric ``(m, m)``.
     """
     rows = updates.rows()
-    products = kernels.products(rows, centre, left) if rows is not None else None
+    if rows is None:
+        products = None
+    elif left is not None and len(left) == 1:  # one read, nothing is copied into the cache
+        along = kernels.offsets(rows, centre, left[0] - centre)
+        products = None if along is None else along[None]
+    else:
+        products = kernels.products(rows, centre, left)
     if products is None:
         products = _chunked(updates, centre, left, updates.dtype)
     if updates.dtype == torch.float32:  # squares below 1e-38 or above 1e38 are lost: use float64
@@ -106,9 +112,9 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
     direction = direction.to(centre)
     rows = updates.rows()
     if rows is not None:
-        found = kernels.products(rows, centre, direction[None], centre_left=False)
+        found = kernels.offsets(rows, centre, direction.contiguous())
         if found is not None and bool(found.isfinite().all()):
-            return found[0]
+            return found
     with full_precision():
         for part, chunk in updates.columns(CHUNK):
             total += (chunk - centre[part]) @ direction[part]
@@ -119,7 +125,7 @@ def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
     """``(m,)`` float64 ``||g_i - point||^2``."""
     point = point.to(device=updates.device, dtype=updates.dtype)
     rows = updates.rows()
-    found = kernels.squares(rows, point) if rows is not None else None
+    found = kernels.offsets(rows, point) if rows is not None else None
     small = 1e-34 * updates.dimension  # below, float32 squares have gone under
     if found is not None and bool(found.isfinite().all()) and bool(found.median() >= small):
         return found

@@ -113,8 +113,8 @@ def test_compiled_products_agree_with_torch(monkeypatch: pytest.MonkeyPatch) -> 
         centred = (matrix - matrix[0]).double()
         close = {"rtol": 1e-5, "atol": 1e-3}
         torch.testing.assert_close(found, (left - matrix[0]).double() @ centred.T, **close)
-        along = kernels.products(list(matrix), matrix[0], direction[None], centre_left=False)
-        torch.testing.assert_close(along, direction.double()[None] @ centred.T, **close)
+        along = kernels.offsets(list(matrix), matrix[0], direction)
+        torch.testing.assert_close(along, centred @ direction.double(), **close)
         fast = Updates(matrix).gram()
         with monkeypatch.context() as patch:
             patch.setattr(kernels, "products", lambda *_, **__: None)
