@@ -76,7 +76,8 @@ def kappa_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
     """For each cell the largest empirical kappa of any round beside the rule's constant.
 
     Returns:
-        Columns attack, row, defense, kappa, constant (NaN or infinite: the rule has none).
+        Columns attack, row, defense, kappa, constant (infinite: the rule has none; NaN: none was
+        logged).
     """
     import pandas as pd
 

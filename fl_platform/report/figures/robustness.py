@@ -48,7 +48,7 @@ def kappa_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
                 axes.text(
                     0.99,
                     y,
-                    "no finite constant",
+                    "no finite constant" if here["constant"].notna().any() else "not logged",
                     transform=axes.get_yaxis_transform(),
                     ha="right",
                     va="center",
