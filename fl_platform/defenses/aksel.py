@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.defenses.distance import squared_distances_to
 from fl_platform.defenses.tolerance import tolerates
 
 
@@ -43,7 +42,7 @@ def aksel(
             "Expected center as midpoint or lower and keep as half or n-f,"
             f" got {center!r} and {keep!r}."
         )
-    squares = squared_distances_to(updates, updates.median(center))
+    squares = updates.squared_distances_to(updates.median(center))
     if keep == "half":
         chosen = squares <= squares.median()
     else:

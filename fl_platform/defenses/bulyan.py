@@ -64,17 +64,26 @@ def bulyan(
     else:
         raise ValueError(f"Expected selection as iterated or one-shot, got {selection!r}.")
     parts = []
-    for _, chunk in updates.select(rows).columns():
-        # Sorted by value first, so that the order of rows decides nothing between equal distances.
+    for _, chunk in updates.select(rows).columns(2048):
         values = chunk.sort(0).values
         middle = values[(theta - 1) // 2]
         if center == "midpoint":
             middle = middle + (values[theta // 2] - middle) / 2
-        deviations = (values - middle).abs()
-        near = deviations.argsort(dim=0, stable=True)[:beta]
-        chosen = values if averaged == "values" else deviations
-        parts.append(chosen.gather(0, near).mean(0))
+        near = _nearest_run(values, middle, beta)
+        parts.append((near if averaged == "values" else (near - middle).abs()).mean(0))
     return Aggregate(torch.cat(parts))
+
+
+def _nearest_run(values: Tensor, middle: Tensor, beta: int) -> Tensor:
+    """``(beta, d)`` of each column's ascending values those nearest ``middle``: a run of them.
+
+    The k-th lowest is left out when the (beta + k)-th is nearer; once that is false for a k it
+    stays so, and counting gives where the run starts. Equally near values: the lower ones stay.
+    """
+    drop = len(values) - beta
+    too_low = middle - values[:drop] > values[beta:] - middle
+    start = too_low.sum(0, keepdim=True)
+    return values.gather(0, start + torch.arange(beta, device=values.device)[:, None])
 
 
 def _iterated_krum(

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core import Aggregate, Updates
+from fl_platform.core import Aggregate, Updates, geometry
 from fl_platform.core.parameters import Above, AtLeast
-from fl_platform.defenses.distance import squared_distances_to, squared_distances_within
 from fl_platform.defenses.tolerance import tolerates
 
 Start = Literal["zero", "mean", "median"]
@@ -90,13 +89,14 @@ class CenteredClipping:
 
 def clip_about(updates: Updates, center: Tensor, tau: float, iterations: int) -> Aggregate:
     """``iterations`` steps from ``center``, a point of shape ``(d,)``."""
-    own = squared_distances_to(updates, center)
+    own = updates.squared_distances_to(center)
     weights = _step(torch.zeros_like(own), own, tau)
     if iterations > 1:
-        # About the centre: <a, b> = (|a|^2 + |b|^2 - |a - b|^2) / 2.
+        # Inner products about the centre, which takes what the weights leave of 1:
+        # <a, b> = (|a|^2 + |b|^2 - |a - b|^2) / 2.
         inner = (own[:, None] + own[None, :] - updates.squared_distances()) / 2
         for _ in range(iterations - 1):
-            weights = _step(weights, squared_distances_within(inner, weights), tau)
+            weights = _step(weights, geometry.squared_distances_to(inner, weights), tau)
     anchor_weight = float(1 - weights.sum())
     vector = updates.combine(weights) + anchor_weight * center
     return Aggregate(vector, weights, anchor_weight)

@@ -73,7 +73,7 @@ class Chain:
         n = len(updates)
         if isinstance(num_byzantine, bool) or num_byzantine < 0:
             raise ValueError(f"Expected num_byzantine as 0 or more, got f={num_byzantine!r}.")
-        kept = accepted(updates) if self.gate else torch.ones(n, dtype=torch.bool)
+        kept = accepted(updates).cpu() if self.gate else torch.ones(n, dtype=torch.bool)
         dropped = (~kept).nonzero().flatten()
         rows = kept.nonzero().flatten()
         if len(rows) == 0:

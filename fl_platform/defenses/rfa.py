@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core import Aggregate, Updates
+from fl_platform.core import Aggregate, Updates, geometry
 from fl_platform.core.parameters import Above, AtLeast
-from fl_platform.defenses.distance import squared_distances_to, squared_distances_within
 from fl_platform.defenses.tolerance import tolerates
 
 Start = Literal["inner", "mean", "median", "zero"]
@@ -54,7 +53,7 @@ def rfa(
     weights = squares.new_full((len(updates),), torch.nan)
     for step in range(iterations):
         if step:
-            squares = squared_distances_within(updates.gram(), weights)
+            squares = geometry.squared_distances_to(updates.gram(), weights)
         closeness = 1 / squares.sqrt().clamp_min(eps)
         weights = closeness / closeness.sum()
     return Aggregate(updates.combine(weights), weights)
@@ -64,21 +63,16 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
     """``(n,)`` squared distances to the first z, which alone need not be a combination."""
     n = len(updates)
     if start == "median":
-        return squared_distances_to(updates, updates.median())
+        return updates.squared_distances_to(updates.median())
     if start == "zero":
-        return squared_distances_to(
-            updates, torch.zeros(updates.dimension).to(updates.device, updates.dtype)
-        )
+        origin = torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device)
+        return updates.squared_distances_to(origin)
     gram = updates.gram()
     if start == "mean":
-        return squared_distances_within(gram, gram.new_full((n,), 1 / n))
+        return geometry.squared_distances_to(gram, gram.new_full((n,), 1 / n))
     if start == "inner":
         totals = updates.squared_distances().sqrt().sum(1)
         weights = torch.zeros_like(totals)
         weights[totals.argsort(stable=True)[: n - f]] = 1 / (n - f)
-        return squared_distances_within(gram, weights)
+        return geometry.squared_distances_to(gram, weights)
     raise ValueError(f"Expected start as inner, mean, median or zero, got {start!r}.")
-
-
-def _origin(updates: Updates) -> Tensor:
-    return torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device)
