@@ -49,6 +49,11 @@ def test_at_most_so_many_coordinates_are_looked_at_evenly():
     g[2, 1::2] = -1.0
     g[1] = 2.0  # rows 0, 2: so the median is the Byzantine value where that is 1
     assert byzantine_coordinates(Updates(g), 2, limit=40000) == pytest.approx(0.5)
+    # Every 3rd coordinate, a step that does not divide a chunk: the grid must go on across it.
+    h = torch.full((3, 40000), -1.0)
+    h[0], h[1] = 0.0, 2.0
+    h[2, ::3] = 1.0
+    assert byzantine_coordinates(Updates(h), 2, limit=13334) == 1.0
     # Every 8th coordinate is even: all of them, across the chunks, show the Byzantine value.
     assert byzantine_coordinates(Updates(g), 2, limit=5000) == 1.0
 

@@ -1,0 +1,26 @@
+import pytest
+
+from fl_platform.attacks.search import bisect, halve, line_maximise
+
+
+def test_bisection_ends_on_the_feasible_side():
+    end = bisect(lambda x: x <= 3.21)
+    assert 3.21 - 1e-5 <= end <= 3.21
+    assert bisect(lambda x: True) == 10.0
+
+
+def test_halving_ends_near_the_bound_and_below_twice_its_start():
+    assert halve(lambda x: x <= 3.21) == pytest.approx(3.21, abs=2e-5)
+    assert 19.9 < halve(lambda x: True) < 20
+
+
+def test_line_search_returns_the_best_point_that_it_tried():
+    asked = []
+
+    def score(x):
+        asked.append(x)
+        return -abs(x - 5.3)
+
+    assert line_maximise(score, evaluations=20) == min(asked, key=lambda x: abs(x - 5.3))
+    assert len(asked) == 20
+    assert line_maximise(lambda x: -x) == 0.0
