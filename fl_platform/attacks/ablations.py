@@ -13,6 +13,7 @@ from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.strike import hidden_row, strength
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.skewed import MedianStart, room, skewed, skewed_size
 from fl_platform.metrics.spread import offsets_sq
@@ -83,6 +84,7 @@ class StrikeAblation:
         self.calls = state["calls"]
 
 
+@rule
 def lie_matched(
     honest: Updates,
     num_byzantine: int,

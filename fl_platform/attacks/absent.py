@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
+@rule
 def absent(honest: Updates, num_byzantine: int) -> Tensor:
     """No rows at all: separates losing f clients' data from being attacked by them.
 

@@ -12,10 +12,12 @@ from fl_platform.attacks.deviation import Deviation, Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.search import line_maximise
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
 
 
+@rule
 def fang(
     honest: Updates,
     num_byzantine: int,

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
+@rule
 def ipm(
     honest: Updates, num_byzantine: int, *, scale: Annotated[float, AtLeast(0)] = 0.1
 ) -> Tensor:

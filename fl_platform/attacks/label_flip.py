@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fl_platform.core.rule import rule
+
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
+@rule
 def label_flip(
     labels: Tensor, num_classes: int, *, source: int | None = None, target: int | None = None
 ) -> Tensor:

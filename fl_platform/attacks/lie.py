@@ -10,9 +10,11 @@ from torch import Tensor
 from fl_platform.attacks.deviation import Side, sign_of, std_of
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
+@rule
 def lie(
     honest: Updates,
     num_byzantine: int,

@@ -9,12 +9,14 @@ from torch import Tensor
 from fl_platform.attacks.deviation import Deviation, Side, along, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.search import halve
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq, step_within
 
 Search = Literal["closed", "halving"]
 
 
+@rule
 def min_max(
     honest: Updates,
     num_byzantine: int,
@@ -57,6 +59,7 @@ def min_max(
     return equal_rows(stretched(honest, way, bound, search), num_byzantine)
 
 
+@rule
 def min_sum(
     honest: Updates,
     num_byzantine: int,

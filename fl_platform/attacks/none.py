@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_vector
+from fl_platform.core.rule import rule
 
 
+@rule
 def none(update: Tensor) -> Tensor:
     """The client's own update, unchanged: measures what a defense costs when nobody attacks.
 

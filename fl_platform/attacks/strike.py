@@ -9,6 +9,7 @@ from torch import Tensor
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.search import bisect
 from fl_platform.core.parameters import AtLeast, Between
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.skewed import MedianStart, Room, search_direction, skewed, skewed_size
 
@@ -16,6 +17,7 @@ Search = Literal["closed", "bisection"]
 Outnumbered = Literal["single", "push"]
 
 
+@rule
 def strike(
     honest: Updates,
     num_byzantine: int,

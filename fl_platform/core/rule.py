@@ -35,16 +35,17 @@ def rule(function: Callable[P, R]) -> Rule[P, R]:
     """
     parameters = inspect.signature(function).parameters.values()
     keywords = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    inputs = {p.name for p in parameters} - keywords
     name = getattr(function, "__name__", "rule")
 
     @functools.wraps(function)
     def call(*args: Any, **given: Any) -> Any:
+        if args or given.keys() & inputs:
+            return function(*args, **given)
         unknown = sorted(given.keys() - keywords)
-        if not args and not unknown:
-            return functools.partial(call, **given)
-        if not args and unknown:
+        if unknown:
             known = ", ".join(sorted(keywords)) or "none"
             raise TypeError(f"{name} has no parameter {', '.join(unknown)}; it knows: {known}.")
-        return function(*args, **given)
+        return functools.partial(call, **given)
 
     return cast("Rule[P, R]", call)

@@ -7,9 +7,11 @@ from typing import Literal
 import torch
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: (n - 1) // 2)
 def aksel(
     updates: Updates,

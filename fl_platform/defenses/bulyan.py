@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.rule import rule
 from fl_platform.defenses.krum import DistancePower, Neighbors, krum_ranking
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: (n - 3) // 4)
 def bulyan(
     updates: Updates,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 Neighbors = Literal["n-f-2", "n-f-1"]
@@ -16,6 +17,7 @@ DistancePower = Literal[1, 2, 4]
 Averaged = Literal["n-f", "n-f-2", "n-2f-2"] | Annotated[int, AtLeast(1)]
 
 
+@rule
 @tolerates(lambda n: (n - 3) // 2)
 def krum(
     updates: Updates,
@@ -51,6 +53,7 @@ def krum(
     )
 
 
+@rule
 @tolerates(lambda n: (n - 3) // 2)
 def multi_krum(
     updates: Updates,

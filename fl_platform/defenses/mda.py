@@ -11,9 +11,11 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: (n - 1) // 2)
 def mda(
     updates: Updates,

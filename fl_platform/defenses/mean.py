@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: n)
 def mean(
     updates: Updates,

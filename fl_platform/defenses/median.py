@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: (n - 1) // 2)
 def median(
     updates: Updates, num_byzantine: int, *, kind: Literal["midpoint", "lower"] = "midpoint"

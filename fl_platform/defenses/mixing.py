@@ -10,9 +10,11 @@ from torch import Tensor
 
 from fl_platform.core import Updates, generator
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: (n - 1) // 2)
 def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> Tensor:
     r"""Nearest-neighbour mixing: each row becomes the mean of its n - f nearest rows.

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, geometry
 from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 Start = Literal["inner", "mean", "median", "zero"]
 
 
+@rule
 @tolerates(lambda n: (n - 1) // 2)
 def rfa(
     updates: Updates,

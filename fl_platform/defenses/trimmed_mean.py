@@ -6,9 +6,11 @@ from typing import Annotated
 
 from fl_platform.core import Aggregate, Updates, coordinatewise
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
 
+@rule
 @tolerates(lambda n: (n - 1) // 2)
 def trimmed_mean(
     updates: Updates, num_byzantine: int, *, trim: Annotated[int, AtLeast(0)] | None = None

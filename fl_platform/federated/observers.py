@@ -9,12 +9,19 @@ import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from fl_platform.config import Config
+from fl_platform.config import Config, target_name
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.federation import Samples
 from fl_platform.federated.module import Diverged, FederatedModule
 from fl_platform.federated.round import Round
-from fl_platform.metrics import deviation, selection, skew, skew_null
+from fl_platform.metrics import (
+    deviation,
+    empirical_kappa,
+    kappa_bound,
+    selection,
+    skew,
+    skew_null,
+)
 from fl_platform.metrics.skewed import highest, search_direction
 
 
@@ -101,6 +108,32 @@ class Skew(Callback):
         return {f"skew/{name}": value for name, value in values.items()}
 
 
+class Robustness(Callback):
+    """The kappa that a round demands of the rule, beside the constant that it is proved to have.
+
+    Args:
+        every: rounds between two looks.
+        bound: the name in `metrics.kappa_bound` that holds for this rule as configured; ``None``
+            where no constant is known.
+    """
+
+    def __init__(self, every: int, bound: str | None) -> None:
+        self.every = every
+        self.bound = bound
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound``."""
+        rows, honest = len(done.updates), done.num_honest
+        if done.index % self.every or not honest or 2 * honest <= rows:
+            return {}
+        values = empirical_kappa(done.updates, done.aggregate.vector, honest)
+        if self.bound is not None and done.num_byzantine == rows - honest:
+            values["kappa_bound"] = kappa_bound(self.bound, rows, rows - honest)
+        return {f"round/{name}": value for name, value in values.items()}
+
+
 class Cloud(Callback):
     """Keeps the Gram matrix of honest updates, one Byzantine row and the mean, for pictures.
 
@@ -135,12 +168,28 @@ class Cloud(Callback):
         return {}
 
 
+def bounded_as(config: Config) -> str | None:
+    """The name under which the configured defense has a proved constant, if it has one."""
+    node, name = config.defense, target_name(config.defense)
+    if config.mixing or node["assumed_f"] is not None:
+        return None
+    if name == "median":
+        return "median" if node["kind"] == "midpoint" else "median_lower"
+    if name == "trimmed_mean":
+        return name if node["trim"] is None else None
+    if name == "multi_krum":
+        return name if node["averaged"] == "n-f" and node["neighbors"] == "n-f-2" else None
+    return None
+
+
 def build_observers(config: Config, folder: Path) -> list[Callback]:
     """The observers that a configuration asks for; files go below ``folder``."""
     asked = config.observers
     observers: list[Callback] = [Diagnosis()]
     if asked.skew.every or asked.skew.null_every:
         observers.append(Skew(asked.skew.every, asked.skew.null_every))
+    if asked.skew.every:
+        observers.append(Robustness(asked.skew.every, bounded_as(config)))
     if asked.cloud.every:
         observers.append(Cloud(asked.cloud.every, folder))
     return observers

@@ -95,6 +95,8 @@ def _row(run: _Run) -> dict[str, Any]:
     row: dict[str, Any] = {column: run.tags.get(column, "") for column in _TEXT}
     for column, param in _NUMBERS.items():
         row[column] = _number(run.tags.get(column, run.params.get(param)))
+    if run.params.get("task.partition") != "dirichlet":
+        row["beta"] = math.nan  # kept in the config by the other partitions, and without meaning
     for column, key in _RESULTS.items():
         row[column] = _finite(run.last.get(key, math.nan))
     return row

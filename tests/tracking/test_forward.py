@@ -50,7 +50,11 @@ def _open(home: Path, index: int = 1, **changes: Any) -> RunRecord:
 
 def _run(home: Path, index: int = 1, rounds: int = 12, **changes: Any) -> RunFolder:
     with _open(home, index, **changes) as record:
-        params = {"seed": index, "task": {"clients": 50, "beta": 0.5}, "byzantine.fraction": 0.2}
+        params = {
+            "seed": index,
+            "task": {"clients": 50, "partition": "dirichlet", "beta": 0.5},
+            "byzantine.fraction": 0.2,
+        }
         record.start(params=params, tags={"task": "digits", "attack": "strike", "nu": 1})
         for t in range(rounds):
             record.log(t, {"test/accuracy": t / 100, "round/rho": math.inf, "test/loss": math.nan})

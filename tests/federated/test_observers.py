@@ -1,0 +1,71 @@
+"""What observers write down of a round, through whole short runs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl_platform.config import compose, config_hash
+from fl_platform.federated.observers import bounded_as
+from fl_platform.run import run
+from fl_platform.tracking.folder import run_folder
+from fl_platform.tracking.journal import read
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "conf").symlink_to(REPOSITORY / "conf")
+    return tmp_path
+
+
+def config(home, *overrides):
+    quiet = ["runtime.tracking=journal", "runtime.progress=none", "rounds=4"]
+    return compose([*quiet, *overrides], home)
+
+
+def test_observers_keep_skew_kappa_and_clouds_at_their_cadence(home):
+    asked = config(
+        home, "attack=strike", "defense=trimmed_mean",
+        "observers.skew.every=2", "observers.skew.null_every=4", "observers.cloud.every=3",
+    )  # fmt: skip
+    run(asked, home)
+    folder = run_folder(home, config_hash(asked))
+    history = read(folder.journal)
+    assert [step for step, _ in history.curve("skew/rho")] == [1, 3]
+    assert [step for step, _ in history.curve("skew/rho_z")] == [1]
+    for (_, kappa), (_, bound) in zip(
+        history.curve("round/kappa"), history.curve("round/kappa_bound"), strict=True
+    ):
+        assert bound == pytest.approx(1 / 3)  # f / (n - 2f) for n = 50, f = 10
+        assert 0 < kappa <= bound
+    clouds = sorted(folder.artifacts.glob("cloud_*.npz"))
+    assert [path.stem for path in clouds] == ["cloud_00001", "cloud_00004"]
+    cloud = np.load(clouds[0])
+    assert cloud["gram"].shape == (42, 42)
+    assert np.allclose(cloud["gram"][-1], 0)  # the mean is the origin
+    assert np.allclose(cloud["gram"][:40].sum(0), 0, atol=1e-4)
+    assert len(cloud["skewed"]) == 30
+
+
+def test_the_plain_mean_breaks_any_constant(home):
+    """The negative control: kappa is not small because of how it is measured."""
+    asked = config(home, "attack=ipm", "attack.scale=20", "defense=mean", "observers.skew.every=1")
+    run(asked, home)
+    history = read(run_folder(home, config_hash(asked)).journal)
+    assert min(value for _, value in history.curve("round/kappa")) > 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        (["defense=multi_krum"], "multi_krum"),
+        (["defense=median", "defense.kind=lower"], "median_lower"),
+        (["defense=multi_krum", "mixing=nnm"], None),
+        (["defense=trimmed_mean", "defense.trim=3"], None),
+        (["defense=dnc"], None),
+    ],
+)
+def test_a_constant_is_claimed_only_where_it_is_proved(home, overrides, name):
+    assert bounded_as(config(home, *overrides)) == name
