@@ -129,7 +129,7 @@ class FederatedModule(LightningModule):
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
         rows, buffer_rows, losses = self._train(index, cohort)
         clock.lap("local")
-        updates = self._attack(index, cohort, rows, told)
+        updates, honest = self._attack(index, cohort, rows, told)
         clock.lap("attack")
         aggregate = self._aggregator.aggregate(
             updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
@@ -137,7 +137,7 @@ class FederatedModule(LightningModule):
         clock.lap("defense")
         self._step(aggregate, buffer_rows, len(cohort.honest), len(updates))
         clock.lap("server")
-        done = Round(index, cohort, updates, len(cohort.honest), told, aggregate)
+        done = Round(index, cohort, updates, honest, told, aggregate)
         self._refuse_divergence(done)
         metrics = {"round/loss": float(losses.mean()), **clock.seconds}
         self._report(done, metrics)
@@ -184,16 +184,21 @@ class FederatedModule(LightningModule):
         ]
         return rows, buffer_rows, losses[0]
 
-    def _attack(self, index: int, cohort: Cohort, rows: Tensor, told: int) -> Updates:
-        """All received rows, honest first."""
+    def _attack(
+        self, index: int, cohort: Cohort, rows: Tensor, told: int
+    ) -> tuple[Updates, Updates | None]:
+        """All received rows, honest first, and the honest ones if there are any."""
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
+        if h == 0:
+            sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
+            return Updates(sent), None
         if adversary is None or f == 0:
-            return Updates(rows)
+            updates = Updates(rows)
+            return updates, updates
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[h:])
-            return Updates(rows)
-        if h == 0:
-            return Updates(rows.new_zeros(f, rows.shape[1]))
+            updates = Updates(rows)
+            return updates, updates.select(slice(0, h))
         honest = Updates(rows[:h])
         own = Updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
@@ -201,7 +206,7 @@ class FederatedModule(LightningModule):
             honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
         )
         byzantine = adversary.attack(reference, f, query)
-        return honest.extended(byzantine) if len(byzantine) else honest
+        return (honest.extended(byzantine) if len(byzantine) else honest), honest
 
     def _arrival(self, index: int, size: int) -> Tensor:
         """The order in which the rows of round ``index`` reach the server."""

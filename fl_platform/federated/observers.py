@@ -79,7 +79,7 @@ class Diagnosis(Callback):
             "rejected_honest": sum(row < done.num_honest for row in lost),
             "clamped": aggregate.clamped,
         }
-        if done.num_honest:
+        if done.honest is not None:
             values |= deviation(done.honest, aggregate.vector, done.byzantine)
         if aggregate.weights is not None:
             values |= selection(aggregate.weights, done.num_honest)
@@ -97,7 +97,7 @@ class Skew(Callback):
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
         """``skew/…`` of the honest updates."""
-        if done.num_honest < 3:
+        if done.honest is None or len(done.honest) < 3:
             return {}
         values: dict[str, float] = {}
         f = done.num_byzantine
@@ -152,7 +152,7 @@ class Cloud(Callback):
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
         """Write this round's cloud if it is time for one."""
-        if done.index % self.every or done.num_honest < 3:
+        if done.index % self.every or done.honest is None or len(done.honest) < 3:
             return {}
         honest, mean = done.honest, done.honest.mean()
         rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean

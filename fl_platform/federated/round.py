@@ -18,7 +18,9 @@ class Round:
         index: t, from 0.
         cohort: who took part.
         updates: every received row, honest clients first.
-        num_honest: h, how many rows are honest.
+        honest: ``(h, d)`` the honest rows; the very object that the attack was given, so that
+            what it worked out (median, distances) is not worked out again; ``None`` in a sampled
+            round without honest clients.
         num_byzantine: f as the defense was told it.
         aggregate: what the defense made of the rows.
     """
@@ -26,14 +28,14 @@ class Round:
     index: int
     cohort: Cohort
     updates: Updates
-    num_honest: int
+    honest: Updates | None
     num_byzantine: int
     aggregate: Aggregate
 
     @property
-    def honest(self) -> Updates:
-        """The honest rows, ``(h, d)``, as a view."""
-        return self.updates.select(slice(0, self.num_honest))
+    def num_honest(self) -> int:
+        """h, how many of the rows are honest."""
+        return len(self.cohort.honest)
 
     @property
     def byzantine(self) -> Tensor:
