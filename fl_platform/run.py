@@ -23,6 +23,7 @@ from fl_platform.assembly import (
     resolve_device,
 )
 from fl_platform.config import Config, config_hash, flat
+from fl_platform.core import native
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.commit import Commit
 from fl_platform.federated.observers import Evaluation, build_observers
@@ -95,6 +96,7 @@ def conditions(config: Config, device: torch.device, population: Population) -> 
         "threads": config.runtime.threads,
         "precision": config.runtime.precision,
         "local": config.runtime.local,
+        "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,
         "code_fingerprint": provenance.code_fingerprint(),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
 from fl_platform.core.updates import Updates
@@ -27,13 +26,9 @@ def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tenso
     the lower median of the negated rows, which is what the official code's ``torch.median``
     takes on its ``w_i - w``.
     """
-    if median == "upper":
-        middle = 2 * honest.median("midpoint") - honest.median("lower")
-    elif median in ("midpoint", "lower"):
-        middle = honest.median(median)
-    else:
+    if median not in ("midpoint", "lower", "upper"):
         raise ValueError(f"Expected median midpoint, lower or upper, got {median!r}.")
-    return middle - honest.mean()
+    return honest.median(median) - honest.mean()
 
 
 def skewed_size(rows: int, num_byzantine: int, share: float | None = None) -> int:
@@ -77,30 +72,25 @@ class Room:
 
 
 def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
-    """Everything that eq. 9 and eq. 12 ask about the rows at ``index``: one pass and the Gram.
+    """Everything that eq. 9 and eq. 12 ask about the rows at ``index``: three reads and the Gram.
 
     Args:
         honest: ``(h, d)`` honest updates.
         index: ``(m,)`` the rows of S.
         lean: ``(d,)`` whose sign gives the direction; ``None``: mean of S - honest mean.
     """
-    mean = honest.mean()
-    centre, way = torch.empty_like(mean), torch.empty_like(mean)
-    along = mean.new_zeros(len(index), dtype=torch.float64)
-    way_sq = mean.new_zeros((), dtype=torch.float64)
-    # A chunk of S fits the cache, so that mean, std, v and the products cost one read together,
-    # and no second (m, d) matrix is ever made.
-    for part, rows in honest.columns(4096 if honest.device.type == "cpu" else 131072):
-        chosen = rows.index_select(0, index)
-        middle = chosen.mean(0)
-        off = chosen - middle
-        sign = (middle - mean[part] if lean is None else lean[part]).sign()
-        step = sign * off.square().mean(0).sqrt()
-        centre[part], way[part] = middle, step
-        along -= off.mv(step).double()
-        way_sq += step.double().square().sum()
-    diameter_sq = honest.squared_distances()[index][:, index].max()
-    return Room(centre, way, offsets_sq(honest, index), along, float(way_sq), float(diameter_sq))
+    rows = honest.select(index)
+    centre = rows.mean()
+    way = (centre - honest.mean() if lean is None else lean).sign() * rows.std()
+    projection = rows.project(way)  # about the Gram's centre, which cancels in what follows
+    return Room(
+        centre,
+        way,
+        offsets_sq(rows),
+        projection.mean() - projection,
+        float(way.double().square().sum()),
+        float(rows.squared_distances().max()),
+    )
 
 
 @dataclass(frozen=True)
