@@ -25,7 +25,7 @@ def mean(rows: Rows, f: int) -> Rows:
 def middle(values: list[float], kind: str) -> float:
     ordered = sorted(values)
     low, high = ordered[(len(values) - 1) // 2], ordered[len(values) // 2]
-    return low if kind == "lower" else (low + high) / 2
+    return {"lower": low, "upper": high, "midpoint": (low + high) / 2}[kind]
 
 
 def median(rows: Rows, f: int, kind: str = "midpoint") -> Rows:
@@ -139,7 +139,7 @@ def bulyan(
     for column in rows[chosen].T:
         point = middle(list(column), center)
         near = sorted(sorted(column), key=lambda value: abs(value - point))[:beta]
-        used = near if averaged == "values" else [abs(value - point) for value in near]
+        used = near if averaged == "values" else [-abs(value - point) for value in near]
         out.append(math.fsum(used) / beta)
     return np.array(out)
 

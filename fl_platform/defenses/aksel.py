@@ -8,6 +8,7 @@ import torch
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
+from fl_platform.defenses.median import MedianKind
 from fl_platform.defenses.tolerance import tolerates
 
 
@@ -17,7 +18,7 @@ def aksel(
     updates: Updates,
     num_byzantine: int,
     *,
-    center: Literal["midpoint", "lower"] = "midpoint",
+    center: MedianKind = "midpoint",
     keep: Literal["half", "n-f"] = "half",
 ) -> Aggregate:
     r"""The mean of the rows no farther from the median than the median distance.
@@ -28,7 +29,8 @@ def aksel(
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2; only ``n-f`` looks at it.
-        center: the median for even n, as in :func:`median`; ``lower`` in the STRIKE authors' code.
+        center: the median for even n, as in :func:`median`; ``upper`` stands for the STRIKE
+            authors' code.
         keep: ``half`` keeps every row up to the lower median distance, ties included
             (ceil(n / 2) rows without ties; the STRIKE authors' code); ``n-f`` keeps as many as
             are honest, ties to the first (an option of ByzantineMomentum).
@@ -39,9 +41,9 @@ def aksel(
     References:
         Boussetta et al., AKSEL: Fast Byzantine SGD, OPODIS 2020.
     """
-    if center not in ("midpoint", "lower") or keep not in ("half", "n-f"):
+    if center not in ("midpoint", "lower", "upper") or keep not in ("half", "n-f"):
         raise ValueError(
-            "Expected center as midpoint or lower and keep as half or n-f,"
+            "Expected center as midpoint, lower or upper and keep as half or n-f,"
             f" got {center!r} and {keep!r}."
         )
     squares = updates.squared_distances_to(updates.median(center))

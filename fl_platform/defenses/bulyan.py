@@ -10,6 +10,7 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
 from fl_platform.defenses.krum import DistancePower, Neighbors, krum_ranking
+from fl_platform.defenses.median import MedianKind
 from fl_platform.defenses.tolerance import tolerates
 
 
@@ -22,7 +23,7 @@ def bulyan(
     selection: Literal["iterated", "one-shot"] = "iterated",
     neighbors: Neighbors = "n-f-2",
     distance_power: DistancePower = 2,
-    center: Literal["midpoint", "lower"] = "midpoint",
+    center: MedianKind = "midpoint",
     averaged: Literal["values", "deviations"] = "values",
 ) -> Aggregate:
     r"""For each coordinate, the mean of the beta chosen values nearest to their median.
@@ -41,8 +42,9 @@ def bulyan(
         neighbors: as in :func:`krum`.
         distance_power: as in :func:`krum`; the STRIKE authors' code has 1 here.
         center: the median when theta is even, as in :func:`median`.
-        averaged: ``values``; or ``deviations``, which averages ``|g - med|`` in place of g: a
-            fault of the STRIKE authors' code, kept to compare with what it computes.
+        averaged: ``values``; or ``deviations``, which averages ``-|g - med|`` in place of g: a
+            fault of the STRIKE authors' code (minus, because its updates are ``w_i - w``), kept
+            to compare with what it computes.
 
     Guarantees, in the paper, that no coordinate is far from an honest value; a published kappa is
     not known to us.
@@ -51,9 +53,9 @@ def bulyan(
         El Mhamdi, Guerraoui, Rouault, The Hidden Vulnerability of Distributed Learning in
         Byzantium, ICML 2018.
     """
-    if center not in ("midpoint", "lower") or averaged not in ("values", "deviations"):
+    if center not in ("midpoint", "lower", "upper") or averaged not in ("values", "deviations"):
         raise ValueError(
-            "Expected center as midpoint or lower and averaged as values or deviations,"
+            "Expected center as midpoint, lower or upper and averaged as values or deviations,"
             f" got {center!r} and {averaged!r}."
         )
     n, f = len(updates), num_byzantine
@@ -68,11 +70,10 @@ def bulyan(
     parts = []
     for _, chunk in updates.select(rows).columns(2048):
         values = chunk.sort(0).values
-        middle = values[(theta - 1) // 2]
-        if center == "midpoint":
-            middle = middle + (values[theta // 2] - middle) / 2
+        low, high = values[(theta - 1) // 2], values[theta // 2]
+        middle = {"lower": low, "upper": high, "midpoint": low + (high - low) / 2}[center]
         near = _nearest_run(values, middle, beta)
-        parts.append((near if averaged == "values" else (near - middle).abs()).mean(0))
+        parts.append((near if averaged == "values" else -(near - middle).abs()).mean(0))
     return Aggregate(torch.cat(parts))
 
 

@@ -8,12 +8,12 @@ from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
+MedianKind = Literal["midpoint", "lower", "upper"]
+
 
 @rule
 @tolerates(lambda n: (n - 1) // 2)
-def median(
-    updates: Updates, num_byzantine: int, *, kind: Literal["midpoint", "lower"] = "midpoint"
-) -> Aggregate:
+def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint") -> Aggregate:
     r"""The median of each coordinate; O(n d), no weights.
 
     .. math:: \hat g_k = \operatorname{median}(g_{1,k}, \dots, g_{n,k})
@@ -22,16 +22,17 @@ def median(
         updates: n rows of dimension d.
         num_byzantine: f < n / 2; the value does not depend on it.
         kind: for even n, ``midpoint`` averages the two middle values (the paper's definition;
-            ByzFL, Flower), ``lower`` takes the smaller (``torch.median``; the STRIKE authors'
-            code). ``lower`` is not symmetric: median(-x) != -median(x).
+            ByzFL, Flower), ``lower`` takes the smaller (``torch.median``), ``upper`` the larger.
+            The STRIKE authors' code takes the lower of ``w_i - w``, which is the upper of our
+            ``w - w_i``.
 
-    Guarantees (f, kappa)-robustness with, exactly, kappa = n / (n - 2f) for ``lower`` and even n,
-    (n/2 - 1) / (n/2 - f + 1) for ``midpoint`` and even n, and ((n-1)/2) / ((n+1)/2 - f) for odd n.
+    Guarantees (f, kappa)-robustness with, exactly, kappa = ((n-1)/2) / ((n+1)/2 - f) for odd n;
+    for even n, (n/2 - 1) / (n/2 - f + 1) for ``midpoint`` and n / (n - 2f) for the others.
 
     References:
         Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates,
         ICML 2018.
     """
-    if kind not in ("midpoint", "lower"):
-        raise ValueError(f"Expected kind as midpoint or lower, got {kind!r}.")
+    if kind not in ("midpoint", "lower", "upper"):
+        raise ValueError(f"Expected kind as midpoint, lower or upper, got {kind!r}.")
     return Aggregate(updates.median(kind))

@@ -46,6 +46,7 @@ def test_mean_by_data_needs_usable_sizes(sizes: Tensor | None) -> None:
 def test_median_of_four_is_between_or_the_lower() -> None:
     assert median(line(4, 1, 3, 2), 1).vector.item() == 2.5
     assert median(line(4, 1, 3, 2), 1, kind="lower").vector.item() == 2
+    assert median(line(4, 1, 3, 2), 1, kind="upper").vector.item() == 3
 
 
 def test_trimmed_mean_drops_f_at_each_end() -> None:
@@ -111,8 +112,8 @@ def test_bulyan_averages_values_near_the_median() -> None:
     # f = 1, n = 7: Krum chooses 2, 3, 4, 6 and, the most central of 1, 40 and 90, also 40. Their
     # median is 4; the three nearest values are 3, 4 and 2, which is as near as 6 and lower.
     assert bulyan(line(1, 2, 3, 4, 6, 40, 90), 1).vector.item() == 3
-    # The fault of averaging |g - 4| in place of g: (2 + 1 + 0) / 3.
-    assert bulyan(line(1, 2, 3, 4, 6, 40, 90), 1, averaged="deviations").vector.item() == 1
+    # The fault of averaging -|g - 4| in place of g: -(2 + 1 + 0) / 3.
+    assert bulyan(line(1, 2, 3, 4, 6, 40, 90), 1, averaged="deviations").vector.item() == -1
 
 
 def test_mda_takes_the_tightest_subset() -> None:
