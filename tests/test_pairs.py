@@ -1,0 +1,83 @@
+"""Attacks against defenses, end to end on the digits: a dozen on every commit, all of them nightly."""
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+
+from fl_platform.config import compose, config_hash
+from fl_platform.config.targets import public_names
+from fl_platform.run import run
+from fl_platform.tracking.folder import run_folder
+from fl_platform.tracking.journal import read
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONF = REPOSITORY / "conf"
+# Between them every attack that remembers or queries, and every defense, mixing and optimizer.
+DOZEN = [
+    ("none", "mean", ["defense.weighting=data"]),
+    ("absent", "multi_krum", []),
+    ("bit_flip", "centered_clipping", ["mixing=bucketing"]),
+    ("label_flip", "rfa", ["mixing=nnm"]),
+    ("lie", "dnc", ["server.optimizer=fedavgm"]),
+    ("ipm", "bulyan", ["byzantine.fraction=0.1"]),
+    ("min_max", "aksel", ["server.optimizer=fedadam", "server.lr=0.01"]),
+    ("min_sum", "median", ["mixing=nnm_bucketing", "attack.knowledge=8"]),
+    ("mimic", "trimmed_mean", ["attack.knowledge=own"]),
+    ("fang", "krum", []),
+    ("fang_krum", "multi_krum", ["preset=official"]),
+    ("strike", "dnc", ["preset=paper", "task.sampled=12", "defense.assumed_f=2"]),
+]
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("pairs")
+    (home / "conf").symlink_to(CONF)
+    return home
+
+
+def three_rounds(home, attack, defense, overrides):
+    quiet = ["runtime.tracking=journal", "runtime.progress=none", "rounds=3"]
+    config = compose([f"attack={attack}", f"defense={defense}", *overrides, *quiet], home)
+    result = run(config, home)
+    history = read(run_folder(home, config_hash(config)).journal)
+    assert (result.status, result.rounds) == ("FINISHED", 3)
+    for key in ("round/deviation", "round/rejected", "test/loss"):
+        values = [value for _, value in history.curve(key)]
+        assert len(values) == 3
+        assert all(map(math.isfinite, values))
+    assert history.curve("round/rejected_honest")[-1][1] == 0
+    return result
+
+
+@pytest.mark.parametrize(("attack", "defense", "overrides"), DOZEN)
+def test_a_dozen_pairs_run_three_rounds(home, attack, defense, overrides):
+    three_rounds(home, attack, defense, overrides)
+
+
+def test_the_dozen_leaves_no_defense_out():
+    assert {defense for _, defense, _ in DOZEN} >= set(choices("defense")) - {"mda"}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("attack", "defense"), list(itertools.product(choices("attack"), choices("defense")))
+)
+def test_every_attack_runs_against_every_defense(home, attack, defense):
+    # Exact MDA counts subsets: ten clients, of whom Bulyan bears two, keep it possible.
+    few = ["task.clients=10", "byzantine.fraction=0.1"]
+    three_rounds(home, attack, defense, few)
+
+
+def test_the_groups_name_every_public_rule():
+    for group, package in {"attack": "attacks", "defense": "defenses"}.items():
+        names = public_names(REPOSITORY / "fl_platform" / package / "__init__.py")
+        public = {name for name in names if name.islower()}  # classes go by their lower name
+        named = set(choices(group)) | set(choices("mixing")) | {"largest_f", "tolerates"}
+        assert public <= named, public - named
