@@ -1,4 +1,4 @@
-"""Attacks against defenses, end to end on the digits: a dozen on every commit, all of them nightly."""
+"""Attacks against defenses, end to end on digits: a dozen on every commit, all of them nightly."""
 
 import itertools
 import math
