@@ -23,6 +23,7 @@ from fl_platform.federated import (
     Samples,
     adversary,
 )
+from fl_platform.federated.local import Choice, WayName, choose
 from fl_platform.federated.roles import rule_name
 
 
@@ -81,6 +82,14 @@ def build_model(config: Config, dataset: Dataset) -> nn.Module:
         return build(dataset.num_classes, dataset.image_shape)
 
 
+def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choice:
+    """The way that clients of this run train; a function of its configuration and device."""
+    with torch.device("meta"):
+        model = build_rule(config.task.model)(dataset.num_classes, dataset.image_shape)
+    batch = config.task.local.batch
+    return choose(config.runtime.local, device, model, dataset.image_shape, batch)
+
+
 def build_roles(config: Config) -> list[Any]:
     """The aggregator, and the adversary unless there is no attack."""
     defense = role(config.defense, "defense")
@@ -99,7 +108,10 @@ def build_roles(config: Config) -> list[Any]:
 
 
 def build_module(
-    config: Config, population: Population, between: Callable[[], None]
+    config: Config,
+    population: Population,
+    between: Callable[[], None],
+    way: WayName = "sequential",
 ) -> FederatedModule:
     """The Lightning module of the run."""
     local = config.task.local
@@ -116,6 +128,7 @@ def build_module(
         seed=config.seed,
         server=functools.partial(server_optimizer, config),
         should_stop=between,
+        way=way,
     )
 
 

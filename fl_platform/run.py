@@ -19,6 +19,7 @@ from fl_platform.assembly import (
     Population,
     build_module,
     build_roles,
+    choose_local,
     load_population,
     resolve_device,
 )
@@ -59,6 +60,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
     torch.set_num_threads(config.runtime.threads)
     device = resolve_device(config.runtime.device)
     population = load_population(config, home)
+    choice = choose_local(config, device, population.dataset)
     with (
         Stopper() as stopper,
         RunRecord.open(
@@ -66,7 +68,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
             name=run_name(config),
             config_hash=config_hash(config),
             experiment=config.experiment or config.task.name,
-            conditions=conditions(config, device, population),
+            conditions=conditions(config, device, population, choice.way),
             tracking=config.runtime.tracking,
             parent_run_id=parent_run_id,
             fresh=config.runtime.fresh,
@@ -74,7 +76,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         ) as record,
     ):
         record.start(params=flat(config), tags=tags(config, population))
-        module = build_module(config, population, stopper.between_clients)
+        module = build_module(config, population, stopper.between_clients, choice.way)
         evaluation = Evaluation(population.held_out, config.evaluation.every)
         observers = [evaluation, *build_observers(config, record.folder.artifacts)]
         trainer = build_trainer(config, device, record, stopper, observers)
@@ -88,14 +90,16 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         return Result.from_json({"name": record.described["name"], **outcome})
 
 
-def conditions(config: Config, device: torch.device, population: Population) -> dict[str, Any]:
+def conditions(
+    config: Config, device: torch.device, population: Population, way: str
+) -> dict[str, Any]:
     """What alters the bits of a run beside its configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "device": name,
         "threads": config.runtime.threads,
         "precision": config.runtime.precision,
-        "local": config.runtime.local,
+        "local": way,
         "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,

@@ -165,7 +165,7 @@ class Runtime:
     device: str = "auto"
     threads: int = 1
     precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
-    local: Literal["auto", "sequential", "vmapped", "graphed"] = "auto"
+    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed"] = "auto"
     progress: Literal["auto", "bar", "plain", "none"] = "auto"
     fresh: bool = False
     continue_anyway: bool = False

@@ -14,9 +14,7 @@ from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.federated.federation import Federation
-from fl_platform.federated.local.sequential import Loss, train_clients
-from fl_platform.federated.local.settings import LocalTraining
-from fl_platform.federated.local.workspace import Workspace
+from fl_platform.federated.local import Clients, LocalTraining, Loss, Way, WayName, build_way
 from fl_platform.federated.roles import AgnosticAdversary, find_roles
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
@@ -50,6 +48,7 @@ class FederatedModule(LightningModule):
         seed: of every stream of this run.
         server: makes the server's optimizer from its parameters.
         loss: of the clients, from outputs and targets to a scalar.
+        way: how clients are trained, see `fl_platform.federated.local.choose`.
         should_stop: asked between clients; may raise to leave a long round.
     """
 
@@ -66,6 +65,7 @@ class FederatedModule(LightningModule):
         seed: int = 0,
         server: Callable[[Any], torch.optim.Optimizer] | None = None,
         loss: Loss = F.cross_entropy,
+        way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
@@ -85,7 +85,8 @@ class FederatedModule(LightningModule):
         self._server = server or (lambda parameters: torch.optim.SGD(parameters, lr=1.0))
         self._loss = loss
         self._should_stop = should_stop
-        self._workspace: Workspace | None = None
+        self._way_name: WayName = way
+        self._way: Way | None = None
         self._rows: Tensor | None = None
 
     @property
@@ -110,8 +111,9 @@ class FederatedModule(LightningModule):
     def on_fit_start(self) -> None:
         """Bring the samples to the device and lay out the matrix of updates once."""
         self.federation = self.federation.to(self.device)
-        self._workspace = Workspace(self.model)
-        width = len(self._workspace.parameters)
+        clients = Clients(self.federation, self.local, self.seed, self._loss, self._should_stop)
+        self._way = build_way(self._way_name, self.model, clients)
+        width = sum(p.numel() for p in self.model.parameters())
         if self.state == "all":
             width += sum(b.numel() for b in self.model.buffers())
         most = self.sampled or len(self.federation)
@@ -144,21 +146,21 @@ class FederatedModule(LightningModule):
 
     def _train(self, index: int, cohort: Cohort) -> tuple[Tensor, Tensor | None, Tensor]:
         """Train who trains this round: rows ``(trained, d)``, buffer rows, honest losses."""
-        assert self._workspace is not None
+        assert self._way is not None
         assert self._rows is not None
         adversary = self._adversary
         clients = cohort.honest
         if adversary is not None and adversary.trains:
             clients += cohort.byzantine
-        h, d = len(cohort.honest), len(self._workspace.parameters)
+        parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
+        start = (parameters, list(self.model.buffers()))
+        h, d = len(cohort.honest), len(parameters)
         rows, buffer_rows = self._rows[: len(clients)], None
         if self.state == "all":
             buffer_rows = rows[:, d:]
-        elif self._workspace.buffers:
-            size = sum(b.numel() for b in self._workspace.buffers)
+        elif start[1]:
+            size = sum(b.numel() for b in start[1])
             buffer_rows = torch.zeros(len(clients), size, dtype=torch.float64, device=self.device)
-        parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
-        start = (parameters, list(self.model.buffers()))
         relabel = (
             adversary.relabel(self.federation.num_classes)
             if isinstance(adversary, AgnosticAdversary)
@@ -166,19 +168,13 @@ class FederatedModule(LightningModule):
         )
         parts = [(slice(0, h), None), (slice(h, len(clients)), relabel)]
         losses = [
-            train_clients(
-                self._workspace,
-                self.federation,
+            self._way.train(
                 clients[part],
-                self.local,
-                self.seed,
                 index,
                 start,
                 rows[part, :d],
                 None if buffer_rows is None else buffer_rows[part],
-                self._loss,
                 change,
-                self._should_stop,
             )
             for part, change in parts
         ]

@@ -1,1 +1,17 @@
-"""The ways to train a round's clients."""
+"""The ways to train a round's clients, behind one call."""
+
+from fl_platform.federated.local.choose import WAYS, Choice, build_way, choose
+from fl_platform.federated.local.settings import LocalTraining
+from fl_platform.federated.local.way import Clients, Loss, Way, WayName
+
+__all__ = [
+    "WAYS",
+    "Choice",
+    "Clients",
+    "LocalTraining",
+    "Loss",
+    "Way",
+    "WayName",
+    "build_way",
+    "choose",
+]

@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from fl_platform.core import generator
-from fl_platform.federated.local.sequential import batches, train_clients
-from fl_platform.federated.local.settings import LocalTraining
-from fl_platform.federated.local.workspace import Workspace
+from fl_platform.federated.local import LocalTraining
+from fl_platform.federated.local.batches import batches
+from fl_platform.federated.local.sequential import Sequential
 
 SETTINGS = {
     "plain": LocalTraining(batch=4, lr=0.1, momentum=0.0, clip=None),
@@ -43,16 +43,16 @@ def reference_update(model, federation, client, settings, seed, round_index):
     return torch.cat([(mine - theirs).reshape(-1) for mine, theirs in pairs]).detach()
 
 
-def updates(model, federation, clients, settings, seed=0, round_index=0, **more):
-    workspace = Workspace(model)
-    rows = torch.empty(len(clients), len(workspace.parameters))
-    start = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]), list(model.buffers()))
-    train_clients(workspace, federation, clients, settings, seed, round_index, start, rows, **more)
+@pytest.fixture
+def updates(trained):
+    def rows(*arguments, **more):
+        return trained(Sequential, *arguments, **more)[0]
+
     return rows
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_updates_equal_those_of_torch_optim(federation, network, name):
+def test_updates_equal_those_of_torch_optim(federation, network, name, updates):
     model, clients = network(), [0, 4, 2, 11]
     rows = updates(model, federation, clients, SETTINGS[name], seed=3, round_index=5)
     for row, client in zip(rows, clients, strict=True):
@@ -60,7 +60,7 @@ def test_updates_equal_those_of_torch_optim(federation, network, name):
         torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_comparison_notices_a_missing_clip(federation, network):
+def test_the_comparison_notices_a_missing_clip(federation, network, updates):
     model = network()
     row = updates(model, federation, [0], SETTINGS["clipped"])[0]
     unclipped = LocalTraining(epochs=2, batch=4, lr=0.5, momentum=0.9, clip=None)
@@ -68,7 +68,7 @@ def test_the_comparison_notices_a_missing_clip(federation, network):
     assert not torch.allclose(row, expected, rtol=1e-2)
 
 
-def test_no_client_trains_on_what_another_left_behind(federation, network):
+def test_no_client_trains_on_what_another_left_behind(federation, network, updates):
     model = network(norm=True)
     settings = SETTINGS["decay"]
     together = updates(model, federation, [3, 5, 7], settings)
@@ -76,7 +76,7 @@ def test_no_client_trains_on_what_another_left_behind(federation, network):
     assert torch.equal(together, alone)
 
 
-def test_the_server_model_stays_as_it_is(federation, network):
+def test_the_server_model_stays_as_it_is(federation, network, updates):
     model = network(norm=True)
     before = copy.deepcopy(model.state_dict())
     updates(model, federation, [0, 1], SETTINGS["momentum"])
@@ -91,11 +91,20 @@ def test_a_last_batch_of_one_joins_its_neighbour_only_for_batch_norm():
     assert sizes == [4, 4, 1]
 
 
-def test_flipped_labels_change_the_update(federation, network):
+def test_flipped_labels_change_the_update(federation, network, updates):
     model, settings = network(), SETTINGS["plain"]
     honest = updates(model, federation, [1], settings)
     flipped = updates(model, federation, [1], settings, relabel=lambda labels: 2 - labels)
     assert not torch.allclose(honest, flipped)
+
+
+def test_a_frozen_layer_stays_as_it_is_even_under_decay(federation, network, updates):
+    model = network()
+    model[0].requires_grad_(False)
+    rows = updates(model, federation, [0, 3], SETTINGS["decay"])
+    frozen = sum(p.numel() for p in model[0].parameters())
+    assert not rows[:, :frozen].any()
+    assert rows[:, frozen:].all()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,66 @@
+"""Another memory layout must not change what is computed."""
+
+import pytest
+import torch
+from torch import nn
+
+from fl_platform.federated.local import LocalTraining
+from fl_platform.federated.local.channels_last import ChannelsLast, pays
+from fl_platform.federated.local.sequential import Sequential
+from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
+
+DECAY = LocalTraining(epochs=2, batch=3, lr=0.05, momentum=0.5, weight_decay=0.1, clip=0.3)
+
+
+@pytest.fixture
+def network():
+    def build(norm):
+        with torch.random.fork_rng([]):
+            torch.manual_seed(2)
+            return nn.Sequential(
+                nn.Conv2d(1, 6, 3, padding=1, bias=False), norm, nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(6, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5),
+            )  # fmt: skip
+
+    return build
+
+
+@pytest.mark.parametrize("norm", [nn.GroupNorm(2, 6), nn.BatchNorm2d(6)], ids=["group", "batch"])
+def test_updates_equal_the_sequential_ones_in_their_order(images, network, trained, norm):
+    arguments = (network(norm), images, [3, 0, 4, 1], DECAY, 3, 5)
+    rows, losses = trained(ChannelsLast, *arguments)
+    expected, expected_losses = trained(Sequential, *arguments)
+    torch.testing.assert_close(rows, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(losses, expected_losses, rtol=1e-5, atol=1e-6)
+    weight = slice(54 + 12, 54 + 12 + 4 * 6 * 9)
+    turned = rows[:, weight].view(4, 4, 6, 3, 3).permute(0, 1, 3, 4, 2).flatten(1)
+    assert not torch.allclose(turned, expected[:, weight], rtol=1e-3, atol=1e-5)
+
+
+def test_running_statistics_follow(images, network):
+    from fl_platform.federated.local import Clients
+
+    model = network(nn.BatchNorm2d(6))
+    start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    changes = []
+    for way in (Sequential, ChannelsLast):
+        rows, buffers = torch.empty(2, len(start)), torch.empty(2, 13, dtype=torch.float64)
+        trainer = way(model, Clients(images, DECAY))
+        trainer.train([0, 3], 0, (start, list(model.buffers())), rows, buffers)
+        changes.append(buffers)
+    torch.testing.assert_close(changes[0], changes[1], rtol=1e-4, atol=1e-5)
+    assert changes[0].abs().sum() > 1
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "expected"),
+    [
+        (femnist_cnn(62, (1, 28, 28)), (1, 28, 28), True),
+        (resnet18(12, (3, 224, 224)), (3, 224, 224), True),
+        (small_alexnet(10, (3, 32, 32)), (3, 32, 32), False),
+        (mlp(10, (1, 8, 8)), (1, 8, 8), False),
+    ],
+    ids=["femnist_cnn", "resnet18", "small_alexnet", "mlp"],
+)
+def test_it_pays_where_all_maps_are_large(model, shape, expected):
+    assert pays(model, shape) is expected

@@ -1,0 +1,56 @@
+"""The rule that picks a way to train, and what is refused."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fl_platform.federated.local import Clients, LocalTraining, build_way, choose
+from fl_platform.models import femnist_cnn, mlp, small_alexnet
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("build", "shape", "device", "way"),
+    [
+        (mlp, (1, 8, 8), CPU, "vmapped"),
+        (mlp, (1, 8, 8), CUDA, "vmapped"),
+        (femnist_cnn, (1, 28, 28), CPU, "channels_last"),
+        (femnist_cnn, (1, 28, 28), CUDA, "sequential"),
+        (small_alexnet, (3, 32, 32), CPU, "sequential"),
+    ],
+)
+def test_auto_is_a_rule_of_device_and_shapes(build, shape, device, way):
+    with torch.device("meta"):
+        model = build(10, shape)
+    choice = choose("auto", device, model, shape, 16)
+    assert choice.way == way
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in choice.reason
+
+
+def test_a_tiny_model_that_cannot_be_stacked_falls_back_and_says_why():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10))
+    choice = choose("auto", CPU, model, (1, 8, 8), 16)
+    assert choice.way == "sequential"
+    assert "buffers" in choice.reason
+    loss = choose("auto", CPU, mlp(10, (1, 8, 8)), (1, 8, 8), 16, F.multi_margin_loss)
+    assert (loss.way, "cross-entropy" in loss.reason) == ("sequential", True)
+
+
+def test_what_was_asked_for_is_done_or_refused():
+    model = mlp(10, (1, 8, 8))
+    for way in ("sequential", "channels_last", "vmapped"):
+        assert choose(way, CPU, model, (1, 8, 8), 16).way == way
+    assert choose("graphed", CUDA, model, (1, 8, 8), 16).way == "graphed"
+    with pytest.raises(ValueError, match="Expected a CUDA device"):
+        choose("graphed", CPU, model, (1, 8, 8), 16)
+    with pytest.raises(ValueError, match="side by side"):
+        choose("vmapped", CPU, nn.BatchNorm2d(1), (1, 8, 8), 16)
+    with pytest.raises(ValueError, match="auto or one of"):
+        choose("fastest", CPU, model, (1, 8, 8), 16)
+
+
+def test_graphs_are_refused_off_cuda_when_built_too(images):
+    with pytest.raises(ValueError, match="CUDA device"):
+        build_way("graphed", mlp(5, (1, 8, 8)), Clients(images, LocalTraining()))
