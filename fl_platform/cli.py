@@ -107,11 +107,21 @@ def list_rules(
 
 
 @app.command()
-def doctor(home: Home = None) -> None:
+def doctor(
+    overrides: Overrides = None,
+    home: Home = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Time the ways to train the named task's clients here.")
+    ] = False,
+) -> None:
     """Say what is installed, which device is used, and whether the store opens."""
-    from fl_platform.doctor import examine
+    place = _home(home)
+    from fl_platform.doctor import examine, show_probe
 
-    raise typer.Exit(examine(_home(home)))
+    if probe:
+        show_probe(_compose(overrides or [], place, None), place)
+        return
+    raise typer.Exit(examine(place))
 
 
 @app.command()

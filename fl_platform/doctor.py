@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fl_platform import provenance
+from fl_platform.config import Config
 
 TOOLS = ("mlflow", "optuna", "hydra-core", "scipy", "matplotlib", "psutil", "nvidia-ml-py")
 
@@ -35,6 +36,21 @@ def examine(home: Path) -> int:
             failed = 1
             console.print(f"[red]bad[/]  {name:12} {error}")
     return failed
+
+
+def show_probe(config: Config, home: Path) -> None:
+    """Print how fast each way trains this task's clients here, and the override to type."""
+    from fl_platform.probe import probe
+
+    found = probe(config, home)
+    console = Console(highlight=False)
+    slowest = max(found.seconds.values())
+    for way, seconds in sorted(found.seconds.items(), key=lambda pair: pair[1]):
+        mark = "  <- auto" if way == found.chosen else ""
+        console.print(f"{way:14} {1000 * seconds:10.1f} ms  {slowest / seconds:6.2f}x{mark}")
+    for way, reason in found.refused.items():
+        console.print(f"{way:14} refused: {reason}")
+    console.print(found.override or "runtime.local=auto is as good as any way here")
 
 
 def _tools() -> str:

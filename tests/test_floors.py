@@ -13,7 +13,7 @@ FLOORS = [
     {"attacks", "defenses", "report"},
     {"federated"},
     {"provenance", "naming", "result", "summary", "assembly", "artifacts", "run"},
-    {"grid", "grids", "study", "studies", "repro", "reproduction", "screen", "doctor"},
+    {"grid", "grids", "study", "studies", "repro", "reproduction", "screen", "doctor", "probe"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -26,6 +26,7 @@ NEIGHBOURS = {
     "grids": {"screen"},
     "study": {"studies", "grids", "screen"},
     "studies": {"grids"},
+    "doctor": {"probe"},
     "repro": {"reproduction", "grid", "grids", "screen"},
     "reproduction": {"grids"},
 }

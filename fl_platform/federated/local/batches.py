@@ -84,7 +84,7 @@ def side_by_side(
     steps = [num_steps(len(own), settings) for own in clients]
     if steps != sorted(steps, reverse=True):
         raise ValueError(f"Expected clients in descending order of steps, got {steps}.")
-    size = settings.batch
+    size = min(settings.batch, max(len(own) for own in clients))
     index = torch.zeros(len(clients), steps[0] * size, dtype=torch.long)
     shares = torch.zeros(len(clients), steps[0] * size)
     for own, draws, theirs, share in zip(clients, streams, index, shares, strict=True):

@@ -1,0 +1,73 @@
+"""Time several ways to do the same thing in turns, so that a busy machine slows all alike."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def interleaved(
+    ways: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of each way in each repeat after a first one that does not count.
+
+    Processor seconds on a CPU, where other processes may run; wall seconds on a GPU.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in range(repeats + 1):
+        for name, way in ways.items():
+            before = clock(device)
+            way()
+            if repeat:
+                seconds[name].append(clock(device) - before)
+    return seconds
+
+
+def clock(device: str) -> float:
+    if device == "cpu":
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def ratios(seconds: Mapping[str, list[float]], reference: str) -> dict[str, float]:
+    """How many times faster than the reference each way is: the median over repeats of ratios."""
+    return {
+        name: statistics.median(r / t for r, t in zip(seconds[reference], times, strict=True))
+        for name, times in seconds.items()
+    }
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+        "processor": _processor(),
+        "load": round(os.getloadavg()[0], 1),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
+        "cuda": torch.version.cuda or "none",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def write(report: Mapping[str, Any], path: str | None) -> None:
+    text = json.dumps(report, indent=1)
+    print(text)
+    if path:
+        Path(path).write_text(text + "\n")
