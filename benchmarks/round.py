@@ -39,7 +39,8 @@ PHASES: list[tuple[str, Any, str]] = [
     ("defense", Aggregator, "aggregate"),
     ("server step", FederatedModule, "_step"),
     ("finite check", FederatedModule, "_refuse_divergence"),
-    ("observers and journal", FederatedModule, "_report"),
+    ("observers", FederatedModule, "_observed"),
+    ("journal", FederatedModule, "_report"),
     ("evaluation", observers, "evaluate"),
     ("commit", Commit, "on_train_epoch_end"),
 ]
@@ -76,7 +77,7 @@ class Stopwatch:
         """Seconds of each part; what lies inside another part is taken out of it."""
         spent = {name: self.seconds.get(name, 0.0) for name, _, _ in PHASES}
         spent["reading batches, orders, rows"] = spent.pop("local training") - spent["local steps"]
-        spent["observers and journal"] -= spent["evaluation"]
+        spent["observers"] -= spent["evaluation"]
         total = self.ended - self.began
         spent["loop and rest"] = total - sum(spent.values())
         return spent
