@@ -27,7 +27,7 @@ def build_rule(node: Mapping[str, Any], seed: int = 0) -> Callable[..., Any]:
     rule = load_rule(node, None, "rule")
     own = parameters(rule)
     given = {k: v for k, v in node.items() if k in own or k not in _OF_ROLES}
-    settings = fit_parameters(rule, given, "rule")
+    settings = fit_parameters(own, given, "rule")
     if not inspect.isclass(rule):
         return partial(rule, **settings)
     if "seed" in inspect.signature(rule).parameters:

@@ -9,7 +9,8 @@ from typing import Any, get_type_hints
 
 from fl_platform.config.errors import ConfigError, nearest
 from fl_platform.config.roles import ROLES, role, role_names
-from fl_platform.config.targets import load_rule, target_name
+from fl_platform.config.source import read_signature
+from fl_platform.config.targets import check_target, load_rule, target_name
 from fl_platform.config.values import describe, fit
 
 # What a call of a group's rule gives back, by the class's name: tells a rule from its neighbours
@@ -54,22 +55,37 @@ def fill(node: Mapping[str, Any], group: str, key: str) -> dict[str, Any]:
         ConfigError: the target is not allowed or is no rule of the group; a parameter that it
             does not know (with the nearest that it knows), lacks, or cannot take.
     """
-    rule = load_rule(node, group, key)
-    _check_kind(rule, group, key, str(node["_target_"]))
-    own = {"_target_": node["_target_"]} | fit_parameters(rule, node, key, role_names(group))
+    known = written_parameters(check_target(node, group, key), group)
+    if known is None:
+        rule = load_rule(node, group, key)
+        _check_kind(rule, group, key, str(node["_target_"]))
+        known = parameters(rule)
+    own = {"_target_": node["_target_"]} | fit_parameters(known, node, key, role_names(group))
     return own | (vars(role(node, group)) if group in ROLES else {})
 
 
+def written_parameters(target: str, group: str) -> dict[str, Parameter] | None:
+    """The parameters of a rule of ``group`` as its source has them; ``None``: ask the rule."""
+    signature = read_signature(target)
+    if signature is None or signature.gives != GIVES[group] or signature.free:
+        return None
+    empty = inspect.Parameter.empty
+    return {
+        name: Parameter(hint, signature.defaults.get(name, empty))
+        for name, hint in signature.hints.items()
+    }
+
+
 def fit_parameters(
-    rule: Callable[..., Any], node: Mapping[str, Any], key: str, roles: Sequence[str] = ()
+    known: Mapping[str, Parameter], node: Mapping[str, Any], key: str, roles: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """All parameters of ``rule`` in the signature's order: from ``node``, else their defaults.
+    """All ``known`` parameters of a rule in their order: from ``node``, else their defaults.
 
     Raises:
         ConfigError: a name that is neither a parameter nor one of ``roles``, a missing parameter,
             or a value of another type or range.
     """
-    name, known = target_name(node), parameters(rule)
+    name = target_name(node)
     knows = [*known, *roles]
     for given in node:
         if given != "_target_" and given not in knows:

@@ -64,7 +64,7 @@ def test_keyword_only_parameters_are_the_schema():
 )
 def test_what_fits_is_taken(given, becomes):
     (key,) = given
-    value = fit_parameters(rule, NODE | given, "attack")[key]
+    value = fit_parameters(parameters(rule), NODE | given, "attack")[key]
     assert value == becomes
     assert type(value) is type(becomes)
 
@@ -92,13 +92,13 @@ def test_what_fits_is_taken(given, becomes):
 )
 def test_what_does_not_fit_is_refused(given, says):
     with pytest.raises(ConfigError) as refusal:
-        fit_parameters(rule, NODE | given, "attack")
+        fit_parameters(parameters(rule), NODE | given, "attack")
     assert says in str(refusal.value)
 
 
 def test_a_parameter_without_default_has_to_be_said():
     with pytest.raises(ConfigError, match=r"attack\.size is missing: rule expects a whole number"):
-        fit_parameters(rule, {"_target_": "x.rule"}, "attack")
+        fit_parameters(parameters(rule), {"_target_": "x.rule"}, "attack")
 
 
 FOUND = [
@@ -114,7 +114,9 @@ def test_a_yaml_lists_every_parameter_with_the_codes_default(group, file):
     known = parameters(load_rule(node, group, group))
     listed = [key for key in node if key != "_target_" and key not in role_names(group)]
     assert listed == list(known)
-    filled = fit_parameters(load_rule(node, group, group), node, group, role_names(group))
+    filled = fit_parameters(
+        parameters(load_rule(node, group, group)), node, group, role_names(group)
+    )
     for key, parameter in known.items():
         if not parameter.required:
             assert filled[key] == parameter.default
