@@ -1,0 +1,30 @@
+"""What a trial may change in its fork: clocks and planted faults, each by name with an argument."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def commit_every(seconds: float) -> None:
+    """Another least interval between commits, so that short runs commit often."""
+    from fl_platform.tracking.cadence import Cadence
+
+    Cadence.__init__.__kwdefaults__["minimum"] = seconds
+    if seconds == 0:
+        Cadence.due = lambda self: True  # type: ignore[method-assign]
+
+
+def courier_patience(seconds: float) -> None:
+    """Connect to MLflow after so many seconds instead of ten."""
+    from fl_platform.tracking.courier import Courier
+
+    Courier.__init__.__kwdefaults__["patience"] = seconds
+
+
+def forget(rule: str) -> None:
+    """A planted fault: the class ``rule`` of the defenses no longer saves what it remembers."""
+    from fl_platform import defenses
+
+    holder: Any = getattr(defenses, rule)
+    holder.state_dict = lambda self: {}
+    holder.load_state_dict = lambda self, state: None
