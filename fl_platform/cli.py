@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -172,6 +173,7 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 
 def main() -> None:
     """Run the command line; what a person can mend is one line and an exit code, no traceback."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app()
     except KeyboardInterrupt:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fl_platform import provenance
 from fl_platform.artifacts import write_artifacts
@@ -23,7 +25,7 @@ from fl_platform.assembly import (
     load_population,
     resolve_device,
 )
-from fl_platform.config import Config, config_hash, flat
+from fl_platform.config import Config, ConfigError, config_hash, flat
 from fl_platform.core import native
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.commit import Commit
@@ -50,6 +52,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         parent_run_id: of the grid, study or suite that this run belongs to.
 
     Raises:
+        ConfigError: more Byzantine clients than the defense tolerates.
         RunOwned: another living process works on this run.
         IdentityMismatch: the folder's unfinished run was begun under other conditions.
         CheckpointError: no checkpoint of the run is intact.
@@ -59,7 +62,10 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
     started = time.perf_counter()
     torch.set_num_threads(config.runtime.threads)
     device = resolve_device(config.runtime.device)
+    if config.task.clients is not None:  # known before the data are: they need not be read
+        refuse_excess(config, config.task.clients)
     population = load_population(config, home)
+    refuse_excess(config, len(population.federation))
     choice = choose_local(config, device, population.dataset)
     with (
         Stopper() as stopper,
@@ -88,6 +94,20 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def refuse_excess(config: Config, clients: int) -> None:
+    """Refuse an f that the defense does not tolerate before a folder is made for the run.
+
+    Where a round's participants are drawn, ``on_excess_f`` decides in each round instead.
+    """
+    if config.task.sampled is not None and config.task.sampled < clients:
+        return
+    aggregator = build_roles(config)[0]
+    try:
+        aggregator.refuse_excess(clients, config.byzantine.count(clients))
+    except ValueError as error:
+        raise ConfigError(f"byzantine.fraction: {error}") from None
 
 
 def conditions(
@@ -141,7 +161,10 @@ def build_trainer(
             logger=JournalLogger(record.journal, name=run_name(config), version=record.run_id),
             log_every_n_steps=1,
             callbacks=callbacks,
-            plugins=[DigestCheckpointIO()],
+            # SLURM's own environment would requeue the job, save beside our checkpoint, and
+            # resume from any hpc_ckpt_*.ckpt that lies in the working directory.
+            plugins=[DigestCheckpointIO(), LightningEnvironment()],
+            default_root_dir=record.folder.path,
             enable_checkpointing=True,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -160,8 +183,8 @@ def fit(
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except Diverged as reason:
         return "DIVERGED", str(reason)
-    except Stopped as reason:
-        return "KILLED", str(reason)
+    except (Stopped, SIGTERMException):  # Lightning's own, where its handler was first
+        return "KILLED", f"stopped inside a round by signal {stopper.signal}"
     if stopper.signal is not None and trainer.global_step < (trainer.max_epochs or 0):
         return "KILLED", f"stopped by signal {stopper.signal}"
     return "FINISHED", ""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fl_platform.config import ConfigError
 from fl_platform.result import Result
+from fl_platform.tracking.reason import printable
 
 GROUPS = {
     "attacks": "attack",
@@ -27,9 +28,10 @@ GROUPS = {
 def show_result(result: Result) -> None:
     """A short table of one run's outcome and the command that shows it."""
     console = Console(highlight=False)
-    table = Table(title=result.name, title_justify="left", show_header=False, box=None)
+    title = escape(printable(result.name))
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
     accuracy = f"{_percent(result.accuracy_last)} last, {_percent(result.accuracy_tail)} tail"
-    table.add_row("status", f"{result.status} {result.reason}".strip())
+    table.add_row("status", escape(printable(f"{result.status} {result.reason}".strip())))
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
     table.add_row("weights", result.weights_sha256[:16])

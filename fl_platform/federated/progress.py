@@ -8,6 +8,8 @@ from typing import TextIO
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fl_platform.tracking.reason import printable
+
 
 class ProgressLine(Callback):
     """Round, accuracy, seconds a round and the time left.
@@ -21,7 +23,7 @@ class ProgressLine(Callback):
     """
 
     def __init__(self, label: str, stream: TextIO | None = None) -> None:
-        self.label = label
+        self.label = printable(label)  # a name may hold terminal codes
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self._first: tuple[float, int] | None = None

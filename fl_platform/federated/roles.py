@@ -118,7 +118,10 @@ class Aggregator(Callback):
         population = getattr(pl_module, "population", None)
         if population is None:  # who takes part is drawn: on_excess_f decides round by round
             return
-        n, f = population
+        self.refuse_excess(*population)
+
+    def refuse_excess(self, n: int, f: int) -> None:
+        """Raise ``ValueError`` where f of n clients are more than the rule tolerates."""
         told, limit = self.told(f), self.chain.largest_f(n)
         if told > limit:
             raise ValueError(

@@ -49,7 +49,7 @@ class Stopper:
     def between_clients(self) -> None:
         """Raise `Stopped` where the round would last longer than one who asked should wait."""
         if self.signal is not None and self._clock() - self._asked > PATIENCE:
-            raise Stopped("stopped between two clients; the round will be run again")
+            raise Stopped(f"stopped between two clients by signal {self.signal}")
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:

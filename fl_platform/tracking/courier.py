@@ -36,6 +36,7 @@ class Courier:
         self._patience, self._interval = patience, interval
         self._stop = threading.Event()
         self._connected = threading.Event()
+        self._abandoned = threading.Event()
         self._complete = False
         self._fault: str | None = None
         self._thread = threading.Thread(target=self._work, name="mlflow-courier", daemon=True)
@@ -50,8 +51,12 @@ class Courier:
 
         Args:
             drain: seconds at most for the calls that remain, server or not.
-            opening: seconds at most until a local store is imported, made and opened.
+            opening: seconds at most until a local store is imported, made and opened; with 0 a
+                store that was not opened yet is left alone.
         """
+        if not opening:
+            self._abandoned.set()
+            self._fault = "the run was stopped"
         self._stop.set()
         self._connected.wait(opening)
         self._thread.join(drain)
@@ -71,6 +76,9 @@ class Courier:
         patience = 50
         while True:
             last = self._stop.is_set()
+            if forwarder is None and self._abandoned.is_set():
+                self._connected.set()
+                return
             try:
                 if forwarder is None:
                     client = store.connect(self._home)

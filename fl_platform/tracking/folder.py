@@ -43,7 +43,8 @@ class RunFolder:
 
     def create(self) -> RunFolder:
         """Make the folder where it is missing; an error tells before any training that it fails."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self.path.parents[1], self.path.parent):  # a mode holds for the last alone
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.mkdir(exist_ok=True, mode=0o700)
         self.artifacts.mkdir(exist_ok=True, mode=0o700)
         return self

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fl_platform.tracking import store
 from fl_platform.tracking.folder import RunFolder, all_runs, read_json, write_json
 from fl_platform.tracking.journal import Record, records
+from fl_platform.tracking.reason import printable
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -226,11 +227,6 @@ def find_run(client: MlflowClient, uri: str, described: Mapping[str, Any]) -> Ru
 def valid_key(key: str) -> str:
     """``key`` with the characters that MLflow refuses replaced."""
     return re.sub(r"[^\w\-. /:]", "_", key)[:250]
-
-
-def printable(text: str) -> str:
-    """``text`` without control and direction characters, at most 250 long."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:250]
 
 
 def _tags(batch: list[Record]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -154,20 +155,26 @@ class RunRecord:
             self._log_result(stored)
             write_json(self.folder.result_file, stored)
         self.journal.note("status", status=status, reason=reason)
-        self.close()
+        self.close(hurry=status == "KILLED")
         return stored
 
-    def close(self) -> None:
-        """Stop the threads, bring the rest, let the run go; does nothing the second time."""
+    def close(self, *, hurry: bool = False) -> None:
+        """Stop the threads, bring the rest, let the run go; does nothing the second time.
+
+        Args:
+            hurry: whoever stopped the run waits: open no store for it, and drain two seconds.
+        """
         if not self._open:
             return
         self._open = False
         if self._sampler is not None:
             self._sampler.close()
-        self.journal.close()
-        if self._courier is not None:
-            self._courier.close()
-        self._lock.release()
+        try:
+            self.journal.close()
+            if self._courier is not None:
+                self._courier.close(*((2.0, 0.0) if hurry else ()))
+        finally:
+            self._lock.release()
 
     def __enter__(self) -> RunRecord:
         return self
@@ -181,7 +188,8 @@ class RunRecord:
         if self._open and error is not None:
             killed = isinstance(error, KeyboardInterrupt | SystemExit)
             why = f"{type(error).__name__}: {reason(error)}"
-            self.finish("KILLED" if killed else "FAILED", reason=why)
+            with contextlib.suppress(OSError):  # a full disk takes no last word either
+                self.finish("KILLED" if killed else "FAILED", reason=why)
         self.close()
 
     def _log_result(self, stored: Mapping[str, Any]) -> None:

@@ -65,6 +65,7 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
     try:
         return server.wait()
     except KeyboardInterrupt:
+        return 0
+    finally:  # however we leave, no server stays behind
         server.terminate()
         server.wait()
-        return 0
