@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 
@@ -28,3 +30,18 @@ def forget(rule: str) -> None:
     holder: Any = getattr(defenses, rule)
     holder.state_dict = lambda self: {}
     holder.load_state_dict = lambda self, state: None
+
+
+def full_disk_at(method: str) -> None:
+    """A planted fault: writing a figure finds the disk full."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    setattr(FigureCanvasAgg, method, fail)
+
+
+def mask(bits: int) -> None:
+    """Another mask of permissions for what is created."""
+    os.umask(bits)

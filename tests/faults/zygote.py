@@ -176,9 +176,11 @@ def _become(request: dict[str, Any], line: int) -> None:
         if request["powerless"]:
             _drop_capabilities()
         code = _main(request["arguments"])
-    finally:
         sys.stdout.flush()
         sys.stderr.flush()
+    except OSError:  # what it printed did not fit the disk that was made small for it
+        code = code or 1
+    finally:
         os._exit(code)
 
 
