@@ -30,6 +30,12 @@ test: install    ## The whole suite, with line coverage.
 test-nightly: install  ## The long fault and property tests.
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
+test-slurm: install  ## A grid over a real one-node SLURM; INSTALL=1 lets it use apt and root.
+	INSTALL=$(INSTALL) PYTHON_BIN=$(BIN)/python tests/e2e/slurm.sh
+
+test-postgres: install  ## A grid from two process groups into MLflow on PostgreSQL; INSTALL=1 as above.
+	INSTALL=$(INSTALL) PYTHON_BIN=$(BIN)/python tests/e2e/postgres.sh
+
 lint: install    ## ruff (lint, format) and mypy.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

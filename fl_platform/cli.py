@@ -80,6 +80,82 @@ def run(
 
 
 @app.command()
+def grid(
+    what: Annotated[
+        list[str],
+        typer.Argument(help="An experiment and its sweeps: table1 task=digits 'seed=range(0,5)'"),
+    ],
+    home: Home = None,
+    plugin: Plugins = None,
+    as_json: Json = False,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
+    ] = None,
+    gpu_slots: Annotated[int, typer.Option(min=1, help="Cells that share one GPU.")] = 1,
+    executor: Annotated[str, typer.Option(help="local, or slurm through submitit.")] = "local",
+    cells: Annotated[int, typer.Option(min=1, help="Cells in one SLURM task.")] = 1,
+    slurm: Annotated[
+        list[str] | None, typer.Option(help="A submitit setting: partition=gpu, timeout_min=60.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would run, how long, how large.")
+    ] = False,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Print the table only.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells anew too.")] = False,
+    continue_anyway: Annotated[
+        bool, typer.Option("--continue-anyway", help="Go on although machine or code differ.")
+    ] = False,
+) -> None:
+    """Run a grid of attacks, defenses and seeds; the same command continues an unfinished one."""
+    from fl_platform.grid import Options, dry, plan_grid, run_grid
+
+    place = _home(home)
+    asked, cells = plan_grid(what, place, plugin or ())
+    options = Options(
+        jobs=jobs,
+        gpu_slots=gpu_slots,
+        executor=executor,
+        cells=cells,
+        slurm=tuple(slurm or ()),
+        fresh=fresh,
+        continue_anyway=continue_anyway,
+        report=not no_report,
+    )
+    if dry_run:
+        told = dry(asked, cells, place, options)
+    else:
+        outcome = run_grid(asked, cells, place, options, what)
+        told = outcome.to_json()
+        if outcome.report is not None:
+            print(f"report: {outcome.report / 'index.html'}")
+    if as_json:
+        print(json.dumps(told))
+    if told.get("stopped_by"):
+        raise typer.Exit(128 + told["stopped_by"])
+    raise typer.Exit(1 if told.get("failed") else 0)
+
+
+@app.command()
+def report(
+    experiment: Annotated[str, typer.Argument(help="The name that its runs are filed under.")],
+    home: Home = None,
+    out: Annotated[Path | None, typer.Option(help="Else mlruns/reports/EXPERIMENT.")] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Any of html, markdown, latex, csv, by commas.")
+    ] = "html,markdown,latex,csv",
+    source: Annotated[str, typer.Option(help="folders, mlflow, or auto.")] = "auto",
+) -> None:
+    """Redraw the tables, figures and page of an experiment from what is stored."""
+    from fl_platform.grids import outcome
+
+    place = _home(home)
+    origin, kinds = outcome.source(source), outcome.kinds(formats)
+    frame = outcome.frame_of(place, experiment, origin)
+    folder, paths = outcome.write(place, experiment, frame, out, kinds, source=origin)
+    print(f"{len(frame)} runs, {len(paths)} files: {folder}")
+
+
+@app.command()
 def config(overrides: Overrides = None, home: Home = None, plugin: Plugins = None) -> None:
     """Print the configuration that a run would have, and its hash."""
     import dataclasses

@@ -40,6 +40,8 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
                 f"{text}: a run takes one value; for several: fl-platform grid {text}"
             )
     tree, choices, written = compose_tree(typed, home, plugins)
+    if choices.get("experiment"):
+        tree.pop("grid", None)  # its axes, which `fl-platform grid` reads
     mixings = _in_sequence(tree.pop("mixing", None))
     preset = tree.get("preset") or {}
     tree["preset"] = choices.get("preset") or "none"
