@@ -110,7 +110,7 @@ def grid(
     from fl_platform.grid import Options, dry, plan_grid, run_grid
 
     place = _home(home)
-    asked, cells = plan_grid(what, place, plugin or ())
+    asked, planned = plan_grid(what, place, plugin or ())
     options = Options(
         jobs=jobs,
         gpu_slots=gpu_slots,
@@ -122,9 +122,9 @@ def grid(
         report=not no_report,
     )
     if dry_run:
-        told = dry(asked, cells, place, options)
+        told = dry(asked, planned, place, options)
     else:
-        outcome = run_grid(asked, cells, place, options, what)
+        outcome = run_grid(asked, planned, place, options, what)
         told = outcome.to_json()
         if outcome.report is not None:
             print(f"report: {outcome.report / 'index.html'}")

@@ -116,8 +116,8 @@ class Slurm:
                     entry.begin()
                 continue
             else:
-                kind, value, trace = outcome or ("failed", "its job ended without a word", "")
-                entry.fail(value if kind != "over" else f"stopped: {value.reason}", trace)
+                _, value, trace = outcome or ("", "its job ended without a word", "")
+                entry.fail(value if isinstance(value, str) else f"stopped: {value.reason}", trace)
             changed(entry)
 
 
