@@ -6,6 +6,10 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export MKL_NUM_THREADS := 1
 
+CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chrome))
+GET_CHROMIUM := apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation
+export CHROMIUM SHOTS
+
 .PHONY: help demo test install lint format lock clean test-nightly test-e2e test-slurm test-postgres
 
 help:            ## Say what each target does.
@@ -35,6 +39,12 @@ test-slurm: install  ## A grid over a real one-node SLURM; INSTALL=1 lets it use
 
 test-postgres: install  ## A grid from two process groups into MLflow on PostgreSQL; INSTALL=1 as above.
 	INSTALL=$(INSTALL) PYTHON_BIN=$(BIN)/python tests/e2e/postgres.sh
+
+test-e2e: install  ## MLflow's page in a headless Chromium; INSTALL=1 fetches it, SHOTS=DIR keeps pictures.
+	@test -n "$(CHROMIUM)" || test -z "$(INSTALL)" || { $(GET_CHROMIUM); }
+	@command -v $(or $(CHROMIUM),chromium) >/dev/null || { echo "Expected Chromium, got none." \
+	  "Run with INSTALL=1, or as root: $(GET_CHROMIUM)"; exit 1; }
+	$(BIN)/python -m pytest -m e2e tests/e2e/test_browser.py $(ARGS)
 
 lint: install    ## ruff (lint, format) and mypy.
 	$(BIN)/ruff check .

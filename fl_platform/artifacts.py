@@ -42,6 +42,7 @@ def accuracy_figure(history: History) -> Figure:
     """Test accuracy over the rounds; validation beside it where there is any."""
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot(xlabel="round", ylabel="accuracy (%)", ylim=(0, 100))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     for name, style in {"test": "-", "validation": "--"}.items():
         curve = history.curve(f"{name}/accuracy")
         if curve:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_platform.tracking import store
+from fl_platform.tracking import page, store
 from fl_platform.tracking.folder import RunFolder, all_runs, read_json, write_json
 from fl_platform.tracking.journal import Record, records
 from fl_platform.tracking.reason import printable
@@ -99,7 +99,11 @@ class Forwarder:
 
     def _create(self) -> Run:
         described = self.folder.describe() or {}
-        tags = {RUN_TAG: described["run_id"], "config_hash": described["config_hash"]}
+        tags = {
+            RUN_TAG: described["run_id"],
+            "config_hash": described["config_hash"],
+            "mlflow.note.content": page.run_note(self.folder.path.name),
+        }
         parent = described.get("parent_run_id")
         if parent:
             tags["parent_run_id"] = parent
@@ -147,13 +151,15 @@ class Forwarder:
 
         assert self._run is not None
         run_id = self._run.info.run_id
-        metrics = [Metric(k, v, t, s) for k, v, t, s in self._points(batch)]
+        points = sorted(self._points(batch), key=lambda point: point[0] != page.ACCURACY)
+        metrics = [Metric(*point) for point in points]  # MLflow preselects what it gets first
         params = [Param(k, v) for k, v in self._new_params(batch).items()]
         tags = [RunTag(k, v) for k, v in _tags(batch).items()]
         while metrics or params or tags:
             self.client.log_batch(run_id, metrics[:_METRICS], params[:_PARAMS], tags[:_TAGS])
             self._run.data.params.update({param.key: param.value for param in params[:_PARAMS]})
             metrics, params, tags = metrics[_METRICS:], params[_PARAMS:], tags[_TAGS:]
+        self._name_dataset(run_id, _tags(batch))
         for record in batch:
             if record["kind"] == "artifact":
                 self._upload(run_id, record)
@@ -172,14 +178,15 @@ class Forwarder:
             if record["kind"] != "metrics":
                 continue
             for key, value in record["values"].items():
+                step = page.shown_step(key, record["step"])
                 if self._known is not None:
                     steps = self._known.setdefault(valid_key(key), set())
-                    if record["step"] in steps:
+                    if step in steps:
                         continue
-                    steps.add(record["step"])
+                    steps.add(step)
                 # MLflow would store an infinity as 1.8e308 and spoil every mean and axis
                 number = value if math.isfinite(value) else math.nan
-                yield valid_key(key), number, int(record["time"] * 1000), record["step"]
+                yield valid_key(key), number, int(record["time"] * 1000), step
 
     def _new_params(self, batch: list[Record]) -> dict[str, str]:
         """Params that the run does not have yet: MLflow never lets one change."""
@@ -195,6 +202,15 @@ class Forwarder:
                     elif known != text:
                         log.warning("Parameter %s is %s in MLflow, now %s.", key, known, text)
         return fresh
+
+    def _name_dataset(self, run_id: str, tags: Mapping[str, str]) -> None:
+        if not tags.get("task") or not tags.get("data_digest"):
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(tags["task"], tags["data_digest"][:16], "fl_platform", "{}")
+        context = [InputTag("mlflow.data.context", "training")]
+        self.client.log_inputs(run_id, [DatasetInput(dataset, context)])
 
     def _upload(self, run_id: str, record: Mapping[str, Any]) -> None:
         path = (self.folder.path / record["path"]).resolve()
@@ -234,6 +250,7 @@ def _tags(batch: list[Record]) -> dict[str, str]:
     for record in batch:
         if record["kind"] == "tags":
             tags |= {valid_key(k): str(v)[:5000] for k, v in record["values"].items()}
+            tags |= page.run_tags(tags)
         elif record["kind"] == "status":
             tags["status"] = record["status"]
             if record.get("reason"):

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fl_platform.tracking import page
 from fl_platform.tracking.atomic import remove_orphans, sync_file, sync_folder
 from fl_platform.tracking.reason import reason
 
@@ -111,7 +112,7 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
         place = artifact_folder(uri)
         location = None if place is None else place.as_uri()
         try:
-            return client.create_experiment(name, artifact_location=location)
+            return client.create_experiment(name, location, page.experiment_tags())
         except Exception:  # another process was faster, or the name cannot be used
             found = client.get_experiment_by_name(name)
             if found is None:

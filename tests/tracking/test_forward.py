@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fl_platform.tracking import store, table
+from fl_platform.tracking import page, store, table
 from fl_platform.tracking.courier import Courier
 from fl_platform.tracking.folder import RunFolder
 from fl_platform.tracking.forward import Forwarder
+from fl_platform.tracking.level import level
 from fl_platform.tracking.record import RunRecord
 from fl_platform.tracking.sync import sync
 
@@ -257,3 +258,29 @@ def test_no_artifact_leaves_the_run_folder(home: Path, caplog: pytest.LogCapture
     assert caplog.text.count("Expected an artifact inside the run folder") == 2
     client, run = _only_run(home)
     assert not client.list_artifacts(run.info.run_id)
+
+
+def test_the_page_gets_a_description_a_dataset_and_one_number_a_run(home: Path) -> None:
+    with _open(home, conditions={"data_digest": 64 * "d"}) as record:
+        record.start(params={"attack": "lie", "attack.z": 1.5}, tags={"task": "digits"})
+        record.log(1, {"round/loss": 2.0, "test/accuracy": 0.5})
+        record.finish("FINISHED", {"seconds": 2.5})
+    with _open(home, 2) as other:
+        other.start(params={"attack": "strike", "attack.nu": 1.0}, tags={"task": "digits"})
+        other.finish()
+    sync(home)
+    client = store.connect(home)
+    assert level(client) == 2
+    sync(home)
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment.tags[page.VIEW_TAG] == page.experiment_tags()[page.VIEW_TAG]
+    (run,) = client.search_runs([experiment.experiment_id], "params.attack = 'lie'")
+    assert record.folder.path.name in run.data.tags["mlflow.note.content"]
+    assert run.data.params["attack.nu"] == "-"
+    (dataset,) = run.inputs.dataset_inputs
+    assert (dataset.dataset.name, dataset.dataset.digest) == ("digits", 16 * "d")
+    assert _steps(client, run, "result/accuracy_tail") == [0]
+    assert _steps(client, run) == [1]
+    assert next(iter(run.data.metrics)) == "test/accuracy"  # what MLflow preselects
+    folders, mlflow = (table.runs(home, source) for source in ("folders", "mlflow"))
+    pd.testing.assert_frame_equal(folders, mlflow)

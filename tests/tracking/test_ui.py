@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from fl_platform.tracking.store import StoreError
-from fl_platform.tracking.ui import ui_address, ui_command
+from fl_platform.tracking.ui import PortError, open_ui, ui_address, ui_command
 
 
 def test_the_page_is_served_on_loopback_by_one_worker_without_jobs(
@@ -34,9 +35,19 @@ def test_a_server_elsewhere_is_not_served_again(
 
 @pytest.mark.parametrize("port", [0, -1, 70000])
 def test_an_impossible_port_is_refused(tmp_path: Path, port: int) -> None:
-    with pytest.raises(ValueError, match="port from 1 to 65535"):
+    with pytest.raises(PortError, match="port from 1 to 65535"):
         ui_command(tmp_path, port)
 
 
 def test_without_runs_the_address_is_the_list_of_experiments(tmp_path: Path) -> None:
     assert ui_address(tmp_path, 5050) == "http://127.0.0.1:5050/#/experiments"
+
+
+def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortError, match=f"Expected port {port} to be free"):
+            open_ui(tmp_path, port)
+    assert not (tmp_path / "mlruns").exists()

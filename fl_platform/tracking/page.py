@@ -1,0 +1,129 @@
+"""What MLflow's page is told so that our runs read well there: words, steps, a view."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+ACCURACY = "test/accuracy"
+VIEW = "fl_platform"  # the saved view's name and its key in addresses
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+_SINGLE = ("result/", "time/seconds")  # one number a run, not a curve
+_NOTE = (  # one line: the page folds a second away
+    "`test/accuracy`: curve, 0 to 1. `result/accuracy_tail`: its last evaluations' mean, in"
+    " percent. Group by `attack_label` or `defense_label`."
+)
+
+
+def shown_step(key: str, step: int) -> int:
+    """The step under which the page gets a point.
+
+    The page draws a bar for each run where all steps are 0, and a lone dot on a time axis
+    otherwise: numbers that a run has once belong at 0.
+    """
+    return 0 if key.startswith(_SINGLE) else step
+
+
+def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Our tags under the names by which MLflow fills its own columns."""
+    columns = {"commit": "mlflow.source.git.commit"}
+    own = {"mlflow.source.name": "fl_platform", "mlflow.source.type": "LOCAL"}
+    filled = {theirs: tags[ours] for ours, theirs in columns.items() if tags.get(ours)}
+    return own | filled if filled else {}
+
+
+def run_note(folder: str) -> str:
+    """A run's description: where the rest of it lies."""
+    return (
+        f"Run folder: `mlruns/runs/{folder}`. The resolved settings are `config.yaml` under"
+        " Artifacts, beside the final weights and the figures."
+    )
+
+
+def experiment_tags() -> dict[str, str]:
+    """Tags of a new experiment: its description, what is compared, and our view of it."""
+    return {
+        "mlflow.experiment.primaryMetric.name": ACCURACY,
+        "mlflow.note.content": _NOTE,
+        VIEW_TAG: json.dumps(
+            {"name": VIEW, "createdAt": 0, "updatedAt": 0, "state": _packed(view())}
+        ),
+    }
+
+
+def view() -> dict[str, Any]:
+    """The state of a page that compares: accuracy first, then results, then what explains them.
+
+    Parallel coordinates stand over parameters that every run has; the page leaves out of that
+    chart a run that lacks one.
+    """
+    sections = ("test", "result", "round", "skew", "time")
+    charts = [
+        _chart("LINE", "test", ACCURACY),
+        {
+            **_chart("PARALLEL", "test", "attack, defense and accuracy"),
+            "selectedParams": ["attack", "defense", "seed"],
+            "selectedMetrics": ["result/accuracy_tail"],
+            "showAllRuns": False,
+        },
+        _chart("LINE", "test", "test/loss"),
+        _chart("BAR", "result", "result/accuracy_tail"),
+        _chart("BAR", "result", "result/accuracy_last"),
+        _chart("BAR", "result", "result/accuracy_best"),
+    ]
+    return {
+        "selectedColumns": [
+            "tags.`attack_label`",
+            "tags.`defense_label`",
+            "tags.`mixing`",
+            "params.`seed`",
+            "metrics.`result/accuracy_tail`",
+        ],
+        "runsHiddenMode": "FIRST_20_RUNS",
+        "isAccordionReordered": True,  # else the sections are sorted by name
+        "compareRunCharts": charts,
+        "compareRunSections": [
+            _section(name, shown=name in ("test", "result")) for name in sections
+        ]
+        + [_section(name, shown=False) for name in ("Model metrics", "System metrics")],
+    }
+
+
+def _section(name: str, *, shown: bool) -> dict[str, Any]:
+    told = {"display": shown, "isReordered": False, "deleted": False, "isGenerated": True}
+    return {"uuid": f"{VIEW}-{name}", "name": name, **told}
+
+
+def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
+    common = {
+        "uuid": f"{VIEW}-{kind}-{name}",
+        "type": kind,
+        "runsCountToCompare": 20,
+        "metricSectionId": f"{VIEW}-{section}",
+        "deleted": False,
+        "isGenerated": kind != "PARALLEL",
+        "displayName": name.removeprefix(f"{section}/"),
+    }
+    if kind == "PARALLEL":
+        return common
+    axes = {
+        "lineSmoothness": 0,
+        "xAxisScaleType": "linear",
+        "scaleType": "linear",
+        "range": {},
+        "xAxisKey": "step",
+        "selectedXAxisMetricKey": "",
+        "yAxisKey": "metric",
+        "yAxisExpressions": [],
+        "ignoreOutliers": False,
+        "useGlobalXaxisKey": True,
+        "useGlobalLineSmoothing": True,
+    }
+    return {**common, "metricKey": name, **(axes if kind == "LINE" else {})}
+
+
+def _packed(state: Mapping[str, Any]) -> str:
+    return "deflate;" + base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
