@@ -131,7 +131,7 @@ class FederatedModule(LightningModule):
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
         rows, buffer_rows, losses = self._train(index, cohort)
         clock.lap("local")
-        updates, honest = self._attack(index, cohort, rows, told)
+        updates, honest, byzantine = self._attack(index, cohort, rows, told)
         clock.lap("attack")
         aggregate = self._aggregator.aggregate(
             updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
@@ -139,7 +139,7 @@ class FederatedModule(LightningModule):
         clock.lap("defense")
         self._step(aggregate, buffer_rows, len(cohort.honest), len(updates))
         clock.lap("server")
-        done = Round(index, cohort, updates, honest, told, aggregate)
+        done = Round(index, cohort, updates, honest, byzantine, told, aggregate)
         self._refuse_divergence(done)
         metrics = {"round/loss": float(losses.mean()), **self._observed(done)}
         clock.lap("observers")
@@ -183,27 +183,27 @@ class FederatedModule(LightningModule):
 
     def _attack(
         self, index: int, cohort: Cohort, rows: Tensor, told: int
-    ) -> tuple[Updates, Updates | None]:
-        """All received rows, honest first, and the honest ones if there are any."""
+    ) -> tuple[Updates, Updates | None, Tensor]:
+        """All received rows, honest first; the honest ones if there are any; the Byzantine ones."""
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
         if h == 0:
             sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
-            return Updates(sent), None
+            return Updates(sent), None, sent
         if adversary is None or f == 0:
             updates = Updates(rows)
-            return updates, updates
+            return updates, updates, rows[h:]
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[h:])
             updates = Updates(rows)
-            return updates, updates.select(slice(0, h))
+            return updates, updates.select(slice(0, h)), rows[h:]
         honest = Updates(rows[:h])
         own = Updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
         query = self._aggregator.rehearsal(
             honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
         )
-        byzantine = adversary.attack(reference, f, query)
-        return (honest.extended(byzantine) if len(byzantine) else honest), honest
+        sent = adversary.attack(reference, f, query)
+        return (honest.extended(sent) if len(sent) else honest), honest, sent
 
     def _arrival(self, index: int, size: int) -> Tensor:
         """The order in which the rows of round ``index`` reach the server."""

@@ -21,6 +21,8 @@ class Round:
         honest: ``(h, d)`` the honest rows; the very object that the attack was given, so that
             what it worked out (median, distances) is not worked out again; ``None`` in a sampled
             round without honest clients.
+        byzantine: ``(f_t, d)`` what the Byzantine clients sent; a stride-0 view where all sent
+            the same, so that reading it copies nothing.
         num_byzantine: f as the defense was told it.
         aggregate: what the defense made of the rows.
     """
@@ -29,6 +31,7 @@ class Round:
     cohort: Cohort
     updates: Updates
     honest: Updates | None
+    byzantine: Tensor
     num_byzantine: int
     aggregate: Aggregate
 
@@ -37,7 +40,3 @@ class Round:
         """h, how many of the rows are honest."""
         return len(self.cohort.honest)
 
-    @property
-    def byzantine(self) -> Tensor:
-        """The Byzantine rows, ``(f_t, d)``."""
-        return self.updates.matrix[self.num_honest :]
