@@ -56,7 +56,7 @@ def show_rules(conf: Path, group: str) -> None:
 
 def _described(path: Path) -> tuple[str, str]:
     """What a yaml node calls, in its docstring's first sentence, and the source it names."""
-    text = path.read_text()
+    text = path.read_text().removeprefix("# @package _global_\n")
     target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
     if target is None:  # no rule of its own: its comment says what it is, below the command
         beside = re.match(r"# fl-platform[^\n(]*\((.+)\)\n", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -67,6 +68,8 @@ class Slurm:
                 "--executor slurm: expected submitit: pip install 'fl_platform[slurm]'"
             ) from None
         self.home, self.parent_run_id, self.cells = home, parent_run_id, cells
+        # Without accounting every look at a job would say so twice.
+        logging.getLogger("submitit").setLevel(logging.ERROR)
         self._executor = submitit.AutoExecutor(folder=logs / "jobs", cluster=cluster)
         own: dict[str, Any] = {"name": "fl-platform", "timeout_min": 24 * 60, "cpus_per_task": 1}
         if cluster == "slurm":

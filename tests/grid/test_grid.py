@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.grid import Options, plan_grid, run_grid
+from fl_platform.config import ConfigError
+from fl_platform.grid import Options, dry, plan_grid, run_grid
 from fl_platform.grids import pool
 from fl_platform.grids.board import Board
+from fl_platform.grids.outcome import frame_of
 from fl_platform.tracking.folder import RunFolder, all_runs, run_folder
 from fl_platform.tracking.journal import read
 
@@ -151,6 +154,41 @@ def test_the_same_command_goes_on_where_a_killed_grid_stopped(home, number):
         curve = read(folder.journal).curve("test/accuracy")
         assert [step for step, _ in curve] == list(range(1, 61))
         assert not read(folder.journal).alarms
+
+
+def test_a_dry_run_tells_cells_time_and_disk_and_leaves_nothing(home, capsys):
+    grid, cells = plan_grid([*TINY, "seed=0,1", "attack=none,lie"], home)
+    told = dry(grid, cells, home, Options(jobs=2))
+    out = capsys.readouterr().out
+    assert not list(all_runs(home))
+    assert (told["to_run"], told["jobs"], told["source"]) == (4, 2, "one measured cell")
+    assert told["seconds"] > 0
+    assert told["bytes"] > 0
+    assert all(cell.name in out for cell in cells)
+
+    run(home, "seed=0", "attack=none,lie")
+    again = dry(grid, cells, home, Options(jobs=2))
+    assert (again["to_run"], again["source"]) == (2, "earlier runs")
+
+
+def test_a_report_has_the_runs_that_an_experiment_shares_with_others(home):
+    run(home, "seed=0", "attack=none")
+    (home / "conf").unlink()
+    shutil.copytree(Path(__file__).resolve().parents[2] / "conf", home / "conf")
+    own = "# @package _global_\ngrid: {axes: {attack: 'none, lie', seed: 0}}\n"
+    (home / "conf" / "experiment" / "own.yaml").write_text(own)
+    grid, cells = plan_grid(["own", *TINY], home)
+    outcome = run_grid(grid, cells, home, Options(jobs=1, report=False))
+    assert [entry.before for entry in outcome.board.entries] == [True, False]
+    assert set(frame_of(home, "own")["attack"]) == {"none", "lie"}
+    assert set(frame_of(home, "grid")["attack"]) == {"none"}
+    with pytest.raises(ConfigError, match="known: grid, own"):
+        frame_of(home, "other")
+
+
+def test_an_executor_or_setting_that_is_not_known_is_refused():
+    with pytest.raises(ConfigError, match="local or slurm"):
+        Options(executor="slrum")
 
 
 @pytest.mark.nightly
