@@ -28,6 +28,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
         digits()
         _zygotes.append(Zygote())
+        if any(item.path.name == "test_tracking.py" for item in session.items):
+            # imported in the parent of the trials, never here: MLflow may start threads
+            _zygotes.append(
+                Zygote(["mlflow.tracking.client", "mlflow.store.tracking.sqlalchemy_store"])
+            )
 
 
 def pytest_sessionfinish() -> None:
@@ -46,6 +51,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 @pytest.fixture
 def zygote() -> Zygote:
     return _zygotes[0]
+
+
+@pytest.fixture
+def bare() -> Zygote:
+    """The parent of trials that speak to MLflow."""
+    return _zygotes[1]
 
 
 @pytest.fixture

@@ -45,3 +45,15 @@ def full_disk_at(method: str) -> None:
 def mask(bits: int) -> None:
     """Another mask of permissions for what is created."""
     os.umask(bits)
+
+
+def connect_only(where: str) -> None:
+    """Instead of the program: open the store at ``where`` and make a run in it."""
+    from fl_platform import cli
+    from fl_platform.tracking import store
+
+    def connect() -> None:
+        client = store.connect(where)
+        client.create_run(store.experiment_id(client, store.tracking_uri(where), "digits"))
+
+    cli.main = connect
