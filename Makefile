@@ -10,7 +10,7 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 GET_CHROMIUM := apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation
 export CHROMIUM SHOTS
 
-.PHONY: help demo test install lint format lock clean test-nightly test-e2e test-slurm test-postgres
+.PHONY: help demo test install lint format lock clean test-nightly test-kills test-e2e test-slurm test-postgres
 
 help:            ## Say what each target does.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,8 +31,11 @@ test: install    ## The whole suite, with line coverage.
 	$(BIN)/python -m coverage run -m pytest -m "not nightly and not e2e" $(ARGS)
 	$(BIN)/python -m coverage report --skip-covered --skip-empty
 
-test-nightly: install  ## The long fault and property tests.
+test-nightly: install  ## The long fault and property tests, at most 30 minutes.
 	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+test-kills: install  ## 300 runs killed at random instants and compared bit by bit.
+	FL_FAULT_TRIALS=300 $(BIN)/python -m pytest tests/faults/test_kill.py -m nightly $(ARGS)
 
 test-slurm: install  ## A grid over a real one-node SLURM; INSTALL=1 lets it use apt and root.
 	INSTALL=$(INSTALL) PYTHON_BIN=$(BIN)/python tests/e2e/slurm.sh
