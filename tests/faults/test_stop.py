@@ -62,6 +62,14 @@ def test_a_signal_ends_a_run_with_its_code_and_a_second_command_continues(
     assert outcome(whole).differences(outcome(home)) == []
 
 
+def test_a_signal_while_lightnings_own_handler_stands_is_no_success(zygote, home, tmp_path):
+    """Between its start of the fit and ours of the training."""
+    patch = {"terminate_at": "on_fit_start"}
+    child = zygote.start(*command(PAIR, LONG, home=home), out=tmp_path, patch=patch)
+    assert child.finish(LATENCY) == 143, child.text
+    assert status(home) == "KILLED"
+
+
 @pytest.mark.nightly
 def test_a_signal_at_any_instant_ends_a_run_resumable(zygote, tmp_path, chance, figure):
     """From the first line of the program on, with and without a store to bring things to."""
