@@ -131,6 +131,7 @@ class Zygote:
 
     def close(self) -> None:
         """End the parent; children that are still at work go on."""
+        self._lines.write('"end"\n')  # a parent forked later holds this socket open too
         self._lines.close()
         self._socket.close()
         os.waitpid(self.pid, 0)
@@ -142,6 +143,8 @@ def _serve(line: socket.socket) -> None:
     lines = line.makefile("rw")
     for text in lines:
         request = json.loads(text)
+        if request == "end":
+            return
         if "reap" in request:
             status = os.waitpid(request["reap"], 0)[1]
             answer = {"code": os.waitstatus_to_exitcode(status)}
