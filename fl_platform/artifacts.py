@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from omegaconf import OmegaConf
 
 from fl_platform.assembly import Population
@@ -42,7 +43,7 @@ def accuracy_figure(history: History) -> Figure:
     """Test accuracy over the rounds; validation beside it where there is any."""
     figure = Figure(figsize=(5, 3), layout="constrained")
     axes = figure.add_subplot(xlabel="round", ylabel="accuracy (%)", ylim=(0, 100))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for name, style in {"test": "-", "validation": "--"}.items():
         curve = history.curve(f"{name}/accuracy")
         if curve:

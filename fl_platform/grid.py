@@ -19,6 +19,7 @@ from fl_platform.grids.file import Grid, read_grid
 from fl_platform.grids.plan import Cell, plan
 from fl_platform.grids.record import Parent, parent_of
 from fl_platform.grids.screen import Screen, clock, told
+from fl_platform.screen import standard_output
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 EXECUTORS = ("local", "slurm")
@@ -206,7 +207,7 @@ def slots(config: Config, options: Options) -> tuple[int, list[dict[str, str]]]:
 
 def _finish(outcome: Outcome, home: Path, options: Options, deliver: Any) -> None:
     board, parent = outcome.board, outcome.parent
-    console = Console(highlight=False)
+    console = standard_output()
     if board.of_state("done") and not outcome.signal:  # who asks to stop does not want a report
         from fl_platform.grids import outcome as results
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -25,9 +26,14 @@ GROUPS = {
 }
 
 
+def standard_output() -> Console:
+    """Standard output; as wide as a table needs where it is a file or a pipe."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
 def show_result(result: Result) -> None:
     """A short table of one run's outcome and the command that shows it."""
-    console = Console(highlight=False)
+    out = standard_output()
     title = escape(printable(result.name))
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     accuracy = f"{_percent(result.accuracy_last)} last, {_percent(result.accuracy_tail)} tail"
@@ -36,22 +42,22 @@ def show_result(result: Result) -> None:
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
-    console.print(table)
-    console.print("see it: fl-platform ui", style="dim")
+    out.print(table)
+    out.print("see it: fl-platform ui", style="dim")
 
 
 def show_rules(conf: Path, group: str) -> None:
     """One line and one reference for each choice of a group, or of all groups."""
     if group != "all" and group not in GROUPS:
         raise ConfigError(f"list: expected all or one of {', '.join(GROUPS)}, got {group!r}.")
-    console = Console(highlight=False)
+    out = standard_output()
     for title, folder in GROUPS.items():
         if group in ("all", title):
             table = Table(title=title, title_justify="left", show_header=False, box=None)
             for path in sorted((conf / folder).glob("*.yaml")):
                 text, source = _described(path)
                 table.add_row(path.stem, f"{text}\n[dim]{escape(source)}[/]" if source else text)
-            console.print(table)
+            out.print(table)
 
 
 def _described(path: Path) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from fl_platform.tracking import page, store
 from fl_platform.tracking.folder import RunFolder, all_runs, read_json, write_json
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 RUN_TAG = "fl_run_id"  # which run folder an MLflow run is the copy of
 _METRICS, _PARAMS, _TAGS = 1000, 100, 100  # MLflow's limits for one call
 _STATUS = {"DIVERGED": "FAILED"}  # ours -> MLflow's, which has no word for it
+
+_PARENTS: WeakKeyDictionary[MlflowClient, dict[str, str]] = WeakKeyDictionary()
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +121,19 @@ class Forwarder:
         )
 
     def _parent(self, run_id: str) -> str | None:
-        """The MLflow id of the parent, which is brought first where its folder is here."""
+        """The MLflow id of the parent, which is brought first where its folder is here.
+
+        Remembered for each client: a thousand cells would otherwise read a thousand folders each.
+        """
+        known = _PARENTS.setdefault(self.client, {})
+        if run_id not in known:
+            found = self._bring_parent(run_id)
+            if found is None:
+                return None
+            known[run_id] = found
+        return known[run_id]
+
+    def _bring_parent(self, run_id: str) -> str | None:
         for folder in all_runs(self.home):
             described = folder.describe() or {}
             if described.get("run_id") == run_id:
