@@ -184,6 +184,68 @@ def list_rules(
 
 
 @app.command()
+def tune(
+    study: Annotated[
+        str | None, typer.Argument(help="A file of tuning/: strike_nu, worst_case, ...")
+    ] = None,
+    overrides: Overrides = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Add so many; else as many as the file wants.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, help="Seconds after which no trial is begun.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database URL that machines share; else mlruns/optuna.db.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the study; else the file and what was typed.")
+    ] = None,
+    final: Annotated[
+        bool, typer.Option("--final", help="Compare on the test set although trials are missing.")
+    ] = False,
+    show: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="Print the best trials of a study.")
+    ] = None,
+    home: Home = None,
+    plugin: Plugins = None,
+) -> None:
+    """Create or join an Optuna study: the attack's best strength, the defense's best answer."""
+    place = _home(home)
+    if (study is None) == (show is None):
+        raise typer.BadParameter("expected a file of tuning/, or --show STUDY.")
+    if show is not None:
+        from fl_platform.study import show as show_study
+
+        show_study(show, place, storage=storage)
+        return
+    from fl_platform.config import expand
+
+    several = expand(overrides or [], place, plugins=plugin or ())
+    if name is not None and len(several) > 1:
+        raise typer.BadParameter("--name: expected one study, got a sweep over several.")
+    from fl_platform.study import prepare
+    from fl_platform.study import tune as tune_study
+
+    for typed in several:
+        prepare(str(study), typed, place, plugins=plugin or ())
+    for typed in several:
+        outcome = tune_study(
+            str(study),
+            typed,
+            place,
+            trials=trials,
+            timeout=timeout,
+            storage=storage,
+            name=name,
+            final=final,
+            plugins=plugin or (),
+        )
+        if outcome.signal is not None:
+            raise typer.Exit(128 + outcome.signal)
+
+
+@app.command()
 def doctor(
     overrides: Overrides = None,
     home: Home = None,
@@ -205,8 +267,15 @@ def doctor(
 def ui(
     home: Home = None,
     port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5000,
+    studies: Annotated[
+        bool, typer.Option("--studies", help="Optuna's page over the studies instead.")
+    ] = False,
 ) -> None:
     """Open the MLflow store in a browser, on this machine alone."""
+    if studies:
+        from fl_platform.studies.dashboard import open_dashboard
+
+        raise typer.Exit(open_dashboard(_home(home), port))
     from fl_platform.tracking.ui import open_ui
 
     open_ui(_home(home), port)

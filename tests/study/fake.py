@@ -1,0 +1,105 @@
+"""Runs that cost nothing: a folder, a journal and a result whose accuracy is a given function."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from contextlib import closing
+
+from fl_platform import run as running
+from fl_platform.config import config_hash
+from fl_platform.federated.stopping import Stopper
+from fl_platform.naming import run_name
+from fl_platform.result import Result, finished
+from fl_platform.studies.parent import Parent
+from fl_platform.studies.plan import Plan
+from fl_platform.studies.space import parse_space
+from fl_platform.studies.stage import Stage, open_study
+from fl_platform.studies.storage import database, open_storage
+from fl_platform.studies.trial import Objective
+from fl_platform.studies.worker import Limits, Turn, work
+from fl_platform.tracking.record import RunRecord
+
+NU = {"attack.nu": {"low": 0.1, "high": 4.0}}
+
+
+def valley(config):
+    """An attack that hurts most at nu = 2.5; seeds shift all of it."""
+    return 50.0 + 10.0 * abs(config.attack["nu"] - 2.5) + config.seed
+
+
+def install(monkeypatch, accuracy=valley, before=lambda config: None):
+    """Replace `run.run`; returns the list of configurations that were really run."""
+    begun = []
+
+    def run(config, home, *, parent_run_id=""):
+        stored = None if config.runtime.fresh else finished(home, config_hash(config))
+        if stored is not None:
+            return stored
+        with RunRecord.open(
+            home,
+            name=run_name(config),
+            config_hash=config_hash(config),
+            experiment=config.experiment,
+            conditions={},
+            tracking="journal",
+            parent_run_id=parent_run_id,
+            fresh=config.runtime.fresh,
+        ) as record:
+            begun.append(config)
+            before(config)
+            value = accuracy(config)
+            status = "DIVERGED" if math.isnan(value) else "FINISHED"
+            record.log(1, {"test/accuracy": value / 100, "round/byzantine": 10.0})
+            outcome = record.finish(status, ENTRIES | {"validation_tail": value})
+            return Result.from_json({"name": "fake", **outcome})
+
+    monkeypatch.setattr(running, "run", run)
+    return begun
+
+
+ENTRIES = {
+    "rounds": 1,
+    "accuracy_per_class": [],
+    "seconds": 0.0,
+    "seconds_training": 0.0,
+    "weights_sha256": "",
+    "reason": "",
+}
+
+
+def make_stage(home, *, space=None, trials=6, name="study", base=(), **plan):
+    settings = {"direction": "minimize", "seeds": [0, 1], "start": [], **plan}
+    space = space or NU
+    whole = Plan(base=[], space=space, **settings)
+    return Stage(
+        name=name,
+        plan=whole,
+        home=home,
+        base=("task=digits", "attack=strike", "task.validation=0.2", *base),
+        space=parse_space(space, "space"),
+        direction=whole.direction,
+        trials=trials,
+        start=tuple(whole.start),
+    )
+
+
+def run_worker(stage, *, trials=None, storage=None, stopper=None):
+    """One worker from its storage on; the study, the objective and the report."""
+    study = open_study(stage, storage or open_storage(stage.home))
+    stopper = stopper or Stopper()
+    objective = Objective(stage, Parent(study, stage.home, stage.name), stopper)
+    turn = Turn(stage.home / "mlruns" / ".studies.lock")
+    report = work(stage, study, objective, turn, stopper, Limits(trials), lambda *_: None)
+    return study, objective, report
+
+
+def age(home):
+    """Make every sign of life an hour older, as if nobody had worked since."""
+    with closing(sqlite3.connect(database(home), timeout=60)) as connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')")
+        connection.execute(
+            "UPDATE trials SET datetime_start = datetime(datetime_start, '-1 hour')"
+            " WHERE datetime_start IS NOT NULL AND state = 'RUNNING'"
+        )
+        connection.commit()

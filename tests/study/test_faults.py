@@ -1,0 +1,188 @@
+"""Workers that die or are asked to leave: every trial accounted for, none counted twice."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+from optuna.trial import TrialState
+
+from fl_platform.federated.commit import Commit
+from fl_platform.federated.stopping import Stopper
+from fl_platform.studies.stage import open_study
+from fl_platform.studies.storage import RETRIES, open_storage, origin, recover
+from fl_platform.tracking.cadence import Cadence
+from fl_platform.tracking.folder import run_folder
+from fl_platform.tracking.journal import read
+from tests.study.fake import age, install, make_stage, run_worker
+
+
+def in_child(work):
+    """Run ``work`` in a forked process; its exit code, -9 where it was killed."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(3)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def states(study):
+    return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+
+
+def test_five_killed_workers_leave_every_trial_accounted_for(home, monkeypatch):
+    stage = make_stage(home, trials=8)
+    for death in range(5):
+        left = [2 * death % 3 + 2]  # dies in its second, fourth, third ... run
+
+        def count(config, left=left):
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        with monkeypatch.context() as patch:
+            install(patch, before=count)
+            assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+        age(home)
+    begun = install(monkeypatch)
+    study, _, _ = run_worker(stage)
+    trials = study.get_trials(deepcopy=False)
+    assert states(study) == {"COMPLETE": 8, "FAIL": 5}
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert len({origin(trial) for trial in done}) == 8
+    for failed in (trial for trial in trials if trial.state == TrialState.FAIL):
+        heirs = [t for t in trials if failed.number in t.system_attrs.get("retry_history", [])]
+        assert heirs
+        assert all(heir.params == failed.params for heir in heirs if failed.params)
+    # no run was made twice, and what a trial reports is what its runs say
+    assert len({(c.attack["nu"], c.seed) for c in begun}) == len(begun)
+    for trial in done:
+        expected = 50.5 + 10.0 * abs(trial.params["attack.nu"] - 2.5)
+        assert trial.value == pytest.approx(expected)
+    assert len({run for trial in done for run in trial.user_attrs["runs"]}) == 16
+
+
+def test_the_same_study_without_deaths_has_as_many_complete_trials(home, monkeypatch):
+    install(monkeypatch)
+    study, _, report = run_worker(make_stage(home, trials=8))
+    assert states(study) == {"COMPLETE": 8}
+    assert report.trials == 8
+
+
+def test_a_trial_that_kills_every_worker_is_retried_three_times_and_left(home, monkeypatch):
+    stage = make_stage(home, trials=2, start=[{"attack.nu": 3.5}])
+
+    def deadly(config):
+        if config.attack["nu"] == 3.5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    install(monkeypatch, before=deadly)
+    for _ in range(1 + RETRIES):
+        assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+        age(home)
+    study, _, _ = run_worker(stage)
+    assert states(study) == {"FAIL": 1 + RETRIES, "COMPLETE": 2}
+    failed = [t for t in study.trials if t.state == TrialState.FAIL]
+    assert {t.params["attack.nu"] for t in failed} == {3.5}
+
+
+def test_a_worker_that_is_alive_keeps_its_trial(home, monkeypatch):
+    """The negative control: only silence makes a trial stale."""
+    stage = make_stage(home, trials=3)
+
+    def die(config):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        install(patch, before=die)
+        assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+    study = open_study(stage, open_storage(home))
+    recover(study)
+    assert states(study) == {"RUNNING": 1}
+    age(home)
+    recover(study)
+    assert states(study) == {"FAIL": 1, "WAITING": 1}
+
+
+def test_two_workers_at_once_meet_the_budget_exactly(home, monkeypatch):
+    install(monkeypatch)
+    stage = make_stage(home, trials=12)
+    open_study(stage, open_storage(home))._storage.remove_session()
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            try:
+                run_worker(stage)
+            except BaseException:
+                os._exit(3)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+    study = open_study(stage, open_storage(home))
+    assert states(study) == {"COMPLETE": 12}
+
+
+def test_a_killed_trial_continues_from_its_own_checkpoint(home, monkeypatch):
+    base = ("rounds=6", "runtime.progress=none", "defense=multi_krum")
+    stage = make_stage(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
+    original = Commit.on_train_epoch_end
+
+    def kill(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.global_step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Commit, "on_train_epoch_end", kill)
+        patch.setattr(Cadence, "due", lambda self: True)
+        assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+    age(home)
+    rounds = []
+    monkeypatch.setattr(
+        Commit,
+        "on_train_epoch_end",
+        lambda self, trainer, module: (
+            rounds.append(trainer.global_step), original(self, trainer, module),
+        ),
+    )  # fmt: skip
+    study, objective, _ = run_worker(stage)
+    assert states(study) == {"FAIL": 1, "COMPLETE": 1}
+    assert rounds == [4, 5, 6, 1, 2, 3, 4, 5, 6]  # the first seed goes on, the second begins
+    journal = read(run_folder(home, objective.hashes[0]).journal)
+    assert [step for step, _ in journal.curve("test/accuracy")] == [1, 2, 3, 4, 5, 6]
+    assert not journal.alarms
+    assert study.best_trial.user_attrs["runs"][0] == journal_run_id(home, objective.hashes[0])
+
+
+def journal_run_id(home, config_hash):
+    return run_folder(home, config_hash).describe()["run_id"]
+
+
+def test_a_worker_that_is_asked_to_stop_gives_its_trial_back(home, monkeypatch):
+    stage = make_stage(home, trials=4)
+    with Stopper() as stopper, monkeypatch.context() as patch:
+        begun = install(
+            patch, before=lambda c: c.seed == 1 and os.kill(os.getpid(), signal.SIGTERM)
+        )
+        study, _, report = run_worker(stage, trials=2, stopper=stopper)
+        # the seed in hand is ended, the trial is complete: asked too late to give it back
+        assert (report.trials, states(study)) == (1, {"COMPLETE": 1})
+    with Stopper() as stopper, monkeypatch.context() as patch:
+        begun = install(
+            patch, before=lambda c: c.seed == 0 and os.kill(os.getpid(), signal.SIGTERM)
+        )
+        study, _, report = run_worker(stage, stopper=stopper)
+        assert report.trials == 0
+        assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
+    left = study.trials[1].params
+    begun = install(monkeypatch)
+    study, _, _ = run_worker(stage)
+    assert states(study) == {"COMPLETE": 4, "FAIL": 1}
+    heir = study.trials[2]
+    assert (heir.params, origin(heir)) == (left, 1)
+    assert heir.system_attrs["retry_history"] == []  # being asked is no failure
+    assert [c.seed for c in begun if c.attack["nu"] == left["attack.nu"]] == [1]

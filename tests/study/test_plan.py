@@ -1,0 +1,103 @@
+"""Study files: each that is shipped can be begun; one that is wrong is refused by name."""
+
+import pytest
+import yaml
+
+from fl_platform.config import ConfigError, target_name
+from fl_platform.studies.plan import load_plan, tuning_folder
+from fl_platform.study import assemble
+from tests.study.conftest import REPOSITORY
+
+FILES = sorted(path.stem for path in (REPOSITORY / "tuning").glob("*.yaml"))
+GOOD = {
+    "base": ["attack=strike", "task.validation=0.2"],
+    "space": {"attack.nu": {"low": 0.1, "high": 4.0}},
+    "direction": "minimize",
+    "seeds": [0, 1],
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_can_be_begun(home, name):
+    plan = load_plan(name, home)
+    typed = ["defense=centered_clipping"] if plan.game else []
+    stage = assemble(plan, name, typed, home, ())
+    if plan.game is None:
+        stage.check()
+        assert plan.start
+        assert all(set(point) == set(plan.space) for point in plan.start)
+    assert stage.config({}, 0).task.validation > 0
+    first = (tuning_folder(home) / f"{name}.yaml").read_text().splitlines()[0]
+    assert first.startswith(f"# fl-platform tune {name}")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if (REPOSITORY / f"conf/defense/{name}.yaml").exists()]
+)
+def test_a_defense_of_its_name_starts_at_its_default(home, name):
+    """A game takes the defender's space from here, so the file must be about that defense."""
+    plan = load_plan(name, home)
+    stage = assemble(plan, name, [], home, ())
+    default = stage.config({}, 0)
+    assert target_name(default.defense) == name
+    if name == "multi_krum":  # the default is a word, n-f, which is 40 of 50 rows
+        assert plan.start == [{"defense.averaged": 40}]
+    elif name == "trimmed_mean":  # null: f = 10 of 50
+        assert plan.start == [{"defense.trim": 10}]
+    else:
+        assert stage.config(plan.start[0], 0) == default
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"seeds": [0]}, "two different seeds"),
+        ({"seeds": [3, 3]}, "two different seeds"),
+        ({"seeds": [0, 1000]}, "below final.offset"),
+        ({"metric": "accuracy_tail"}, "validation_tail"),
+        ({"direction": "down"}, "minimize"),
+        ({"sampler": {"name": "grid"}}, "sampler.name"),
+        ({"budget": {"trials": 0}}, "trials"),
+        ({"space": {}}, "either a space or a game"),
+        ({"game": {"attacks": {"lie": {}}}}, "either a space or a game"),
+        ({"space": {"attack.nu": {"low": 2, "high": 1}}}, "space.attack.nu.low"),
+        ({"sede": [0]}, "did you mean 'seeds'"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_name(tmp_path, change, told):
+    (tmp_path / "tuning").mkdir()
+    file = tmp_path / "tuning" / "mine.yaml"
+    file.write_text(yaml.safe_dump(GOOD))
+    assert load_plan("mine", tmp_path).seeds == [0, 1]
+    file.write_text(yaml.safe_dump({**GOOD, **change}))
+    with pytest.raises(ConfigError) as refused:
+        load_plan("mine", tmp_path)
+    assert told in str(refused.value)
+    assert str(refused.value).startswith("mine.")
+
+
+def test_an_even_number_of_turns_is_refused(tmp_path):
+    (tmp_path / "tuning").mkdir()
+    game = {"attacks": {"strike": {"attack.nu": {"low": 0.1, "high": 4.0}}}, "turns": 2}
+    text = yaml.safe_dump({**GOOD, "space": {}, "game": game})
+    (tmp_path / "tuning" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="turns: expected an odd number, got 2"):
+        load_plan("mine", tmp_path)
+
+
+def test_an_unknown_file_names_its_neighbours(home):
+    with pytest.raises(ConfigError, match="did you mean 'strike_nu'"):
+        load_plan("strike_n", home)
+
+
+@pytest.mark.parametrize("typed", [["seed=3"], ["attack.nu=2"]])
+def test_what_the_file_decides_cannot_be_typed(home, typed):
+    with pytest.raises(ConfigError, match="the study's file says it"):
+        assemble(load_plan("strike_nu", home), "x", typed, home, ())
+
+
+def test_what_is_typed_wins_over_the_base(home):
+    stage = assemble(load_plan("rfa", home), "x", ["attack=lie", "rounds=3"], home, ())
+    config = stage.config({}, 0)
+    assert (target_name(config.attack), config.rounds) == ("lie", 3)
+    assert target_name(config.defense) == "rfa"

@@ -1,0 +1,195 @@
+"""The verb: from a file to honest numbers, in one process and on real, short runs."""
+
+import importlib.util
+import json
+import signal
+import sys
+
+import pytest
+
+from fl_platform import cli
+from fl_platform.config import config_hash
+from fl_platform.studies.dashboard import dashboard_command
+from fl_platform.studies.storage import open_storage
+from fl_platform.study import study_name, tune
+from fl_platform.tracking.folder import all_runs, run_folder
+from fl_platform.tracking.journal import read
+from fl_platform.tracking.store import StoreError
+from tests.study.fake import install, make_stage
+
+NU = "strike_nu/defense=multi_krum,task=digits"
+
+
+@pytest.fixture
+def call(home, monkeypatch, capsys):
+    """Call the command line; (exit code, standard output, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fl-platform", *arguments, "--home", str(home)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        output = capsys.readouterr()
+        return ended.value.code, output.out, output.err
+
+    return run
+
+
+def test_the_name_does_not_depend_on_order_or_on_how_it_is_run():
+    typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
+    assert study_name("strike_nu", typed) == study_name("strike_nu", typed[1::-1]) == NU
+    assert study_name("rfa", []) == "rfa"
+
+
+def test_trials_are_added_and_shown(call, monkeypatch):
+    begun = install(monkeypatch)
+    typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
+    assert call("tune", "strike_nu", *typed, "--trials", "2")[0] == 0
+    code, out, _ = call("tune", "strike_nu", *typed, "--trials", "1")
+    assert code == 0
+    assert "3 complete" in out
+    assert len(begun) == 6
+    assert all(config.seed < 1000 for config in begun)  # the test set waits for the budget
+    code, out, _ = call("tune", "--show", "strike_nu")
+    assert code == 0
+    assert NU in out
+    assert "attack.nu=1" in out
+
+
+def test_the_test_set_is_touched_once_when_the_budget_is_met(home, monkeypatch, capsys):
+    begun = install(monkeypatch)
+    typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
+    outcome = tune("strike_nu", typed, home)
+    assert (outcome.name, outcome.complete) == (NU, True)
+    looked = [config for config in begun if config.seed >= 1000]
+    assert len(looked) == 10
+    assert len(begun) == 20 * 2 + 10
+    assert "± is half" in capsys.readouterr().out
+    tune("strike_nu", typed, home)  # nothing is left to do, and nothing is looked at again
+    assert len(begun) == 50
+
+
+def test_a_sweep_is_a_study_for_each_value(call, monkeypatch):
+    begun = install(monkeypatch)
+    typed = ["task=digits", "defense=median,rfa", "runtime.tracking=journal"]
+    assert call("tune", "strike_nu", *typed, "--trials", "1")[0] == 0
+    assert {config.defense["_target_"] for config in begun} == {
+        "fl_platform.defenses.median",
+        "fl_platform.defenses.rfa",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told", "code"),
+    [
+        (["strike"], "did you mean 'strike_nu'", 2),
+        (["strike_nu", "defense=krumm"], "krumm", 2),
+        (["strike_nu", "attack.nu=1"], "the study's file says it", 2),
+        (["strike_nu", "seed=1"], "the study's file says it", 2),
+        (["--show", "nothing"], "there is no study 'nothing'", 2),
+        ([], "expected a file of tuning/", 2),
+        (["strike_nu", "--storage", "postgresql://me:secret@nowhere.invalid/x"], "Cannot open", 4),
+    ],
+)
+def test_what_cannot_be_begun_is_refused_and_leaves_no_run(call, home, arguments, told, code):
+    ended, _, err = call("tune", *arguments)
+    assert ended == code
+    assert told in err
+    assert "secret" not in err
+    assert not list(all_runs(home))
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_with_the_signal_s_code(call, monkeypatch):
+    import os
+
+    install(monkeypatch, before=lambda c: os.kill(os.getpid(), signal.SIGTERM))
+    code, out, _ = call("tune", "strike_nu", "task=digits", "runtime.tracking=journal")
+    assert code == 128 + signal.SIGTERM
+    assert "1 fail" in out
+    assert "1 waiting" in out
+
+
+def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(home):
+    from fl_platform.tracking import store
+
+    typed = ["task=digits", "defense=multi_krum", "rounds=2"]
+    outcome = tune("strike_nu", typed, home, trials=2)
+    client = store.connect(home)
+    experiment = client.get_experiment_by_name("tuning")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.info.run_name == f"study {outcome.name}"]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId")]
+    assert len(children) == 4
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    trials = {c.data.tags["optuna.trial"] for c in children}
+    assert trials == {f"{outcome.name}#0", f"{outcome.name}#1"}
+    artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"best.yaml", "history.png", "slice.png"} <= artifacts
+    assert parent.data.metrics["study/value"] > 0
+    # and back: the trials name the runs
+    import optuna
+
+    study = optuna.load_study(study_name=outcome.name, storage=open_storage(home))
+    linked = {run for trial in study.trials for run in trial.user_attrs["runs"]}
+    assert linked == {child.data.tags["fl_run_id"] for child in children}
+
+
+def test_a_study_s_run_is_no_result(home, monkeypatch):
+    """Reports read accuracies off runs: the study's own run has none to be mistaken for one."""
+    from fl_platform.tracking.table import runs
+
+    install(monkeypatch)
+    tune("strike_nu", ["defense=multi_krum", "runtime.tracking=journal"], home, trials=1)
+    frame = runs(home, "folders")
+    parent = frame[frame.name.str.startswith("study ")]
+    assert len(parent) == 1
+    assert parent.accuracy_tail.isna().all()
+    assert (frame.experiment == "tuning").all()
+
+
+def test_the_dashboard_says_what_is_missing(home, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if "dash" in name else found(name)
+    )
+    with pytest.raises(StoreError, match=r"pip install 'fl_platform\[tune\]'"):
+        dashboard_command(home, 8080)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(StoreError, match="found none: `fl-platform tune` makes one"):
+        dashboard_command(home, 8080)
+    open_storage(home)
+    command = dashboard_command(home, 8080)
+    assert command[-4:] == ["--host", "127.0.0.1", "--port", "8080"]
+    with pytest.raises(ValueError, match="Expected a port"):
+        dashboard_command(home, 0)
+
+
+def test_ui_studies_opens_optuna_s_page_and_not_mlflow_s(call, monkeypatch):
+    monkeypatch.setattr("fl_platform.studies.dashboard.open_dashboard", lambda home, port: port % 7)
+    assert call("ui", "--studies", "--port", "5003")[0] == 5003 % 7
+
+
+def test_pictures_of_a_stealthy_study_show_the_trade_off(home, tmp_path, monkeypatch):
+    from fl_platform.studies.plots import plot_study
+    from tests.study.fake import run_worker
+
+    install(monkeypatch)
+    monkeypatch.setattr(
+        "fl_platform.studies.trial.weight_share", lambda config, stage: config.attack["nu"]
+    )
+    stage = make_stage(home, trials=6, stealth=2.0)
+    study, objective, _ = run_worker(stage)
+    names = {path.name for path in plot_study(study, tmp_path, "accuracy")}
+    assert names == {"history.png", "slice.png", "pareto.png"}
+    assert study.best_params["attack.nu"] <= 2.0
+    assert read(run_folder(home, objective.hashes[0]).journal).status == "FINISHED"
+    assert config_hash(stage.config(study.best_params, 0)) in objective.hashes
+    assert json.dumps(study.user_attrs["identity"])
+
+
+def test_a_study_of_one_value_has_no_pictures(home, tmp_path, monkeypatch):
+    from fl_platform.studies.plots import plot_study
+    from tests.study.fake import run_worker
+
+    install(monkeypatch, accuracy=lambda config: 50.0)
+    study, _, _ = run_worker(make_stage(home, trials=3))
+    assert plot_study(study, tmp_path, "accuracy") == []

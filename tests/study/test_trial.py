@@ -1,0 +1,169 @@
+"""A trial's value, its links, and what it does with runs that end badly."""
+
+import math
+
+import optuna
+import pytest
+
+from fl_platform.config import ConfigError
+from fl_platform.studies.stage import open_study
+from fl_platform.studies.storage import open_storage
+from fl_platform.studies.trial import weight_share, worst
+from fl_platform.tracking.folder import run_folder, write_json
+from fl_platform.tracking.journal import Journal, read
+from tests.study.fake import install, make_stage, run_worker
+
+
+def test_the_value_is_the_mean_over_seeds_and_linked_both_ways(home, monkeypatch):
+    install(monkeypatch)
+    stage = make_stage(home, trials=1, start=[{"attack.nu": 1.5}])
+    study, objective, _ = run_worker(stage)
+    (trial,) = study.trials
+    assert trial.value == pytest.approx(60.5)
+    assert trial.user_attrs["values"] == [[60.0, 61.0]]
+    for seed, config_hash in enumerate(objective.hashes):
+        folder = run_folder(home, config_hash)
+        assert folder.describe()["run_id"] == trial.user_attrs["runs"][seed]
+        assert folder.describe()["parent_run_id"] == objective.parent.run_id
+        tags = read(folder.journal).tags
+        assert tags["optuna.study"] == "study"
+        assert tags["optuna.trial"] == "study#0"
+
+
+def test_two_studies_share_a_run_and_both_are_named_on_it(home, monkeypatch):
+    begun = install(monkeypatch)
+    start = [{"attack.nu": 1.5}]
+    run_worker(make_stage(home, name="first", trials=1, start=start))
+    _, objective, _ = run_worker(make_stage(home, name="second", trials=1, start=start))
+    assert len(begun) == 2
+    tags = read(run_folder(home, objective.hashes[0]).journal).tags
+    assert tags["optuna.trial"] == "first#0 second#0"
+
+
+def test_a_run_that_diverges_is_a_result_at_chance(home, monkeypatch):
+    install(monkeypatch, accuracy=lambda c: math.nan if c.seed else 50.0)
+    study, _, report = run_worker(make_stage(home, trials=1))
+    assert study.trials[0].state.name == "COMPLETE"
+    assert study.trials[0].user_attrs["values"] == [[50.0, 10.0]]  # ten classes
+    assert report.trials == 1
+
+
+def test_a_real_run_that_diverges_is_a_result_at_chance(home):
+    base = ("defense=mean", "task.local.lr=1e30", "task.local.clip=null", "rounds=2")
+    stage = make_stage(home, trials=1, base=(*base, "runtime.progress=none"))
+    study, _, _ = run_worker(stage)
+    assert study.trials[0].value == 10.0
+
+
+def test_the_worst_rival_counts_for_whoever_tunes():
+    scores = [[80.0, 90.0], [60.0, 70.0]]
+    assert worst(scores, "maximize") == 65.0
+    assert worst(scores, "minimize") == 85.0
+
+
+def test_a_run_left_by_other_code_is_begun_afresh(home):
+    base = ("defense=multi_krum", "rounds=2", "runtime.progress=none")
+    stage = make_stage(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
+    from fl_platform.config import config_hash
+
+    folder = run_folder(home, config_hash(stage.config({"attack.nu": 1.0}, 0))).create()
+    folder.introduce(
+        name="old",
+        config_hash=config_hash(stage.config({"attack.nu": 1.0}, 0)),
+        experiment="tuning",
+        conditions={"code_fingerprint": "another"},
+    )
+    study, _, _ = run_worker(stage)
+    assert study.trials[0].state.name == "COMPLETE"
+    assert len(list(folder.path.parent.glob(f"{folder.path.name}.*"))) == 1  # kept beside
+
+
+def test_the_share_of_weight_is_over_what_is_fair(home, monkeypatch):
+    """Ten of 50 rows are Byzantine: a weight of 0.1 is half of their fair 0.2."""
+    install(monkeypatch)
+    stage = make_stage(home, trials=1, stealth=1.0, start=[{"attack.nu": 1.0}])
+    config = stage.config({"attack.nu": 1.0}, 0)
+    objective = run_once(stage, config)
+    journal = Journal(run_folder(home, objective).journal)
+    journal.metrics(1, {"round/byzantine_weight": 0.1})
+    journal.metrics(2, {"round/byzantine_weight": 0.3, "round/byzantine": 10.0})
+    journal.metrics(3, {"round/byzantine_weight": 0.9, "round/byzantine": 0.0})  # nobody there
+    journal.close()
+    assert weight_share(config, stage) == pytest.approx((0.5 + 1.5) / 2)
+
+
+def run_once(stage, config):
+    from fl_platform import run as running
+    from fl_platform.config import config_hash
+
+    running.run(config, stage.home)
+    return config_hash(config)
+
+
+def test_stealth_refuses_a_rule_without_weights(home, monkeypatch):
+    install(monkeypatch)
+    with pytest.raises(ConfigError, match="stealth: expected a defense whose rule weighs rows"):
+        run_worker(make_stage(home, trials=1, stealth=1.0))
+
+
+def test_a_visible_attack_never_wins_a_stealthy_study(home):
+    """A real pair of runs: at nu = 4 Multi-Krum throws the Byzantine rows out, at 0.5 not."""
+    base = ("defense=multi_krum", "rounds=2", "runtime.progress=none")
+    points = [{"attack.nu": 0.3}, {"attack.nu": 4.0}]
+    stage = make_stage(home, trials=2, base=base, stealth=0.5, start=points)
+    study, _, _ = run_worker(stage)
+    quiet, loud = study.trials
+    assert loud.user_attrs["weight_share"] < quiet.user_attrs["weight_share"]
+    assert quiet.constraints["weight_share"] > 0 >= loud.constraints["weight_share"]
+    assert study.best_trial.number == loud.number  # whatever the accuracies are
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"space": {"attack.nu": {"low": 0.1, "high": 3.0}}}, "space.attack.nu.high: 4.0 -> 3.0"),
+        ({"base": ("rounds=7",)}, "base.rounds: 60 -> 7"),
+        ({"seeds": [0, 2]}, r"seeds: \[0, 1\] -> \[0, 2\]"),
+        ({"direction": "maximize"}, "direction"),
+    ],
+)
+def test_another_study_under_the_same_name_is_refused_by_name(home, change, told):
+    storage = open_storage(home)
+    open_study(make_stage(home), storage)
+    open_study(make_stage(home), storage)  # the same one is joined
+    with pytest.raises(ConfigError, match=told):
+        open_study(make_stage(home, **change), storage)
+
+
+def test_a_key_that_no_rule_has_is_refused_before_any_training(home):
+    stage = make_stage(home, space={"attack.mu": {"low": 0.1, "high": 1.0}})
+    with pytest.raises(ConfigError, match=r"attack\.mu"):
+        stage.check()
+    beyond = make_stage(home, space={"attack.nu": {"low": -1.0, "high": 1.0}})
+    with pytest.raises(ConfigError, match=r"attack\.nu"):
+        beyond.check()
+
+
+def test_a_study_without_validation_samples_is_refused(home):
+    with pytest.raises(ConfigError, match=r"task\.validation: expected a share above 0"):
+        make_stage(home, base=("task.validation=0.0",)).check()
+
+
+def test_the_starting_points_are_queued_once(home):
+    storage = open_storage(home)
+    stage = make_stage(home, start=[{"attack.nu": 1.0}])
+    for _ in range(2):
+        study = open_study(stage, storage)
+    assert len(study.trials) == 1
+    assert study.trials[0].state == optuna.trial.TrialState.WAITING
+
+
+def test_a_second_machine_means_the_same_parent(home, tmp_path):
+    from fl_platform.studies.parent import Parent
+
+    study = open_study(make_stage(home), open_storage(home))
+    here = Parent(study, home, "study")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    assert Parent(study, elsewhere, "study").run_id == here.run_id
+    write_json(here.folder.identity_file, {**here.folder.describe()})
