@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+LEAST = 1e-3  # what is smaller is exact up to rounding and would stretch the axis for nothing
+
+
 def kappa_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
     """Largest empirical kappa of any round for each defense and attack; a bar is the constant.
 
@@ -48,7 +51,7 @@ def kappa_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
                 axes.text(
                     0.99,
                     y,
-                    "no finite constant" if here["constant"].notna().any() else "not logged",
+                    "no finite constant" if here["constant"].notna().any() else "none proved",
                     transform=axes.get_yaxis_transform(),
                     ha="right",
                     va="center",
@@ -59,7 +62,7 @@ def kappa_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
                 look = looks[attack]
                 offset = (rows.index(row) - (len(rows) - 1) / 2) * 0.6 / max(1, len(rows) - 1)
                 axes.plot(
-                    kappa,
+                    max(kappa, LEAST),
                     y + offset,
                     color=look.color,
                     marker=look.marker or ".",
@@ -67,8 +70,10 @@ def kappa_figure(table: pd.DataFrame, title: str = "") -> Figure | None:
                     ms=4,
                     label=row,
                 )
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_major_locator(LogLocator())
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"≤ {value:g}" if value <= LEAST else f"{value:g}")
+        )
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_yticks(range(len(defenses)), defenses)
         axes.set_ylim(len(defenses) - 0.5, -0.5)
