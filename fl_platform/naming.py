@@ -9,18 +9,18 @@ from fl_platform.config import Config, target_name
 from fl_platform.config.signature import parameters
 from fl_platform.config.targets import load_rule
 
-STRENGTHS = ("nu", "z", "scale", "tau", "s", "trim")
+ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
 
 
 def rule_label(node: Mapping[str, Any]) -> str:
-    """A rule's name with its strength and whatever departs from the signature's defaults."""
+    """A rule's name with what it is known by and whatever departs from the signature's defaults."""
     name = target_name(node)
     known = parameters(load_rule(node, None, "rule"))
     shown = [
         f"{key}={_short(node[key])}"
         for key, parameter in known.items()
         if key in node
-        and (key in STRENGTHS or node[key] != parameter.default)
+        and (key in ALWAYS_SHOWN or node[key] != parameter.default)
         and node[key] is not None
     ]
     return f"{name}({', '.join(shown)})" if shown else name

@@ -158,5 +158,16 @@ def save(figure: Figure, stem: Path, formats: tuple[str, ...] = ("png", "pdf")) 
         for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
             figure.savefig(path, dpi=300, metadata=undated.get(kind))
+            if kind == "png":
+                _to_palette(path)
             paths.append(path)
     return paths
+
+
+def _to_palette(path: Path) -> None:
+    """256 colours are all that our figures have to the eye, at a third of the size."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    few.save(path, optimize=True, dpi=(300, 300))
