@@ -318,7 +318,8 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 
 def main() -> None:
     """Run the command line; what a person can mend is one line and an exit code, no traceback."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    # typer would turn a Ctrl-C that comes before a run listens for it into exit code 1
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         app()
     except KeyboardInterrupt:
@@ -329,6 +330,13 @@ def main() -> None:
             raise
         print(f"fl-platform: {error}", file=sys.stderr)
         sys.exit(code)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 def _exit_code(error: Exception) -> int | None:

@@ -30,7 +30,7 @@ def expected(zygote, undisturbed, tmp_path):
 
 
 # what is written when the disk is full: the lock, run.json, journal, checkpoint, figures
-SIZES = [300, 700, 2000, 4000, 8000, 12000, 20000, 24000]
+SIZES = [300, 700, 2000, 4000, 8000, 12000, 20000]
 FEW = (700, 12000)
 
 

@@ -70,6 +70,15 @@ def test_a_signal_while_lightnings_own_handler_stands_is_no_success(zygote, home
     assert status(home) == "KILLED"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_there_is_a_run_has_the_same_code(zygote, home, tmp_path, number):
+    patch = {"signal_while_composing": int(number)}
+    child = zygote.start(*command(PAIR, home=home), out=tmp_path, patch=patch)
+    assert child.finish(LATENCY) == 128 + number, child.text
+    assert "Traceback" not in child.text
+    assert not list(all_runs(home))
+
+
 @pytest.mark.nightly
 def test_a_signal_at_any_instant_ends_a_run_resumable(zygote, tmp_path, chance, figure):
     """From the first line of the program on, with and without a store to bring things to."""
