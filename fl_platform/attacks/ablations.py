@@ -127,9 +127,9 @@ def lie_matched(
     else:
         space = skewed(honest, skewed_size(len(honest), num_byzantine)).room
         step = strength(space) * space.way
-        radius = float((step if match == "step" else space.centre + step - mean).double().norm())
+        radius = honest.length(step if match == "step" else space.centre + step - mean)
     way = toward(honest, "std", side)
-    length = float(way.double().norm())
+    length = honest.length(way)
     return equal_rows(mean + (radius / length if length > 0 else 0.0) * way, num_byzantine)
 
 

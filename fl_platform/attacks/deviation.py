@@ -26,7 +26,7 @@ def toward(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
         way = honest.mean().sign()
     elif kind == "unit":
         mean = honest.mean()
-        length = float(mean.double().norm())
+        length = honest.length(mean)
         way = mean / length if length > 0 else torch.zeros_like(mean)
     else:
         raise ValueError(f"Expected deviation std, sign or unit, got {kind!r}.")
@@ -50,5 +50,5 @@ def std_of(honest: Updates, ddof: int) -> Tensor:
 
 def along(honest: Updates, point: Tensor, way: Tensor) -> Tensor:
     """``(h,)`` float64 <p - g_i, v>, one pass over the matrix."""
-    from_centre = (point.double() - honest.centre().double()) @ way.double()
+    from_centre = honest.dot(point.double() - honest.centre().double(), way)
     return from_centre - honest.project(way)

@@ -59,11 +59,11 @@ def fang_krum(
     if num_byzantine == 0:
         return equal_rows(centre, 0)
     way = -mean.sign()
-    way_sq = float(way.double().square().sum())
+    way_sq = honest.dot(way, way)
     # |g - 0|^2 from |g - mean|^2, <mean - g, mean> and |mean|^2: no length is formed uncentred.
     from_centre = offsets_sq(honest)
     if start == "model":
-        mean_sq = float(mean.double().square().sum())
+        mean_sq = honest.dot(mean, mean)
         from_centre = from_centre - 2 * along(honest, mean, mean) + mean_sq
     from_centre = from_centre.clamp_min(0).cpu()
     inner = along(honest, centre, way).cpu()
@@ -73,7 +73,8 @@ def fang_krum(
         crafted = (from_centre + 2 * step * inner + step * step * way_sq).clamp_min(0)
         return krum_prefers(crafted, between, num_byzantine)
 
-    step = first_step(from_centre, between, num_byzantine, honest.dimension)
+    dimension = round(honest.dot(torch.ones_like(way), torch.ones_like(way)))
+    step = first_step(from_centre, between, num_byzantine, dimension)
     step = step if math.isfinite(step) else 0.0  # halving would never end
     while step >= tolerance and not selected(step):
         step /= 2

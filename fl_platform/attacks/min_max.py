@@ -103,7 +103,7 @@ def min_sum(
     way = toward(honest, deviation, side)
     offsets = offsets_sq(honest)
     radius_sq = float(offsets.max() if bound == "largest" else offsets.min())
-    way_sq = float(way.double().square().sum())
+    way_sq = honest.dot(way, way)
     if search == "closed":
         strength = (radius_sq / way_sq) ** 0.5 if way_sq > 0 else 0.0
     elif search == "halving":
@@ -117,7 +117,7 @@ def stretched(honest: Updates, way: Tensor, bound_sq: float, search: Search) -> 
     """``(d,)`` mean + gamma * way, gamma the largest with every row within the bound."""
     offsets = offsets_sq(honest)
     inner = along(honest, honest.mean(), way)
-    way_sq = float(way.double().square().sum())
+    way_sq = honest.dot(way, way)
     if search == "closed":
         strength = step_within(offsets, inner, way_sq, bound_sq)
     elif search == "halving":

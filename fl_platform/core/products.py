@@ -140,17 +140,18 @@ def robust_gram(updates: Updates) -> tuple[Tensor, Tensor]:
 
     A sample of columns names a row of small median distance. Rows that look honest only there
     are found out by the whole Gram, in which distances *to* the centre are exact whatever it
-    is: the pass is then repeated about the row that it shows to be central.
+    is: the pass is then repeated about the row that it shows to be central. All that is decided
+    here is decided on sums over all coordinates, so processes that hold some each agree.
 
     Returns:
         ``(m, m)`` float64, and the ``(d,)`` centre.
     """
     sample = _sample(updates.matrix)
     squares = torch.cdist(sample, sample, compute_mode="donot_use_mm_for_euclid_dist").square()
-    index = int(median_distances(squares).argmin())
+    index = int(median_distances(updates.summed(squares)).argmin())
     for _ in range(3):
         centre = updates.matrix[index]
-        gram = centred_products(updates, centre)
+        gram = updates.summed(centred_products(updates, centre))
         spread = median_distances(squared_distances(gram))
         if bool(spread[index] <= TOLERATED * spread.min()):
             break

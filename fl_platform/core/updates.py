@@ -62,6 +62,35 @@ class Updates:
         """``(m, d)``; of a view this is a copy made when first asked for: prefer the methods."""
         return self._source
 
+    def summed(self, part: Tensor) -> Tensor:
+        """What is a sum over coordinates, from the sum over those that lie here: all of them.
+
+        Where each process holds some of the coordinates (`ShardedUpdates`) it is the sum of
+        their parts, so whoever adds up along a ``(d,)`` vector asks here for the total.
+        """
+        return part
+
+    def largest(self, part: Tensor) -> Tensor:
+        """The same for a maximum over coordinates; ``part`` must hold no NaN."""
+        return part
+
+    def dot(self, a: Tensor, b: Tensor) -> float:
+        """``<a, b>`` in float64 of two ``(d,)`` vectors that lie as the rows do."""
+        return float(self.summed(a.double() @ b.double()))
+
+    def length(self, vector: Tensor) -> float:
+        """Euclidean length in float64 of a ``(d,)`` vector that lies as the rows do."""
+        own = torch.linalg.vector_norm(vector, dtype=torch.float64)
+        return float(self.summed(own.square()).sqrt())
+
+    def magnitudes(self) -> Tensor:
+        """``(m,)`` float64 largest absolute coordinate of each row; infinite if one is no number.
+
+        One pass: NaN spreads through minimum and maximum.
+        """
+        extremes = [torch.stack(row.aminmax()) for row in self.rows() or self.matrix]
+        return self.largest(torch.stack(extremes).double().abs().amax(1).nan_to_num(nan=torch.inf))
+
     def rows(self) -> list[Tensor] | None:
         """The m rows as ``(d,)`` tensors that share memory, or ``None`` if they are not stored."""
         return list(self._source.unbind(0))
@@ -129,14 +158,14 @@ class Updates:
         Differences of two entries are differences of the rows along ``direction``, exact also
         where the rows' mean is much larger than their spread.
         """
-        return products.projections(self, self.centre(), direction)
+        return self.summed(products.projections(self, self.centre(), direction))
 
     def squared_distances_to(self, point: Tensor) -> Tensor:
         """``(m,)`` float64 ``||g_i - point||^2`` for a ``(d,)`` point that need not be a row.
 
         One pass that subtracts first, so nothing cancels.
         """
-        return products.squared_distances_to(self, point)
+        return self.summed(products.squared_distances_to(self, point))
 
     def combine(self, weights: Tensor) -> Tensor:
         """``(d,)`` weighted sum ``weights @ matrix`` for ``(m,)`` weights, one pass at most.

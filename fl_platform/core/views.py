@@ -37,6 +37,12 @@ class _View(Updates):
     def device(self) -> torch.device:
         return self._base.device
 
+    def summed(self, part: Tensor) -> Tensor:
+        return self._base.summed(part)
+
+    def largest(self, part: Tensor) -> Tensor:
+        return self._base.largest(part)
+
     @property
     def matrix(self) -> Tensor:
         return self._materialised
@@ -178,8 +184,8 @@ class Extended(_View):
         gram = self._base.gram()
         if len(self._distinct):
             centre = self.centre()
-            cross = products.centred_products(self._base, centre, self._distinct)
-            own = products.centred_products(Updates(self._distinct), centre)
+            cross = self.summed(products.centred_products(self._base, centre, self._distinct))
+            own = self.summed(products.centred_products(Updates(self._distinct), centre))
             gram = torch.cat([torch.cat([gram, cross.T], 1), torch.cat([cross, own], 1)])
         return gram[self._places][:, self._places]
 
@@ -187,7 +193,8 @@ class Extended(_View):
         known = self._base.project(direction)
         if not len(self._distinct):
             return known
-        added = products.projections(Updates(self._distinct), self.centre(), direction)
+        own = products.projections(Updates(self._distinct), self.centre(), direction)
+        added = self.summed(own)
         return torch.cat([known, added])[self._places]
 
     def combine(self, weights: Tensor) -> Tensor:

@@ -23,9 +23,7 @@ def accepted(updates: Updates) -> Tensor:
     number of refused rows. No paper has this step: without it NaN rows pass through most
     published implementations of the rules.
     """
-    # NaN spreads through min and max and Inf stays, so one test at the end finds both.
-    extremes = [torch.stack(row.aminmax()) for row in updates.rows() or updates.matrix]
-    sizes = torch.stack(extremes).double().abs().amax(1)
+    sizes = updates.magnitudes()
     finite = sizes.isfinite()
     if not bool(finite.any()):
         return finite

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.spread import length, offsets_sq
+from fl_platform.metrics.spread import offsets_sq
 
 
 def deviation(
@@ -37,11 +37,11 @@ def deviation(
             f"Expected an aggregate of shape {tuple(mean.shape)}, got {tuple(aggregate.shape)}."
         )
     radius = math.sqrt(float(offsets_sq(honest).mean()))
-    off = length(aggregate - mean)
+    off = honest.length(aggregate - mean)
     told = {
         "deviation": off,
         "deviation_ratio": ratio(off, radius),
-        "cosine": cosine(aggregate, mean),
+        "cosine": cosine(honest, aggregate, mean),
         "honest_radius": radius,
     }
     if byzantine is None or len(byzantine) == 0:
@@ -52,9 +52,9 @@ def deviation(
         )
     # Equal rows come as a stride-0 view: one of them tells all.
     rows = byzantine[:1] if byzantine.stride(0) == 0 else byzantine
-    distance = sum(length(row - mean) for row in rows) / len(rows)
+    distance = sum(honest.length(row - mean) for row in rows) / len(rows)
     told["byzantine_distance"] = ratio(distance, radius)
-    told["byzantine_cosine"] = cosine(rows.mean(0), mean)
+    told["byzantine_cosine"] = cosine(honest, rows.mean(0), mean)
     return told
 
 
@@ -65,7 +65,7 @@ def ratio(part: float, whole: float) -> float:
     return part / whole
 
 
-def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine of two vectors in float64; 0 where one of them is zero."""
-    lengths = length(a) * length(b)
-    return float(a.double() @ b.double()) / lengths if lengths > 0 else 0.0
+def cosine(honest: Updates, a: Tensor, b: Tensor) -> float:
+    """Cosine in float64 of two vectors that lie as the rows do; 0 where one of them is zero."""
+    lengths = honest.length(a) * honest.length(b)
+    return honest.dot(a, b) / lengths if lengths > 0 else 0.0

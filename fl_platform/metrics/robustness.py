@@ -46,7 +46,7 @@ def empirical_kappa(
         )
     off = aggregate.double() - updates.centre().double()
     inner = updates.project(off.to(aggregate)).cpu()
-    gram, length_sq = updates.gram().cpu(), float(off @ off)
+    gram, length_sq = updates.gram().cpu(), updates.dot(off, off)
     distances = gram.diagonal() - 2 * inner + length_sq
     nearest = distances.argsort(stable=True)
     everyone = torch.arange(rows)

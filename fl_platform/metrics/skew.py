@@ -16,7 +16,7 @@ from torch import Tensor
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.skewed import MedianStart, Skewed, search_direction, skewed, skewed_size
-from fl_platform.metrics.spread import length, offsets_sq
+from fl_platform.metrics.spread import offsets_sq
 
 
 def skew(
@@ -51,7 +51,7 @@ def skew(
     found = skewed(honest, skewed_size(len(honest), num_byzantine), median)
     p = found.projection - found.projection.mean()
     return {
-        "rho": length(search_direction(honest, median)) / math.sqrt(variance),
+        "rho": honest.length(search_direction(honest, median)) / math.sqrt(variance),
         "sk2": pearson(p),
         "gamma1": fisher(p),
         "mode_share": float((p > 0).double().mean()),
@@ -199,8 +199,8 @@ def hiding_room(
     return {
         "variance_ratio": own / variance,
         "diameter_ratio": math.sqrt(space.diameter_sq / diameter_sq) if diameter_sq > 0 else 0.0,
-        "shift": length(off) / math.sqrt(variance),
+        "shift": honest.length(off) / math.sqrt(variance),
         "alpha": alpha,
-        "union_shift": length(off + part * alpha * space.way) / math.sqrt(variance),
+        "union_shift": honest.length(off + part * alpha * space.way) / math.sqrt(variance),
         "union_variance_ratio": ((1 - part) * own + between) / variance,
     }

@@ -88,7 +88,7 @@ def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
         way,
         offsets_sq(rows),
         projection.mean() - projection,
-        float(way.double().square().sum()),
+        honest.dot(way, way),
         float(rows.squared_distances().max()),
     )
 

@@ -23,11 +23,6 @@ def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
     return squared_distances_to(gram, torch.full((rows,), 1 / rows, dtype=torch.float64))
 
 
-def length(vector: Tensor) -> float:
-    """Euclidean length in float64; a float32 sum of 1e7 squares would lose three digits."""
-    return float(torch.linalg.vector_norm(vector, dtype=torch.float64))
-
-
 def step_within(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
     """``core.geometry.largest_step``, or 0 where honest rows are not finite.
 
