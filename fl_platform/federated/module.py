@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core import Updates, generator
+from fl_platform.core.vector import state_tensors
+from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
 from fl_platform.federated.local import Clients, LocalTraining, Loss, Way, WayName, build_way
-from fl_platform.federated.roles import AgnosticAdversary, find_roles
+from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
 
@@ -88,6 +91,8 @@ class FederatedModule(LightningModule):
         self._way_name: WayName = way
         self._way: Way | None = None
         self._rows: Tensor | None = None
+        self._received: Tensor | None = None
+        self._ranks = Alone()
 
     @property
     def population(self) -> tuple[int, int] | None:
@@ -105,19 +110,26 @@ class FederatedModule(LightningModule):
         return DataLoader([0], batch_size=1)  # type: ignore[arg-type]
 
     def setup(self, stage: str) -> None:
-        """Find the roles; refuse too many or too few of them."""
+        """Find the roles and this process's place; refuse what does not fit together."""
         self._aggregator, self._adversary = find_roles(self.trainer)
+        rules = [self._aggregator.chain.rule, *self._aggregator.chain.mixings]
+        if isinstance(self._adversary, Adversary):
+            rules.append(self._adversary.rule)
+        self._ranks = join(self.trainer, rules, self._width())
 
     def on_fit_start(self) -> None:
         """Bring the samples to the device and lay out the matrix of updates once."""
         self.federation = self.federation.to(self.device)
         clients = Clients(self.federation, self.local, self.seed, self._loss, self._should_stop)
         self._way = build_way(self._way_name, self.model, clients)
-        width = sum(p.numel() for p in self.model.parameters())
-        if self.state == "all":
-            width += sum(b.numel() for b in self.model.buffers())
-        most = self.sampled or len(self.federation)
-        self._rows = torch.empty(most, width, device=self.device)
+        most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
+        self._rows = torch.empty(-(-most // ranks.size), width, device=self.device)
+        if ranks.size > 1:
+            self._received = torch.empty(most, ranks.width(width), device=self.device)
+
+    def _width(self) -> int:
+        """d, the number of coordinates that rules see."""
+        return sum(t.numel() for t in state_tensors(self.model, self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One communication round."""
@@ -129,24 +141,25 @@ class FederatedModule(LightningModule):
         told = self._aggregator.told(len(cohort.byzantine))
         if self._adversary is None:
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
-        rows, buffer_rows, losses = self._train(index, cohort)
+        trained = self._train(index, cohort)
         clock.lap("local")
-        updates, honest, byzantine = self._attack(index, cohort, rows, told)
+        updates, honest, byzantine = self._attack(index, cohort, trained.rows, told)
         clock.lap("attack")
         aggregate = self._aggregator.aggregate(
             updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
         )
         clock.lap("defense")
-        self._step(aggregate, buffer_rows, len(cohort.honest), len(updates))
+        vector = self._ranks.whole(aggregate.vector)
+        self._step(vector, aggregate.weights, trained, len(updates))
         clock.lap("server")
         done = Round(index, cohort, updates, honest, byzantine, told, aggregate)
-        self._refuse_divergence(done)
-        metrics = {"round/loss": float(losses.mean()), **self._observed(done)}
+        self._refuse_divergence(done, vector)
+        metrics = {"round/loss": float(trained.loss), **self._observed(done)}
         clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
-    def _train(self, index: int, cohort: Cohort) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Train who trains this round: rows ``(trained, d)``, buffer rows, honest losses."""
+    def _train(self, index: int, cohort: Cohort) -> _Trained:
+        """Train who trains this round."""
         assert self._way is not None
         assert self._rows is not None
         adversary = self._adversary
@@ -155,7 +168,10 @@ class FederatedModule(LightningModule):
             clients += cohort.byzantine
         parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
         start = (parameters, list(self.model.buffers()))
-        h, d = len(cohort.honest), len(parameters)
+        count, h, d = len(clients), len(cohort.honest), len(parameters)
+        share = self._ranks.share(count)
+        honest = range(min(share.start, h), min(share.stop, h))
+        clients, own = clients[share], len(honest)
         rows, buffer_rows = self._rows[: len(clients)], None
         if self.state == "all":
             buffer_rows = rows[:, d:]
@@ -167,7 +183,7 @@ class FederatedModule(LightningModule):
             if isinstance(adversary, AgnosticAdversary)
             else None
         )
-        parts = [(slice(0, h), None), (slice(h, len(clients)), relabel)]
+        parts = [(slice(0, own), None), (slice(own, len(clients)), relabel)]
         losses = [
             self._way.train(
                 clients[part],
@@ -179,7 +195,11 @@ class FederatedModule(LightningModule):
             )
             for part, change in parts
         ]
-        return rows, buffer_rows, losses[0]
+        if isinstance(adversary, AgnosticAdversary):
+            adversary.transform(rows[own:])
+        loss = self._ranks.sum(losses[0].sum()) / h
+        received = rows if self._received is None else self._received[:count]
+        return _Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
 
     def _attack(
         self, index: int, cohort: Cohort, rows: Tensor, told: int
@@ -188,16 +208,15 @@ class FederatedModule(LightningModule):
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
         if h == 0:
             sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
-            return Updates(sent), None, sent
+            return self._ranks.updates(sent), None, sent
         if adversary is None or f == 0:
-            updates = Updates(rows)
+            updates = self._ranks.updates(rows)
             return updates, updates, rows[h:]
         if isinstance(adversary, AgnosticAdversary):
-            adversary.transform(rows[h:])
-            updates = Updates(rows)
+            updates = self._ranks.updates(rows)
             return updates, updates.select(slice(0, h)), rows[h:]
-        honest = Updates(rows[:h])
-        own = Updates(rows[h:]) if adversary.trains else None
+        honest = self._ranks.updates(rows[:h])
+        own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
         query = self._aggregator.rehearsal(
             honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
@@ -215,10 +234,10 @@ class FederatedModule(LightningModule):
         return torch.tensor([len(self.federation.clients[i]) for i in clients])
 
     def _step(
-        self, aggregate: Aggregate, buffer_rows: Tensor | None, num_honest: int, received: int
+        self, vector: Tensor, weights: Tensor | None, trained: _Trained, received: int
     ) -> None:
         """The server's step; running statistics follow as ``state`` says."""
-        vector, start = aggregate.vector, 0
+        start = 0
         for parameter in self.model.parameters():
             stop = start + parameter.numel()
             parameter.grad = vector[start:stop].view_as(parameter).clone()
@@ -230,13 +249,13 @@ class FederatedModule(LightningModule):
         if self.state == "all":
             change = vector[start:].double()
         else:
-            assert buffer_rows is not None
+            changes, own = trained.buffer_rows, trained.honest
+            assert changes is not None
             # A Byzantine client reports the server's own statistics: a change of zero.
-            weights = aggregate.weights
             if weights is None:
                 weights = torch.full((received,), 1 / received)
-            honest = weights[:num_honest].to(buffer_rows)
-            change = honest @ buffer_rows[:num_honest]
+            honest = weights[own.start : own.stop].to(changes)
+            change = self._ranks.sum(honest @ changes[: len(own)])
         offset = 0
         for buffer in buffers:
             delta = change[offset : offset + buffer.numel()].view_as(buffer)
@@ -246,7 +265,7 @@ class FederatedModule(LightningModule):
             elif self.state == "all":
                 buffer.copy_((buffer.double() - delta).round())
 
-    def _refuse_divergence(self, done: Round) -> None:
+    def _refuse_divergence(self, done: Round, vector: Tensor) -> None:
         """Raise `Diverged` once the model or most of a round is not finite."""
         dropped = 0 if done.aggregate.dropped is None else len(done.aggregate.dropped)
         if dropped * 2 > len(done.updates):
@@ -254,16 +273,25 @@ class FederatedModule(LightningModule):
                 f"round {done.index}: {dropped} of {len(done.updates)} updates were not finite"
                 " or absurdly large"
             )
-        if not bool(torch.isfinite(done.aggregate.vector).all()):
+        if not bool(torch.isfinite(vector).all()):
             raise Diverged(f"round {done.index}: the aggregate is not finite")
 
     def _observed(self, done: Round) -> dict[str, float]:
-        """What the observers have to say, evaluation among them."""
+        """What the observers have to say, evaluation among them.
+
+        All are asked in every process before one that sees divergence ends the run in each.
+        """
         metrics: dict[str, float] = {}
+        reasons: list[Diverged] = []
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             observe = getattr(callback, "on_round_end", None)
             if observe is not None:
-                metrics |= observe(self.trainer, self, done) or {}
+                try:
+                    metrics |= observe(self.trainer, self, done) or {}
+                except Diverged as reason:
+                    reasons.append(reason)
+        if self._ranks.any(bool(reasons)):
+            raise reasons[0] if reasons else Diverged(f"round {done.index}: told by process 0")
         return metrics
 
     def _report(self, done: Round, metrics: dict[str, float]) -> None:
@@ -274,8 +302,25 @@ class FederatedModule(LightningModule):
         """
         scores = {k: v for k, v in metrics.items() if k.startswith(("test/", "validation/"))}
         self.log_dict(scores, logger=False)
-        for logger in self.trainer.loggers:
+        for logger in self.trainer.loggers if self._ranks.rank == 0 else ():
             logger.log_metrics(metrics, step=done.index + 1)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What training left in this process.
+
+    Attributes:
+        rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all who trained.
+        buffer_rows: changes of the buffers by the clients that trained here, honest first.
+        honest: which of the honest rows trained here.
+        loss: mean of all honest clients.
+    """
+
+    rows: Tensor
+    buffer_rows: Tensor | None
+    honest: range
+    loss: Tensor
 
 
 class _Clock:

@@ -52,6 +52,8 @@ class Evaluation(Callback):
         finished = done.index + 1
         if finished % self.every and finished != trainer.max_epochs:
             return {}
+        if not trainer.is_global_zero:  # every process has the same model
+            return {}
         metrics = {}
         for name, samples in self.held_out.items():
             score = evaluate(module.model, samples, module.federation.num_classes)
@@ -156,9 +158,11 @@ class Cloud(Callback):
             return {}
         honest, mean = done.honest, done.honest.mean()
         rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean
-        gram = (rows.double() @ rows.double().T).cpu().numpy()
+        gram = honest.summed(rows.double() @ rows.double().T).cpu().numpy()
         size = max(done.num_honest - done.num_byzantine, 1)
         skewed = highest(honest.project(search_direction(honest)), size)
+        if not trainer.is_global_zero:
+            return {}
         np.savez(
             self.folder / f"cloud_{done.index + 1:05d}.npz",
             gram=gram,

@@ -12,7 +12,7 @@ from fl_platform.federated.sampling import Cohort
 
 @dataclass(frozen=True)
 class Round:
-    """One communication round.
+    """One communication round; in each of several processes, that process's coordinates of it.
 
     Attributes:
         index: t, from 0.
@@ -39,4 +39,3 @@ class Round:
     def num_honest(self) -> int:
         """h, how many of the rows are honest."""
         return len(self.cohort.honest)
-

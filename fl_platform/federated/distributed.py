@@ -1,0 +1,183 @@
+"""One run over several processes: who trains which client and holds which coordinates.
+
+Process r of R trains the r-th part of a round's clients and so begins with some whole rows; one
+exchange turns them into all rows of the r-th part of the coordinates, on which attack, defense
+and metrics work through `ShardedUpdates`; the aggregate's parts are gathered for the server's
+step, which every process takes alike. Besides its own clients' rows, n d / R numbers, a process
+holds n d / R numbers more, never n d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, distributed
+
+from fl_platform.core import Updates
+from fl_platform.core.sharded import ShardedUpdates
+from fl_platform.federated.roles import rule_name
+
+
+class Alone:
+    """The only process: every client and every coordinate are its own."""
+
+    rank, size = 0, 1
+
+    def share(self, count: int) -> slice:
+        """Which of ``count`` clients or coordinates are this process's; shares differ by one."""
+        return self._share(count, self.rank)
+
+    def width(self, dimension: int) -> int:
+        """How many of ``dimension`` coordinates are this process's."""
+        own = self.share(dimension)
+        return int(own.stop - own.start)
+
+    def exchange(self, own: Tensor, received: Tensor) -> Tensor:
+        """Whole rows of a few clients become a few coordinates of all clients.
+
+        Args:
+            own: ``(n_r, d)`` rows of this process's share of the n clients.
+            received: ``(n, d_r)`` written: this process's coordinates of all n rows.
+
+        Returns:
+            ``(n, d_r)``: ``own`` where there is one process, ``received`` else.
+        """
+        return own
+
+    def updates(self, matrix: Tensor) -> Updates:
+        """Updates of which this process holds ``(m, d_r)``."""
+        return Updates(matrix)
+
+    def whole(self, part: Tensor) -> Tensor:
+        """``(d,)`` from every process's ``(d_r,)``."""
+        return part
+
+    def sum(self, part: Tensor) -> Tensor:
+        """The sum of every process's ``part``."""
+        return part
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true in some process."""
+        return flag
+
+    def _share(self, count: int, rank: int) -> slice:
+        each, more = divmod(count, self.size)
+        start = rank * each + min(rank, more)
+        return slice(start, start + each + (rank < more))
+
+
+class Ranks(Alone):
+    """Process ``rank`` of ``size`` that talk through torch's default process group."""
+
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank, self.size, self.device = rank, size, device
+
+    def exchange(self, own: Tensor, received: Tensor) -> Tensor:
+        """One row of each process at a time, so that 2 d numbers are on their way, not n d."""
+        dimension, width = own.shape[1], received.shape[1]
+        cuts = [self._share(dimension, r) for r in range(self.size)]
+        rows = [self._share(len(received), r) for r in range(self.size)]
+        for turn in range(max(r.stop - r.start for r in rows)):
+            busy = [r.start + turn < r.stop for r in rows]
+            sends = busy[self.rank]
+            row = own[turn] if sends else own.new_empty(0)
+            arrived = received.new_empty(sum(busy) * width)
+            distributed.all_to_all_single(
+                arrived,
+                row,
+                [width * came for came in busy],
+                [(cut.stop - cut.start) * sends for cut in cuts],
+            )
+            places = [r.start + turn for r, came in zip(rows, busy, strict=True) if came]
+            received[places] = arrived.view(-1, width)
+        return received
+
+    def updates(self, matrix: Tensor) -> Updates:
+        """Updates whose sums along a row are taken over all processes."""
+        return ShardedUpdates(matrix, self)
+
+    def whole(self, part: Tensor) -> Tensor:
+        """Gather the parts, padded by at most one number to a common length."""
+        counts = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        counts[self.rank] = len(part)
+        widths = self.sum(counts).tolist()
+        padded = part.new_zeros(max(widths))
+        padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in widths]
+        distributed.all_gather(parts, padded)
+        return torch.cat([one[:width] for one, width in zip(parts, widths, strict=True)])
+
+    def sum(self, part: Tensor) -> Tensor:
+        """The sum of every process's ``part``, the same bits for all."""
+        return self._reduced(part, distributed.ReduceOp.SUM)
+
+    def largest(self, part: Tensor) -> Tensor:
+        """The elementwise maximum of every process's ``part``."""
+        return self._reduced(part, distributed.ReduceOp.MAX)
+
+    def any(self, flag: bool) -> bool:
+        """Whether ``flag`` is true in some process."""
+        return bool(self.largest(torch.tensor(int(flag))))
+
+    def _reduced(self, part: Tensor, how: Any) -> Tensor:
+        total = part.detach().to(self.device, copy=True).contiguous()
+        distributed.all_reduce(total, how)
+        return total.to(part.device)
+
+
+def join(trainer: Trainer, rules: Iterable[Any], dimension: int) -> Alone:
+    """This process's place among those of ``trainer``.
+
+    Args:
+        trainer: with Lightning's ``strategy="ddp"`` where it has several processes.
+        rules: attack, mixings and defense of the run.
+        dimension: d.
+
+    Raises:
+        ValueError: another strategy, fewer coordinates than processes, or a rule that looks at
+            all coordinates by other ways than `Updates`; the message names it.
+    """
+    size = trainer.world_size
+    if size == 1:
+        return Alone()
+    if not isinstance(trainer.strategy, DDPStrategy):
+        raise ValueError(
+            f"Expected strategy='ddp' for {size} processes, got"
+            f" {type(trainer.strategy).__name__}; every process needs the whole model."
+        )
+    if dimension < size:
+        raise ValueError(f"Expected at most one process a coordinate, got {size} for {dimension}.")
+    reasons = [f"{rule_name(rule)} {why}" for rule in rules if (why := unfit(rule)) is not None]
+    if reasons:
+        raise ValueError(
+            f"Expected rules that work on a part of the coordinates in each of {size} processes,"
+            f" but {'; '.join(reasons)}. Run it in one process, or choose another rule."
+        )
+    return Ranks(trainer.global_rank, size, trainer.strategy.root_device)
+
+
+def unfit(rule: Any) -> str | None:
+    """Why a rule cannot work on a part of the coordinates; ``None`` if it can.
+
+    A rule of somebody else's may say that it can by an attribute ``shardable = True``: all that it
+    adds up along a vector it then asks of ``Updates`` (``dot``, ``length``, ``summed``).
+    """
+    while hasattr(rule, "func"):
+        rule = rule.func
+    name = rule_name(rule)
+    if name == "Mimic":
+        return "draws and remembers a direction of all coordinates"
+    if name == "DnC":
+        return "samples coordinates out of all"
+    if name == "CenteredClipping" and rule.memory:
+        return "remembers a point of all coordinates (memory=false does not)"
+    if name == "FangTrimmedMean" and rule.draw == "uniform":
+        return "draws for each of all coordinates (draw=edge does not)"
+    ours = getattr(rule, "__module__", type(rule).__module__).startswith("fl_platform.")
+    if ours or getattr(rule, "shardable", False):
+        return None
+    return "is not known to (set its attribute shardable = True if it is)"
