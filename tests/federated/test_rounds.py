@@ -104,6 +104,19 @@ def test_agnostic_clients_train_and_send_their_own_update_changed(federation, ne
         assert torch.equal(row, -rows[client])
 
 
+def test_agnostic_clients_change_their_update_also_where_no_honest_client_was_drawn(
+    federation, network
+):
+    options = {"byzantine": 0.4, "sampled": 1, "rounds": 4}
+    _, changed, _ = fit(
+        network(), federation, AgnosticAdversary(negate), Aggregator(mean), **options
+    )
+    _, plain, _ = fit(network(), federation, Aggregator(mean), **options)
+    met = [done.index for done, _, _ in changed.rounds if not done.cohort.honest]
+    first = met[0]  # until then both runs are the same
+    assert torch.equal(changed.rounds[first][1], -plain.rounds[first][1])
+
+
 def test_partial_knowledge_hands_the_attack_fewer_rows(federation, network):
     seen = []
 
