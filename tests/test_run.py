@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 from fl_platform.config import compose, config_hash
 from fl_platform.federated.commit import Commit
@@ -66,6 +67,18 @@ def test_the_seed_decides_and_nothing_else(home, tmp_path):
     other = run(config(home, "seed=1"), home)
     assert again.weights_sha256 == first.weights_sha256
     assert other.weights_sha256 != first.weights_sha256
+
+
+@pytest.mark.parametrize("way", ["vmapped", "sequential"])
+def test_double_precision_is_double_throughout(home, way):
+    single = run(config(home, f"runtime.local={way}", "rounds=2"), home)
+    shutil.rmtree(home / "mlruns")
+    chosen = [f"runtime.local={way}", "rounds=2", "runtime.precision=64-true"]
+    result = run(config(home, *chosen), home)
+    weights = torch.load(run_folder(home, result.config_hash).artifacts / "weights.pt")
+    assert {value.dtype for value in weights.values()} == {torch.float64}
+    assert result.weights_sha256 != single.weights_sha256
+    assert result.accuracy_last == pytest.approx(single.accuracy_last, abs=1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -48,7 +48,7 @@ class Samples:
             shape = (1, -1, *[1] * (inputs.ndim - 2))
             std = torch.tensor(self.std, device=inputs.device).view(shape)
             mean = torch.tensor(self.mean, device=inputs.device).view(shape)
-            inputs = inputs.float().div_(255.0).sub_(mean).div_(std)
+            inputs = inputs.to(mean.dtype).div_(255.0).sub_(mean).div_(std)  # torch's default
         return inputs, self.targets[index]
 
 

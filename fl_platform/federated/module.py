@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from fl_platform.core import Updates, generator
+from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.vector import state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
@@ -123,16 +123,17 @@ class FederatedModule(LightningModule):
         clients = Clients(self.federation, self.local, self.seed, self._loss, self._should_stop)
         self._way = build_way(self._way_name, self.model, clients)
         most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
-        self._rows = torch.empty(-(-most // ranks.size), width, device=self.device)
+        dtype = next(self.model.parameters()).dtype
+        self._rows = torch.empty(-(-most // ranks.size), width, device=self.device, dtype=dtype)
         if ranks.size > 1:
-            self._received = torch.empty(most, ranks.width(width), device=self.device)
+            self._received = torch.empty(most, ranks.width(width), device=self.device, dtype=dtype)
 
     def _width(self) -> int:
         """d, the number of coordinates that rules see."""
         return sum(t.numel() for t in state_tensors(self.model, self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One communication round."""
+        """One communication round; mixed precision is for the clients' training alone."""
         clock = _Clock()
         index = self.global_step
         cohort = sample_cohort(
@@ -143,19 +144,21 @@ class FederatedModule(LightningModule):
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
         trained = self._train(index, cohort)
         clock.lap("local")
-        updates, honest, byzantine = self._attack(index, cohort, trained.rows, told)
-        clock.lap("attack")
-        aggregate = self._aggregator.aggregate(
-            updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
-        )
-        clock.lap("defense")
-        vector = self._ranks.whole(aggregate.vector)
-        self._step(vector, aggregate.weights, trained, len(updates))
-        clock.lap("server")
-        done = Round(index, cohort, updates, honest, byzantine, told, aggregate)
-        self._refuse_divergence(done, vector)
-        metrics = {"round/loss": float(trained.loss), **self._observed(done)}
-        clock.lap("observers")
+        # autocast would round the products of attacks, defenses and metrics to bfloat16
+        with torch.autocast(self.device.type, enabled=False):
+            updates, honest, byzantine = self._attack(index, cohort, trained.rows, told)
+            clock.lap("attack")
+            aggregate = self._aggregator.aggregate(
+                updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
+            )
+            clock.lap("defense")
+            vector = self._ranks.whole(aggregate.vector)
+            self._step(vector, aggregate, trained, len(updates))
+            clock.lap("server")
+            done = Round(index, cohort, updates, honest, byzantine, told, aggregate)
+            self._refuse_divergence(done, vector)
+            metrics = {"round/loss": float(trained.loss), **self._observed(done)}
+            clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
     def _train(self, index: int, cohort: Cohort) -> _Trained:
@@ -233,9 +236,7 @@ class FederatedModule(LightningModule):
         clients = (cohort.honest + cohort.byzantine)[:received]
         return torch.tensor([len(self.federation.clients[i]) for i in clients])
 
-    def _step(
-        self, vector: Tensor, weights: Tensor | None, trained: _Trained, received: int
-    ) -> None:
+    def _step(self, vector: Tensor, aggregate: Aggregate, trained: _Trained, received: int) -> None:
         """The server's step; running statistics follow as ``state`` says."""
         start = 0
         for parameter in self.model.parameters():
@@ -252,10 +253,16 @@ class FederatedModule(LightningModule):
             changes, own = trained.buffer_rows, trained.honest
             assert changes is not None
             # A Byzantine client reports the server's own statistics: a change of zero.
+            weights = aggregate.weights
             if weights is None:
-                weights = torch.full((received,), 1 / received)
+                weights = torch.ones(received, dtype=torch.float64)
+                if aggregate.dropped is not None:
+                    weights[aggregate.dropped.cpu()] = 0.0
+                weights /= weights.sum().clamp(min=1.0)
             honest = weights[own.start : own.stop].to(changes)
-            change = self._ranks.sum(honest @ changes[: len(own)])
+            # Rows of weight zero are not read: a dropped row is NaN, and 0 * NaN is NaN.
+            used = honest.nonzero().flatten()
+            change = self._ranks.sum(honest[used] @ changes[used])
         offset = 0
         for buffer in buffers:
             delta = change[offset : offset + buffer.numel()].view_as(buffer)

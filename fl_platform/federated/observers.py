@@ -102,7 +102,7 @@ class Skew(Callback):
         if done.honest is None or len(done.honest) < 3:
             return {}
         values: dict[str, float] = {}
-        f = done.num_byzantine
+        f = hidden(done)
         if self.every and done.index % self.every == 0:
             values |= skew(done.honest, f)
         if self.null and done.index % self.null == 0:
@@ -159,7 +159,7 @@ class Cloud(Callback):
         honest, mean = done.honest, done.honest.mean()
         rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean
         gram = honest.summed(rows.double() @ rows.double().T).cpu().numpy()
-        size = max(done.num_honest - done.num_byzantine, 1)
+        size = max(done.num_honest - hidden(done), 1)
         skewed = highest(honest.project(search_direction(honest)), size)
         if not trainer.is_global_zero:
             return {}
@@ -170,6 +170,11 @@ class Cloud(Callback):
             skewed=skewed.cpu().numpy(),
         )
         return {}
+
+
+def hidden(done: Round) -> int:
+    """How many rows STRIKE hides or would hide: f_t, not what the defense assumes of it."""
+    return len(done.cohort.byzantine) or done.num_byzantine
 
 
 def bounded_as(config: Config) -> str | None:

@@ -185,7 +185,10 @@ class Adversary(Callback):
     def attack(
         self, reference: Updates, num_byzantine: int, query: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """The Byzantine rows ``(f, d)``, checked: shape, finite, and honest rows left alone."""
+        """The Byzantine rows ``(f, d)``, of a checked shape; honest rows are checked to stay.
+
+        Rows may hold any number, NaN too: it is the gate of the defense that has to bear it.
+        """
         before = reference.matrix._version
         arguments = (
             (reference, num_byzantine, query) if self.queries else (reference, num_byzantine)

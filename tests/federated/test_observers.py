@@ -69,3 +69,17 @@ def test_the_plain_mean_breaks_any_constant(home):
 )
 def test_a_constant_is_claimed_only_where_it_is_proved(home, overrides, name):
     assert bounded_as(config(home, *overrides)) == name
+
+
+def test_skew_counts_the_rows_that_attack_and_not_those_that_the_defense_assumes(home):
+    chosen = ["attack=strike", "defense=median", "rounds=1", "observers.skew.every=1"]
+    found = []
+    for assumed in ("null", "3"):
+        asked = config(home, *chosen, f"defense.assumed_f={assumed}", "observers.cloud.every=1")
+        run(asked, home)
+        folder = run_folder(home, config_hash(asked))
+        history = read(folder.journal)
+        cloud = np.load(folder.artifacts / "cloud_00001.npz")
+        found.append((history.curve("skew/shift"), len(cloud["skewed"])))
+    assert found[0] == found[1]
+    assert found[0][1] == 30  # h - f = 40 - 10

@@ -41,12 +41,13 @@ def negate(update):
     return -update
 
 
-def fit(model, federation, *callbacks, rounds=3, ckpt_path=None, **options):
+def fit(model, federation, *callbacks, rounds=3, ckpt_path=None, precision="32-true", **options):
     recorder = Recorder()
     module = FederatedModule(model, federation, LOCAL, **options)
     trainer = Trainer(
         max_epochs=rounds,
         accelerator="cpu",
+        precision=precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -250,6 +251,49 @@ def test_state_all_attacks_and_aggregates_buffers_too(federation, network):
     torch.testing.assert_close(module.model[1].running_mean, expected)
     counted = -matrix[:, -1].mean().round()
     assert int(module.model[1].num_batches_tracked) == int(counted) > 0
+
+
+@pytest.mark.parametrize("rule", [mean, median])
+def test_statistics_of_a_client_that_was_dropped_are_not_read(federation, network, rule):
+    """The gate drops its row; its running statistics are NaN too, and 0 * NaN is NaN."""
+    model = network(norm=True)
+    before = model[1].running_mean.clone()
+    federation.samples.inputs[federation.clients[4]] = float("nan")
+    module, recorder, _ = fit(model, federation, Aggregator(rule), rounds=1)
+    assert recorder.rounds[0][0].aggregate.dropped.tolist() == [4]
+    after = module.model[1].running_mean
+    assert torch.isfinite(after).all()
+    assert not torch.equal(before, after)
+
+
+def test_a_round_of_byzantine_clients_alone_is_attacked_too(federation, network):
+    sent = []
+    for rule in (lambda update: update, negate):
+        _, recorder, _ = fit(
+            network(), federation, AgnosticAdversary(rule), Aggregator(mean),
+            byzantine=0.45, sampled=1, rounds=1,
+        )  # fmt: skip
+        done, matrix, _ = recorder.rounds[0]
+        assert done.cohort.honest == ()
+        sent.append(matrix)
+    assert torch.equal(sent[1], -sent[0])
+    assert sent[0].any()
+
+
+def test_mixed_precision_stays_with_the_clients(federation, network):
+    """Under autocast the products of a rule would be rounded to bfloat16."""
+    seen = {"loss": set(), "rule": set()}
+
+    def loss(outputs, targets):
+        seen["loss"].add(outputs.dtype)
+        return torch.nn.functional.cross_entropy(outputs, targets)
+
+    def rule(updates, num_byzantine):
+        seen["rule"].add((updates.matrix @ updates.matrix.T).dtype)
+        return Aggregate(updates.mean())
+
+    fit(network(), federation, Aggregator(rule), precision="bf16-mixed", loss=loss, rounds=1)
+    assert seen == {"loss": {torch.bfloat16}, "rule": {torch.float32}}
 
 
 def test_a_round_that_is_mostly_not_finite_ends_the_run(federation, network):
