@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fl_platform.config import Config, build_rule
+from fl_platform.config import Config, ConfigError, build_rule
 from fl_platform.config.roles import role
 from fl_platform.core.rng import stream_seed
-from fl_platform.data import Dataset, Partition, divide, hold_out
+from fl_platform.data import DataError, Dataset, Partition, divide, hold_out
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -49,14 +50,18 @@ def load_population(config: Config, home: Path) -> Population:
     node = dict(config.task.data)
     if "root" in node:
         node["root"] = str(home / node["root"])
-    dataset, images, labels = hold_out(
-        _load(tuple(sorted(node.items()))), config.task.validation, config.seed
-    )
+    key = json.dumps(node, sort_keys=True)  # lists of means are no keys
+    dataset, images, labels = hold_out(_load(key), config.task.validation, config.seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
     task = config.task
-    partition = divide(
-        dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
-    )
+    try:
+        partition = divide(
+            dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
+        )
+    except DataError:
+        raise
+    except ValueError as error:  # what was asked for does not go together with these data
+        raise ConfigError(str(error)) from None
     held_out = {"test": samples(dataset.test_images, dataset.test_labels)}
     if len(labels):
         held_out["validation"] = samples(images, labels)
@@ -69,9 +74,9 @@ def load_population(config: Config, home: Path) -> Population:
 
 
 @functools.lru_cache(maxsize=1)
-def _load(node: tuple[tuple[str, Any], ...]) -> Dataset:
-    """The data set of a node; kept, because the runs of a grid share it."""
-    return build_rule(dict(node))()
+def _load(node: str) -> Dataset:
+    """The data set of a node, as JSON; kept, because the runs of a grid share it."""
+    return build_rule(json.loads(node))()
 
 
 def build_model(config: Config, dataset: Dataset) -> nn.Module:
@@ -87,7 +92,10 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
     with torch.device("meta"):
         model = build_rule(config.task.model)(dataset.num_classes, dataset.image_shape)
     batch = config.task.local.batch
-    return choose(config.runtime.local, device, model, dataset.image_shape, batch)
+    try:
+        return choose(config.runtime.local, device, model, dataset.image_shape, batch)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def build_roles(config: Config) -> list[Any]:
@@ -149,7 +157,18 @@ def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.opti
 
 
 def resolve_device(wanted: str) -> torch.device:
-    """The device of a run: ``auto`` is the first GPU where there is one, else the CPU."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of a run: ``auto`` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        ConfigError: a GPU that this machine has not.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        raise ConfigError(
+            f"runtime.device: expected one of {count} GPUs that torch finds here, got {wanted};"
+            " use cpu or auto."
+        )
+    return device

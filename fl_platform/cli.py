@@ -66,7 +66,7 @@ def run(
     lock = run_folder(place, identity).lock
     if is_owned(lock):
         raise RunOwned(lock, read_owner(lock))
-    result = None if fresh else finished(place, identity)
+    result = None if config.runtime.fresh else finished(place, identity)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
         from fl_platform.run import run as run_config
 
@@ -345,7 +345,7 @@ def _exit_code(error: Exception) -> int | None:
     Told by class names, so that a refused configuration does not wait for Lightning.
     """
     names = {cls.__name__ for cls in type(error).__mro__}
-    if names & {"ConfigError", "DataError", "IdentityMismatch"}:
+    if names & {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine"}:
         return 2
     if names & {"CheckpointError", "JournalError"}:
         return 3

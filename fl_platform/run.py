@@ -52,7 +52,8 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         parent_run_id: of the grid, study or suite that this run belongs to.
 
     Raises:
-        ConfigError: more Byzantine clients than the defense tolerates.
+        ConfigError: what only device and data can tell: more Byzantine clients than the defense
+            tolerates, more participants than clients, a way to train that this device lacks.
         RunOwned: another living process works on this run.
         IdentityMismatch: the folder's unfinished run was begun under other conditions.
         CheckpointError: no checkpoint of the run is intact.
@@ -97,15 +98,23 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
 
 
 def refuse_excess(config: Config, clients: int) -> None:
-    """Refuse an f that the defense does not tolerate before a folder is made for the run.
+    """Refuse numbers of clients that cannot work before a folder is made for the run.
 
-    Where a round's participants are drawn, ``on_excess_f`` decides in each round instead.
+    Where a round's participants are drawn, ``on_excess_f`` decides in each round instead whether
+    the defense tolerates f.
     """
-    if config.task.sampled is not None and config.task.sampled < clients:
+    sampled, f = config.task.sampled, config.byzantine.count(clients)
+    if sampled is not None and sampled > clients:
+        raise ConfigError(f"task.sampled: expected at most {clients}, all clients, got {sampled}.")
+    if 2 * f >= clients:
+        raise ConfigError(
+            f"byzantine.fraction: expected fewer than half of {clients} clients, got {f}."
+        )
+    if sampled is not None and sampled < clients:
         return
     aggregator = build_roles(config)[0]
     try:
-        aggregator.refuse_excess(clients, config.byzantine.count(clients))
+        aggregator.refuse_excess(clients, f)
     except ValueError as error:
         raise ConfigError(f"byzantine.fraction: {error}") from None
 
@@ -150,7 +159,8 @@ def build_trainer(
     """Lightning's trainer: one epoch of one step a round, nothing automatic but the loop."""
     callbacks = [*build_roles(config), *observers]
     if config.runtime.progress != "none":
-        callbacks.append(ProgressLine(run_name(config)))
+        live = {"bar": True, "plain": False}.get(config.runtime.progress)
+        callbacks.append(ProgressLine(run_name(config), live=live))
     callbacks.append(Commit(record, stopper))
     with _quiet():
         return Trainer(

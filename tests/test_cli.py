@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fl_platform import cli
@@ -11,6 +12,21 @@ from fl_platform.tracking.folder import runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHORT = ["rounds=2", "runtime.tracking=journal", "runtime.progress=none"]
+
+
+WRITERS = ["task=arrays", "task.partition=writer", "task.clients=null"]
+
+
+def _three_writers(home):
+    chance = np.random.default_rng(0)
+    images = chance.integers(0, 255, (12, 4, 4), dtype=np.uint8)
+    labels = np.arange(12) % 3
+    (home / "data").mkdir()
+    np.savez(
+        home / "data" / "arrays.npz",
+        train_images=images, train_labels=labels, writers=labels,
+        test_images=images, test_labels=labels,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -60,9 +76,16 @@ def test_a_run_prints_its_result_and_a_json_object_as_the_last_line(call):
         (["seed=0,1"], "fl-platform grid"),
         (["byzantine.fraction=0.5"], "byzantine.fraction"),
         (["task.local.lr=nan"], "lr"),
+        (["runtime.device=cuda:99"], "runtime.device"),
+        (["runtime.device=mps"], "runtime.device"),
+        (["task.model.hidden=500000", "runtime.local=graphed", "runtime.device=cpu"], "CUDA"),
+        ([*WRITERS, "task.clients=50"], "task.clients"),
+        ([*WRITERS, "task.sampled=4"], "task.sampled"),
+        ([*WRITERS, "byzantine.fraction=0.4"], "byzantine.fraction"),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line_and_leaves_nothing(call, home, arguments, told):
+    _three_writers(home)
     code, out, err = call("run", *arguments)
     assert code == 2
     assert told in err
@@ -76,6 +99,30 @@ def test_a_diverged_run_has_an_exit_code_of_its_own(call):
     code, out, _ = call("run", "defense=mean", "task.local.lr=1e30", "task.local.clip=null", *SHORT)
     assert code == 5
     assert "DIVERGED" in out
+
+
+def test_data_that_the_settings_fit_are_trained_on(call, home):
+    """The control of the refusals above; a list among the settings of data is no trouble."""
+    _three_writers(home)
+    code, out, _ = call("run", *WRITERS, "task.data.mean=[0.5]", "task.data.std=[0.2]", *SHORT)
+    assert code == 0
+    assert "FINISHED" in out
+
+
+def test_a_round_beyond_the_rule_ends_the_run_in_one_line_where_asked_to(call):
+    chosen = ["attack=absent", "defense=bulyan", "defense.on_excess_f=error"]
+    code, _, err = call("run", *chosen, *SHORT)
+    assert code == 2
+    assert "at most f=9 Byzantine rows for bulyan with n=40" in err.splitlines()[-1]
+
+
+def test_fresh_may_be_typed_as_a_setting(call):
+    first, again, fresh = (
+        json.loads(call("run", *SHORT, "--json", *more)[1].splitlines()[-1])["run_id"]
+        for more in ([], [], ["runtime.fresh=true"])
+    )
+    assert again == first
+    assert fresh != first
 
 
 def test_config_prints_the_tree_and_the_hash_of_a_run(call):

@@ -172,8 +172,8 @@ class Runtime:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "threads")
-        known = re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", self.device)
-        _bounded(known is not None, "device", "auto, cpu, cuda, cuda:N or mps", self.device)
+        known = re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device)
+        _bounded(known is not None, "device", "auto, cpu, cuda or cuda:N", self.device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,10 @@ from fl_platform.defenses.tolerance import largest_f
 OnExcessF = Literal["clamp", "keep_model", "error"]
 
 
+class ExcessByzantine(ValueError):  # noqa: N818 - what on_excess_f=error asks for by name
+    """A round has more Byzantine rows than the rule tolerates."""
+
+
 class Chain:
     """``gate -> mixings -> rule`` as one rule whose weights are over all received rows.
 
@@ -35,7 +39,8 @@ class Chain:
             with the zero update, ``error`` raises.
 
     Raises:
-        ValueError: ``on_excess_f`` is not one of the three, or is ``error`` and f is too large.
+        ValueError: ``on_excess_f`` is not one of the three; an `ExcessByzantine`, where it is
+            ``error`` and f is too large.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class Chain:
         if f > limit and self.on_excess_f == "keep_model":
             return _keep_model(updates, n, dropped, clamped=True)
         if f > limit and self.on_excess_f == "error":
-            raise ValueError(
+            raise ExcessByzantine(
                 f"Expected at most f={limit} Byzantine rows for {self._name()} with"
                 f" n={len(rows)} rows, got f={f}; set on_excess_f to clamp or keep_model, or"
                 " choose another rule."

@@ -20,12 +20,13 @@ class ProgressLine(Callback):
     Args:
         label: what is run, at the head of the line.
         stream: where the line goes; standard error, so that standard output stays clean.
+        live: whether the line is rewritten in place; ``None``: on a terminal.
     """
 
-    def __init__(self, label: str, stream: TextIO | None = None) -> None:
+    def __init__(self, label: str, stream: TextIO | None = None, live: bool | None = None) -> None:
         self.label = printable(label)  # a name may hold terminal codes
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        self.live = self.stream.isatty() if live is None else live
         self._first: tuple[float, int] | None = None
         self._printed = 0.0
 
