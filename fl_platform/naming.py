@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from fl_platform.config import Config, target_name
+from fl_platform.config.roles import AttackRole, DefenseRole
 from fl_platform.config.signature import parameters
 from fl_platform.config.targets import load_rule
 
+ROLES = {f.name: f.default for role in (AttackRole, DefenseRole) for f in fields(role)}
 ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
 
 
 def rule_label(node: Mapping[str, Any]) -> str:
-    """A rule's name with what it is known by and whatever departs from the signature's defaults."""
+    """A rule's name with what it is known by and whatever departs from the defaults."""
     name = target_name(node)
     known = parameters(load_rule(node, None, "rule"))
     shown = [
@@ -22,6 +25,11 @@ def rule_label(node: Mapping[str, Any]) -> str:
         if key in node
         and (key in ALWAYS_SHOWN or node[key] != parameter.default)
         and node[key] is not None
+    ]
+    shown += [
+        f"{key}={_short(node[key])}"
+        for key, default in ROLES.items()
+        if key not in known and node.get(key, default) != default
     ]
     return f"{name}({', '.join(shown)})" if shown else name
 

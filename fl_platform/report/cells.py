@@ -7,7 +7,7 @@ anything but the seed never share a cell.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,7 +77,9 @@ class Cell:
         diverged: Seeds whose run diverged.
         failed: Seeds whose run failed, or finished without an accuracy.
         unfinished: Seeds still running or stopped.
-        conflicting: Seeds with several runs of different configuration (left out of ``values``).
+        conflicting: Seeds with several runs of different configuration, and seeds whose
+            configuration differs in more than the seed from that of most others (left out of
+            ``values``): a parameter that no label shows, such as a learning rate.
         runs: One row a seed, as in the frame.
     """
 
@@ -201,8 +203,11 @@ def _cell(key: tuple[Any, ...], runs: list[dict[str, Any]], column: str) -> Cell
     kept: list[dict[str, Any]] = []
     values: dict[int, float] = {}
     without: dict[str, list[int]] = {"diverged": [], "failed": [], "unfinished": [], "conflict": []}
+    usual = _usual_setting(by_seed)
     for seed, rivals in sorted(by_seed.items()):
-        if len({_text(run.get("config_hash")) for run in rivals}) > 1:
+        if len({_text(run.get("config_hash")) for run in rivals}) > 1 or usual not in {
+            _text(run.get("setting")) for run in rivals
+        }:
             without["conflict"].append(seed)
             kept.extend(rivals)
             continue
@@ -230,6 +235,16 @@ def _cell(key: tuple[Any, ...], runs: list[dict[str, Any]], column: str) -> Cell
         conflicting=tuple(without["conflict"]),
         runs=tuple(kept),
     )
+
+
+def _usual_setting(by_seed: Mapping[int, Sequence[Mapping[str, Any]]]) -> str:
+    """What most seeds say of everything but the seed; the first in order where none is ahead."""
+    counts = Counter(
+        setting
+        for rivals in by_seed.values()
+        for setting in {_text(run.get("setting")) for run in rivals}
+    )
+    return min(counts, key=lambda setting: (-counts[setting], setting))
 
 
 def _fate(run: Mapping[str, Any], column: str) -> str:

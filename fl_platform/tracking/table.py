@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fl_platform.tracking import store
 from fl_platform.tracking.folder import all_runs, runs_root
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.level import ABSENT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +45,7 @@ COLUMNS = (
     *("preset", "seed", "config_hash", "commit", "dirty", "code_fingerprint", "data_digest"),
     *("device", "status", "rounds", "clients", "byzantine_fraction", "beta", "nu"),
     *("accuracy_last", "accuracy_tail", "accuracy_best", "seconds", "experiment"),
-    "parent_run_id",
+    *("parent_run_id", "setting"),
 )
 CURVE_COLUMNS = ("run_id", "key", "step", "value")
 
@@ -59,7 +61,8 @@ class _Run:
 def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     """One row a run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
 
-    Runs that ``--fresh`` replaced are left out.
+    Runs that ``--fresh`` replaced are left out. ``setting`` is a digest of all parameters but the
+    seed.
 
     Args:
         source: ``folders`` reads this machine's run folders, ``mlflow`` the store; ``auto`` is
@@ -97,9 +100,23 @@ def _row(run: _Run) -> dict[str, Any]:
         row[column] = _number(run.tags.get(column, run.params.get(param)))
     if run.params.get("task.partition") != "dirichlet":
         row["beta"] = math.nan  # kept in the config by the other partitions, and without meaning
+    row["setting"] = _setting(run.params)
     for column, key in _RESULTS.items():
         row[column] = _finite(run.last.get(key, math.nan))
     return row
+
+
+def _setting(params: Mapping[str, Any]) -> str:
+    """A digest of all parameters but the seed, alike for the runs that may share a mean.
+
+    Observers are left out, since they change no number.
+    """
+    told = [
+        f"{key}={value}"
+        for key, value in sorted(params.items())
+        if key != "seed" and not key.startswith("observers.") and value != ABSENT
+    ]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16] if told else ""
 
 
 def _all(home: Path | str, source: Source, keys: Sequence[str]) -> Iterable[_Run]:

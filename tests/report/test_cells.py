@@ -55,6 +55,18 @@ def test_the_same_configuration_twice_counts_once_and_finished_wins():
     assert cell.total == 1
 
 
+def test_seeds_that_differ_where_no_label_shows_it_are_not_averaged():
+    told = {"accuracy_tail": 40.0, "setting": "lr=0.1"}
+    cell = only(
+        {"seed": 0} | told,
+        {"seed": 1} | told,
+        {"seed": 2, "accuracy_tail": 90.0, "setting": "lr=0.5"},
+    )
+    assert cell.values == {0: 40.0, 1: 40.0}
+    assert cell.conflicting == (2,)
+    assert only({"seed": 0} | told, {"seed": 2} | told).conflicting == ()
+
+
 def test_unlike_configurations_under_one_seed_are_left_out():
     cell = only({"config_hash": "one"}, {"config_hash": "two"}, {"seed": 1})
     assert cell.conflicting == (0,)

@@ -1,0 +1,36 @@
+"""What the frame of runs says of their parameters."""
+
+import pytest
+
+from fl_platform.tracking import table
+from fl_platform.tracking.record import RunRecord
+
+
+@pytest.fixture
+def record(tmp_path):
+    """Record a run with these parameters; everything else is alike."""
+    count = 0
+
+    def written(**params):
+        nonlocal count
+        count += 1
+        with RunRecord.open(
+            tmp_path, name=f"run {count}", config_hash=f"{count:016x}", experiment="made up",
+            conditions={}, tracking="journal",
+        ) as run:  # fmt: skip
+            run.start(params=params, tags={"task": "digits"})
+            run.log(1, {"test/accuracy": 0.5})
+            run.finish("FINISHED")
+        return tmp_path
+
+    return written
+
+
+def test_runs_of_one_setting_differ_in_the_seed_alone(record):
+    first = {"seed": 0, "task": {"local": {"lr": 0.1}}, "observers": {"skew": {"every": 0}}}
+    record(**first)
+    record(**first | {"seed": 1, "observers": {"skew": {"every": 5}}})
+    home = record(**first | {"seed": 1, "task": {"local": {"lr": 0.2}}})
+    settings = table.runs(home, "folders")["setting"]
+    assert settings[0] == settings[1]
+    assert settings[2] != settings[0]
