@@ -56,8 +56,9 @@ def run(
     typed += ["runtime.continue_anyway=true"] if continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
+    from fl_platform import provenance
     from fl_platform.config import config_hash
-    from fl_platform.result import finished
+    from fl_platform.result import finished, of_other_code
     from fl_platform.screen import show_result
     from fl_platform.tracking.folder import run_folder
     from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
@@ -71,6 +72,8 @@ def run(
         from fl_platform.run import run as run_config
 
         result = run_config(config, place)
+    elif of_other_code(place, identity, provenance.code_fingerprint()):
+        print("a stored result, by other code than today's: --fresh runs it anew", file=sys.stderr)
     show_result(result)
     if as_json:
         print(json.dumps(result.to_json()))

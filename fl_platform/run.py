@@ -29,6 +29,7 @@ from fl_platform.config import Config, ConfigError, config_hash, flat
 from fl_platform.core import native
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.commit import Commit
+from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.observers import Evaluation, build_observers
 from fl_platform.federated.progress import ProgressLine
 from fl_platform.federated.stopping import Stopped, Stopper
@@ -91,7 +92,14 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         if status in ("FINISHED", "DIVERGED"):
             for path in write_artifacts(config, record, population, module):
                 record.publish(path)
-        own = summary(record.journal.history, evaluation.scores, module.model.state_dict(), config)
+        scores = evaluation.scores
+        if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
+            classes = population.dataset.num_classes
+            scores = {
+                name: evaluate(module.model, samples, classes)
+                for name, samples in population.held_out.items()
+            }
+        own = summary(record.journal.history, scores, module.model.state_dict(), config)
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})

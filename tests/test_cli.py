@@ -116,6 +116,13 @@ def test_a_round_beyond_the_rule_ends_the_run_in_one_line_where_asked_to(call):
     assert "at most f=9 Byzantine rows for bulyan with n=40" in err.splitlines()[-1]
 
 
+def test_a_stored_result_of_other_code_says_so(call, monkeypatch):
+    assert "other code" not in call("run", *SHORT)[2]
+    assert "other code" not in call("run", *SHORT)[2]
+    monkeypatch.setattr("fl_platform.provenance.code_fingerprint", lambda: "edited since")
+    assert "by other code than today's: --fresh" in call("run", *SHORT)[2]
+
+
 def test_fresh_may_be_typed_as_a_setting(call):
     first, again, fresh = (
         json.loads(call("run", *SHORT, "--json", *more)[1].splitlines()[-1])["run_id"]

@@ -108,6 +108,23 @@ def test_a_stopped_run_continues_to_the_same_bits(home, monkeypatch, number):
     assert not read(folder.journal).alarms
 
 
+def test_a_run_killed_after_its_last_round_loses_nothing(home, monkeypatch):
+    whole = run(config(home), home)
+    shutil.rmtree(home / "mlruns")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fl_platform.run.write_artifacts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(home), home)
+    monkeypatch.undo()
+    resumed = run(config(home), home)
+    assert len(whole.accuracy_per_class) == 10
+    assert resumed.accuracy_per_class == whole.accuracy_per_class
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+
 def test_another_machine_or_code_is_refused_by_name(home, monkeypatch):
     asked = config(home)
     folder = run_folder(home, config_hash(asked)).create()
