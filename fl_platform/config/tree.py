@@ -169,7 +169,8 @@ def _first_line(error: Exception) -> str:
     if isinstance(told, RecursionError):
         return "nested too deeply."
     text = str(told) if isinstance(told, yaml.YAMLError) else str(told).strip().partition("\n")[0]
-    key = getattr(told, "full_key", None)
+    # Where a debugger or coverage traces, OmegaConf chains its errors and the cause has no key.
+    key = getattr(told, "full_key", None) or getattr(error, "full_key", None)
     return f"{key}: {text}" if key and key not in text else text
 
 
