@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fl_platform.config import Config, ConfigError, build_rule
 from fl_platform.config.roles import role
 from fl_platform.core.rng import stream_seed
-from fl_platform.data import DataError, Dataset, Partition, divide, hold_out
+from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -51,7 +51,10 @@ def load_population(config: Config, home: Path) -> Population:
     if "root" in node:
         node["root"] = str(home / node["root"])
     key = json.dumps(node, sort_keys=True)  # lists of means are no keys
-    dataset, images, labels = hold_out(_load(key), config.task.validation, config.seed)
+    dataset = _load(key)
+    if config.task.samples is not None:
+        dataset = subset(dataset, config.task.samples, config.seed)
+    dataset, images, labels = hold_out(dataset, config.task.validation, config.seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
     task = config.task
     try:

@@ -57,6 +57,7 @@ class Task:
 
     name: str
     data: Any
+    samples: int | None = None
     model: Any
     partition: Literal["iid", "dirichlet", "writer"]
     beta: float | None = None
@@ -70,7 +71,7 @@ class Task:
 
     def __post_init__(self) -> None:
         _bounded(bool(self.name), "name", "a name", self.name)
-        _at_least(1, self, "clients", "sampled", "rounds")
+        _at_least(1, self, "samples", "clients", "sampled", "rounds")
         _at_least(0, self, "minimum")
         _share(self, "validation")
         _bounded(self.beta is None or self.beta > 0, "beta", "a number > 0", self.beta)

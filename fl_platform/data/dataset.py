@@ -95,6 +95,24 @@ class Dataset:
         return (images.float() / 255 - mean) / std
 
 
+def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """``count`` of the training images, drawn from the stream "samples" of ``seed``.
+
+    The order of those kept stays, and so does the digest: it names the data as they were loaded.
+
+    Raises:
+        DataError: there are fewer than ``count``, or ``count`` is below 1.
+    """
+    size = len(dataset.train_labels)
+    if not 1 <= count <= size:
+        raise DataError(
+            f"task.samples: expected from 1 to {size}, the training images of {dataset.name},"
+            f" or null for all, got {count}."
+        )
+    kept = torch.randperm(size, generator=generator(seed, "samples"))[:count].sort().values
+    return _restricted(dataset, kept)
+
+
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
     """Sets a share of the training images aside for validation, before anything is partitioned.
 
@@ -124,14 +142,17 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Ten
     held = torch.zeros(size, dtype=torch.bool)
     for part in order.split(counts.tolist()):
         held[part[: min(round(fraction * len(part)), len(part) - 1)]] = True
-    kept = ~held
-    remaining = replace(
+    return _restricted(dataset, ~held), dataset.train_images[held], dataset.train_labels[held]
+
+
+def _restricted(dataset: Dataset, kept: Tensor) -> Dataset:
+    """The data set with the training images that ``kept`` selects, its digest unchanged."""
+    return replace(
         dataset,
         train_images=dataset.train_images[kept],
         train_labels=dataset.train_labels[kept],
         writers=None if dataset.writers is None else dataset.writers[kept],
     )
-    return remaining, dataset.train_images[held], dataset.train_labels[held]
 
 
 def _check_split(dataset: Dataset, split: str, images: Tensor, labels: Tensor) -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fl_platform.data import DataError, Dataset, hold_out
+from fl_platform.data import DataError, Dataset, hold_out, subset
 
 
 @pytest.fixture
@@ -96,6 +96,25 @@ def test_hold_out_leaves_no_writer_without_images(dataset):
     assert train.writers is not None
     assert train.writers.unique(return_counts=True)[1].tolist() == [1, 3, 1]
     assert len(labels) == 8 + 27
+
+
+def test_a_subset_holds_that_many_images_in_their_order_and_depends_on_the_seed(dataset):
+    some, again, other = (subset(dataset, 15, seed) for seed in (1, 1, 2))
+    assert len(some.train_labels) == 15
+    assert torch.equal(some.train_images, again.train_images)
+    assert not torch.equal(some.train_images, other.train_images)
+    rows = dataset.train_images.flatten(1).tolist()
+    places = [rows.index(row) for row in some.train_images.flatten(1).tolist()]
+    assert places == sorted(set(places))
+    assert torch.equal(some.train_labels, dataset.train_labels[places])
+    assert some.digest == dataset.digest
+    assert torch.equal(subset(dataset, 40, 0).train_images, dataset.train_images)
+
+
+@pytest.mark.parametrize("count", [0, 41])
+def test_a_subset_of_no_or_too_many_images_is_refused(dataset, count):
+    with pytest.raises(DataError, match=r"task\.samples: expected from 1 to 40.*got"):
+        subset(dataset, count, seed=0)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])
