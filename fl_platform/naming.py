@@ -10,6 +10,7 @@ from fl_platform.config import Config, target_name
 from fl_platform.config.roles import AttackRole, DefenseRole
 from fl_platform.config.signature import parameters
 from fl_platform.config.targets import load_rule
+from fl_platform.core.rule import is_agnostic
 
 ROLES = {f.name: f.default for role in (AttackRole, DefenseRole) for f in fields(role)}
 ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
@@ -18,7 +19,8 @@ ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
 def rule_label(node: Mapping[str, Any]) -> str:
     """A rule's name with what it is known by and whatever departs from the defaults."""
     name = target_name(node)
-    known = parameters(load_rule(node, None, "rule"))
+    rule = load_rule(node, None, "rule")
+    known = parameters(rule)
     shown = [
         f"{key}={_short(node[key])}"
         for key, parameter in known.items()
@@ -29,7 +31,10 @@ def rule_label(node: Mapping[str, Any]) -> str:
     shown += [
         f"{key}={_short(node[key])}"
         for key, default in ROLES.items()
-        if key not in known and node.get(key, default) != default
+        if key not in known
+        and node.get(key, default) != default
+        # what others know is nothing to an attack that sees its own client alone
+        and not (key == "knowledge" and is_agnostic(rule))
     ]
     return f"{name}({', '.join(shown)})" if shown else name
 

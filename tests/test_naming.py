@@ -14,6 +14,8 @@ MEDIAN = {"_target_": "fl_platform.defenses.median", "on_excess_f": "clamp", "as
         (STRIKE, "strike(nu=1)"),
         (STRIKE | {"knowledge": "own"}, "strike(nu=1, knowledge=own)"),
         (STRIKE | {"knowledge": 5, "nu": 0.5}, "strike(nu=0.5, knowledge=5)"),
+        ({"_target_": "fl_platform.attacks.none", "knowledge": "own"}, "none"),
+        ({"_target_": "fl_platform.attacks.label_flip", "knowledge": "own"}, "label_flip"),
         (MEDIAN, "median"),
         (MEDIAN | {"assumed_f": 0}, "median(assumed_f=0)"),
         (MEDIAN | {"on_excess_f": "keep_model"}, "median(on_excess_f=keep_model)"),

@@ -49,3 +49,15 @@ def rule(function: Callable[P, R]) -> Rule[P, R]:
         return functools.partial(call, **given)
 
     return cast("Rule[P, R]", call)
+
+
+def first_parameters(rule: Any) -> list[str]:
+    """The names of a rule's positional parameters; they tell its kind."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = inspect.signature(rule).parameters.values()
+    return [p.name for p in parameters if p.kind in kinds]
+
+
+def is_agnostic(rule: Any) -> bool:
+    """Whether an attack sees nothing but its own client: it takes an ``update`` or ``labels``."""
+    return first_parameters(rule)[:1] in (["update"], ["labels"])

@@ -7,7 +7,6 @@ A role is a thin shell: it remembers a rule and its options, checks the populati
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.rule import first_parameters, is_agnostic
 from fl_platform.defenses.chain import Chain, OnExcessF
 
 Knowledge = Literal["all", "own"] | int
@@ -25,18 +25,6 @@ def rule_name(rule: Any) -> str:
     """The name of a rule, whether a function, a partial of one, or an instance."""
     rule = getattr(rule, "func", rule)
     return getattr(rule, "__name__", type(rule).__name__)
-
-
-def first_parameters(rule: Any) -> list[str]:
-    """The names of a rule's positional parameters; they tell its kind."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(rule).parameters.values()
-    return [p.name for p in parameters if p.kind in kinds]
-
-
-def is_agnostic(rule: Any) -> bool:
-    """Whether an attack sees nothing but its own client: it takes an ``update`` or ``labels``."""
-    return first_parameters(rule)[:1] in (["update"], ["labels"])
 
 
 class Aggregator(Callback):
