@@ -1,6 +1,7 @@
 """Two grid workers against two bare loops over the same cells, in turns.
 
     python benchmarks/pool.py --cells 16 --repeats 3
+    python benchmarks/pool.py --cells 200 --rounds 10 --repeats 1
 
 A bare loop is a forked process that calls ``run`` on its half of the cells, one after the other; it
 is the floor of what running cells side by side can take. Both start from one parent that has
@@ -66,10 +67,12 @@ def seconds(work: Callable[[Path], None]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json")
     options = parser.parse_args()
-    typed = ["attack=strike", "defense=multi_krum", f"seed=range(0,{options.cells})"]
+    typed = ["attack=strike", "defense=multi_krum", f"rounds={options.rounds}"]
+    typed.append(f"seed=range(0,{options.cells})")
     quiet = ["runtime.tracking=journal", "runtime.progress=none"]
     _, cells = plan_grid([*typed, *quiet], REPOSITORY)
     warm_up(REPOSITORY, Board.of(cells, Path(tempfile.gettempdir())).entries[0])
@@ -85,6 +88,7 @@ def main() -> None:
     middle = {name: statistics.median(values) for name, values in times.items()}
     report = {
         "cells": options.cells,
+        "rounds": options.rounds,
         "seconds": {name: [round(v, 2) for v in values] for name, values in times.items()},
         "speed-up of two bare loops": middle["one bare loop"] / middle["two bare loops"],
         "speed-up of two workers": middle["one bare loop"] / middle["two workers"],

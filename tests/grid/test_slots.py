@@ -1,0 +1,60 @@
+"""Which process sees which GPU; the machine's own are never asked for here."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fl_platform.grid import Options, plan_grid, slots
+from fl_platform.grids import pool, worker
+from fl_platform.grids.board import Board
+
+TINY = ["task=digits", "rounds=1", "runtime.tracking=journal", "task.clients=10"]
+
+
+def config(home, *overrides):
+    return plan_grid([*TINY, *overrides], home)[1][0].config
+
+
+@pytest.mark.parametrize(
+    ("cards", "options", "device", "expected"),
+    [
+        (["0", "1"], Options(), "auto", (2, ["0", "1"])),
+        (["0", "1"], Options(gpu_slots=3), "auto", (6, ["0", "1"])),
+        (["0", "1"], Options(gpu_slots=3, jobs=1), "cuda", (1, ["0", "1"])),
+        (["0"], Options(jobs=2), "cpu", (2, [])),
+        ([], Options(jobs=2, gpu_slots=3), "auto", (2, [])),
+    ],
+)
+def test_a_process_for_each_slot_of_each_card(home, monkeypatch, cards, options, device, expected):
+    monkeypatch.setattr(pool, "gpus", lambda: cards)
+    jobs, environments = slots(config(home, f"runtime.device={device}"), options)
+    seen = [environment["CUDA_VISIBLE_DEVICES"] for environment in environments if environment]
+    assert (jobs, seen) == expected
+
+
+@pytest.mark.parametrize(("named", "found"), [("0,GPU-7", ["0", "GPU-7"]), ("", []), ("-1", [])])
+def test_only_the_cards_that_the_environment_leaves_are_used(monkeypatch, named, found):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert pool.gpus() == found
+
+
+def test_cells_run_where_their_slot_says(home, monkeypatch):
+    """Four cells over two cards with two slots each: every process sees its own card alone."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    _, cells = plan_grid([*TINY, "seed=range(0,4)"], home)
+    environments = [{"CUDA_VISIBLE_DEVICES": card} for card in ("a", "b")]
+    monkeypatch.setattr(worker, "run_cell", tell)
+    board = Board.of(cells, home)
+    with pool.Pool(home, 4, logs=home, environments=environments) as running:
+        running.work(board, lambda _: None, lambda: False)
+    told = [json.loads(entry.reason.partition(": ")[2]) for entry in board.of_state("failed")]
+    assert len(dict(told)) == 4  # processes
+    assert sorted(card for _, card in told) == ["a", "a", "b", "b"]
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def tell(config: object, home: Path, parent_run_id: str) -> tuple[str, str, str]:
+    """In place of a run: who ran and which card it saw."""
+    return "failed", "told: " + json.dumps([os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]]), ""
