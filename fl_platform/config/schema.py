@@ -101,6 +101,10 @@ class Byzantine:
         """f of a population: the fraction, rounded up as the official code does."""
         return math.ceil(round(self.fraction * clients, 9))  # 0.07 * 100 is 7.000000000000001
 
+    def drawn(self, clients: int, sampled: int) -> int:
+        """f_t of each round where ``fixed_share`` draws ``sampled`` participants."""
+        return round(self.count(clients) / clients * sampled)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -204,3 +208,35 @@ class Config:
             f = self.byzantine.count(n)
             majority = f"fewer than half of task.clients={n} Byzantine"
             _bounded(2 * f < n, "byzantine.fraction", majority, f)
+        share, attack = self.byzantine.fraction, self._attack
+        plays = f"a share above 0 for attack={attack} (attack=none serves with 0)"
+        _bounded(share > 0 or attack == "none", "byzantine.fraction", plays, share)
+        if n is not None:
+            self.refuse_idle(n)
+
+    @property
+    def _attack(self) -> str:
+        return str(self.attack.get("_target_")).rpartition(".")[2]
+
+    def refuse_idle(self, clients: int) -> None:
+        """Refuse an attack that no round lets play, or that no round could show what it asks for.
+
+        Args:
+            clients: n of the population, which data with writers tell only when they are read.
+
+        Raises:
+            ValueError: the message names the key.
+        """
+        f, sampled = self.byzantine.count(clients), self.task.sampled
+        most = clients - f
+        if sampled is not None and sampled < clients:
+            most = min(most, sampled)
+            if self.byzantine.sampling == "fixed_share":
+                drawn = self.byzantine.drawn(clients, sampled)
+                most = sampled - drawn
+                name, wanted = "byzantine.fraction", f"one Byzantine client among {sampled} sampled"
+                _bounded(drawn > 0 or self._attack == "none", name, f"at least {wanted}", drawn)
+        known = self.attack.get("knowledge")
+        if isinstance(known, int) and not isinstance(known, bool):
+            shown = f"at most {most} honest updates, the most that a round has, or all"
+            _bounded(known <= most, "attack.knowledge", shown, known)

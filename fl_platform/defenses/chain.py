@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.rng import stream_seed
 from fl_platform.defenses.gate import accepted
 from fl_platform.defenses.tolerance import largest_f
 
@@ -105,6 +106,15 @@ class Chain:
             dropped=dropped if len(dropped) else None,
             clamped=f > limit,
         )
+
+    def reseed(self, name: str) -> None:
+        """Let every part that draws do so from the stream ``name`` of its seed, from now on.
+
+        A part that draws keeps its seed in an attribute ``seed``.
+        """
+        for _, part in self._parts():
+            if hasattr(part, "seed"):
+                part.seed = stream_seed(part.seed, name)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of every part that has one; tensors and plain Python only."""

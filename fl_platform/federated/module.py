@@ -18,7 +18,7 @@ from fl_platform.core.vector import state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
 from fl_platform.federated.local import Clients, LocalTraining, Loss, Way, WayName, build_way
-from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles
+from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles, rule_name
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
 
@@ -112,6 +112,11 @@ class FederatedModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Find the roles and this process's place; refuse what does not fit together."""
         self._aggregator, self._adversary = find_roles(self.trainer)
+        if self._adversary is not None and not self.byzantine:
+            raise ValueError(
+                f"Expected a Byzantine client for {rule_name(self._adversary.rule)} to play, got"
+                " byzantine=0; give FederatedModule a share, or leave the adversary out."
+            )
         rules = [self._aggregator.chain.rule, *self._aggregator.chain.mixings]
         if isinstance(self._adversary, Adversary):
             rules.append(self._adversary.rule)
@@ -146,7 +151,7 @@ class FederatedModule(LightningModule):
         clock.lap("local")
         # autocast would round the products of attacks, defenses and metrics to bfloat16
         with torch.autocast(self.device.type, enabled=False):
-            updates, honest, byzantine = self._attack(index, cohort, trained.rows, told)
+            updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
             clock.lap("attack")
             aggregate = self._aggregator.aggregate(
                 updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
@@ -155,9 +160,10 @@ class FederatedModule(LightningModule):
             vector = self._ranks.whole(aggregate.vector)
             self._step(vector, aggregate, trained, len(updates))
             clock.lap("server")
-            done = Round(index, cohort, updates, honest, byzantine, told, aggregate)
+            done = Round(index, cohort, updates, honest, byzantine, told, aggregate, known)
             self._refuse_divergence(done, vector)
-            metrics = {"round/loss": float(trained.loss), **self._observed(done)}
+            loss = {"round/loss": float(trained.loss)} if cohort.honest else {}
+            metrics = loss | self._observed(done)
             clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
@@ -206,18 +212,18 @@ class FederatedModule(LightningModule):
 
     def _attack(
         self, index: int, cohort: Cohort, rows: Tensor, told: int
-    ) -> tuple[Updates, Updates | None, Tensor]:
-        """All received rows, honest first; the honest ones if there are any; the Byzantine ones."""
+    ) -> tuple[Updates, Updates | None, Tensor, int | None]:
+        """All received rows, honest first; the honest, if any; the Byzantine; `Round.known`."""
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
         if h == 0:
             sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
-            return self._ranks.updates(sent), None, sent
+            return self._ranks.updates(sent), None, sent, None
         if adversary is None or f == 0:
             updates = self._ranks.updates(rows)
-            return updates, updates, rows[h:]
+            return updates, updates, rows[h:], None
         if isinstance(adversary, AgnosticAdversary):
             updates = self._ranks.updates(rows)
-            return updates, updates.select(slice(0, h)), rows[h:]
+            return updates, updates.select(slice(0, h)), rows[h:], None
         honest = self._ranks.updates(rows[:h])
         own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
@@ -225,7 +231,8 @@ class FederatedModule(LightningModule):
             honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
         )
         sent = adversary.attack(reference, f, query)
-        return (honest.extended(sent) if len(sent) else honest), honest, sent
+        known = len(reference) if isinstance(adversary.knowledge, int) else None
+        return (honest.extended(sent) if len(sent) else honest), honest, sent, known
 
     def _arrival(self, index: int, size: int) -> Tensor:
         """The order in which the rows of round ``index`` reach the server."""
@@ -321,7 +328,7 @@ class _Trained:
         rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all who trained.
         buffer_rows: changes of the buffers by the clients that trained here, honest first.
         honest: which of the honest rows trained here.
-        loss: mean of all honest clients.
+        loss: mean of all honest clients; NaN where none took part.
     """
 
     rows: Tensor

@@ -71,7 +71,7 @@ class Diagnosis(Callback):
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """``round/…`` of this round: `deviation`, `selection`, counts of the gate."""
+        """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge."""
         aggregate, lost = done.aggregate, []
         if aggregate.dropped is not None:
             lost = aggregate.dropped.tolist()
@@ -81,6 +81,8 @@ class Diagnosis(Callback):
             "rejected_honest": sum(row < done.num_honest for row in lost),
             "clamped": aggregate.clamped,
         }
+        if done.known is not None:
+            values["known"] = done.known
         if done.honest is not None:
             values |= deviation(done.honest, aggregate.vector, done.byzantine)
         if aggregate.weights is not None:
@@ -126,12 +128,13 @@ class Robustness(Callback):
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound``."""
+        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` where it holds."""
         rows, honest = len(done.updates), done.num_honest
         if done.index % self.every or not honest or 2 * honest <= rows:
             return {}
         values = empirical_kappa(done.updates, done.aggregate.vector, honest)
-        if self.bound is not None and done.num_byzantine == rows - honest:
+        told = done.num_byzantine == rows - honest and not done.aggregate.clamped
+        if self.bound is not None and told:  # a rule that was told less promises less
             values["kappa_bound"] = kappa_bound(self.bound, rows, rows - honest)
         return {f"round/{name}": value for name, value in values.items()}
 

@@ -92,10 +92,16 @@ class Aggregator(Callback):
     def rehearsal(
         self, honest: Updates, num_byzantine: int, order: Tensor, sizes: Tensor
     ) -> Callable[[Tensor], Tensor]:
-        """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call."""
+        """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call.
+
+        The copy remembers what the defense does but draws from a stream of its own: nobody is
+        told which coordinates or buckets the server will draw. All queries of a round meet the
+        same draws, so that what they answer can be compared.
+        """
 
         def query(rows: Tensor) -> Tensor:
             twin = copy.deepcopy(self)
+            twin.chain.reseed("rehearsal")
             return twin.aggregate(honest.extended(rows), num_byzantine, order, sizes).vector
 
         return query
@@ -196,8 +202,17 @@ class Adversary(Callback):
         return rows
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a second adversary."""
+        """Refuse a second adversary, and more knowledge than there are honest clients."""
         check_roles(trainer)
+        population = getattr(pl_module, "population", None)
+        if population is None or not isinstance(self.knowledge, int):
+            return  # who takes part is drawn: a round that has fewer shows all of them
+        n, f = population
+        if self.knowledge > n - f:
+            raise ValueError(
+                f"Expected knowledge of at most {n - f} honest updates, those of n={n} clients"
+                f" without f={f}, got {self.knowledge}; 'all' is all of them."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """What the attack remembers from round to round."""

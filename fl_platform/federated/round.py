@@ -25,6 +25,8 @@ class Round:
             the same, so that reading it copies nothing.
         num_byzantine: f as the defense was told it.
         aggregate: what the defense made of the rows.
+        known: how many honest updates the attack was shown, where its knowledge is a number k:
+            k, or all of a round that has fewer; else ``None``.
     """
 
     index: int
@@ -34,6 +36,7 @@ class Round:
     byzantine: Tensor
     num_byzantine: int
     aggregate: Aggregate
+    known: int | None = None
 
     @property
     def num_honest(self) -> int:

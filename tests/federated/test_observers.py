@@ -83,3 +83,16 @@ def test_skew_counts_the_rows_that_attack_and_not_those_that_the_defense_assumes
         found.append((history.curve("skew/shift"), len(cloud["skewed"])))
     assert found[0] == found[1]
     assert found[0][1] == 30  # h - f = 40 - 10
+
+
+def test_a_constant_is_not_claimed_for_a_round_whose_f_was_lowered(home):
+    chosen = ["attack=ipm", "defense=multi_krum", "observers.skew.every=1", "rounds=30"]
+    sampled = ["task.sampled=6", "byzantine.fraction=0.3"]  # Multi-Krum bears 1 of 6
+    asked = config(home, *chosen, *sampled)
+    run(asked, home)
+    history = read(run_folder(home, config_hash(asked)).journal)
+    clamped = {step for step, value in history.curve("round/clamped") if value}
+    told = {step for step, _ in history.curve("round/kappa")}
+    bound = {step for step, _ in history.curve("round/kappa_bound")}
+    assert clamped & told
+    assert bound == told - clamped

@@ -1,15 +1,17 @@
 """Whole rounds through Lightning's Trainer: roles, the server's step, resuming, divergence."""
 
 import copy
+import math
 import random
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 
 from fl_platform.core import Aggregate
-from fl_platform.defenses import mean, median, multi_krum
+from fl_platform.defenses import bucketing, centered_clipping, dnc, mean, median, multi_krum
 from fl_platform.federated import (
     Adversary,
     Aggregator,
@@ -41,14 +43,23 @@ def negate(update):
     return -update
 
 
-def fit(model, federation, *callbacks, rounds=3, ckpt_path=None, precision="32-true", **options):
+def fit(
+    model,
+    federation,
+    *callbacks,
+    rounds=3,
+    ckpt_path=None,
+    precision="32-true",
+    logger=False,
+    **options,
+):
     recorder = Recorder()
     module = FederatedModule(model, federation, LOCAL, **options)
     trainer = Trainer(
         max_epochs=rounds,
         accelerator="cpu",
         precision=precision,
-        logger=False,
+        logger=logger,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -132,6 +143,59 @@ def test_partial_knowledge_hands_the_attack_fewer_rows(federation, network):
     assert [len(matrix) for matrix in seen] == [3, 3, 3]
 
 
+def test_knowledge_of_a_number_is_clamped_where_a_round_has_fewer_and_says_so(federation, network):
+    _, recorder, _ = fit(
+        network(), federation, Adversary(opposite, knowledge=3), Aggregator(mean),
+        byzantine=0.4, sampled=5, rounds=12,
+    )  # fmt: skip
+    attacked = [d for d, _, _ in recorder.rounds if d.cohort.byzantine and d.cohort.honest]
+    assert [d.known for d in attacked] == [min(3, d.num_honest) for d in attacked]
+    assert {d.known for d in attacked} >= {3, 2}
+    _, recorder, _ = fit(
+        network(), federation, Adversary(opposite), Aggregator(mean), byzantine=0.4, rounds=1
+    )
+    assert recorder.rounds[0][0].known is None
+
+
+def test_an_attack_that_cannot_play_or_know_so_much_is_refused(federation, network):
+    for adversary in (Adversary(opposite), AgnosticAdversary(negate)):
+        with pytest.raises(ValueError, match="Expected a Byzantine client for"):
+            fit(network(), federation, adversary, Aggregator(mean))
+    fit(network(), federation, Adversary(opposite, knowledge=9), Aggregator(mean), byzantine=0.25)
+    with pytest.raises(ValueError, match=r"at most 9 honest updates.*got 10"):
+        fit(
+            network(), federation, Adversary(opposite, knowledge=10), Aggregator(mean),
+            byzantine=0.25,
+        )  # fmt: skip
+
+
+def test_a_round_without_honest_clients_has_no_loss(federation, network):
+    class Spy(Logger):
+        name, version = "spy", 0
+
+        def __init__(self):
+            super().__init__()
+            self.losses = {}
+
+        def log_metrics(self, metrics, step=None):
+            self.losses[step] = metrics.get("round/loss")
+
+        def log_hyperparams(self, *args):
+            pass
+
+    spy = Spy()
+    _, recorder, _ = fit(
+        network(), federation, Adversary(opposite), Aggregator(mean),
+        byzantine=0.45, sampled=1, rounds=8, logger=spy,
+    )  # fmt: skip
+    honest = {done.index + 1: done.num_honest for done, _, _ in recorder.rounds}
+    assert 0 in honest.values()
+    assert {step: loss is None for step, loss in spy.losses.items()} == {
+        step: count == 0 for step, count in honest.items()
+    }
+    assert all(math.isfinite(loss) for loss in spy.losses.values() if loss is not None)
+
+
 def test_a_query_leaves_the_real_defense_untouched(federation, network):
     class Counting:
         calls = 0
@@ -155,6 +219,35 @@ def test_a_query_leaves_the_real_defense_untouched(federation, network):
     rule = Counting()
     fit(network(), federation, Adversary(curious), Aggregator(rule), byzantine=0.25)
     assert rule.calls == 3
+
+
+@pytest.mark.parametrize(
+    ("defense", "mixings", "told"),
+    [
+        (lambda: dnc(seed=0, coordinates=2), (), False),
+        (lambda: median, (bucketing(seed=0, s=2, f_after="ceil"),), False),
+        (lambda: multi_krum, (), True),  # draws nothing: the control of what a query tells
+        (lambda: centered_clipping(tau=0.01), (), True),  # and what it remembers is told
+    ],
+)
+def test_a_query_tells_what_the_defense_does_but_not_what_it_will_draw(
+    federation, network, defense, mixings, told
+):
+    answers = []
+
+    def curious(honest, num_byzantine, query):
+        rows = opposite(honest, num_byzantine)
+        assert torch.equal(query(rows), query(rows))
+        answers.append(query(rows))
+        return rows
+
+    aggregator = Aggregator(defense(), mixings)
+    _, recorder, _ = fit(
+        network(), federation, Adversary(curious), aggregator, byzantine=0.25, rounds=4
+    )
+    met = [done.aggregate.vector for done, _, _ in recorder.rounds]
+    same = [torch.equal(one, other) for one, other in zip(answers, met, strict=True)]
+    assert all(same) if told else not any(same)
 
 
 def test_an_attack_that_writes_into_honest_updates_is_refused(federation, network):
