@@ -47,7 +47,7 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     tree["preset"] = choices.get("preset") or "none"
     tree["experiment"] = choices.get("experiment") or ""
     nodes: dict[str, Any] = {key: tree.get(key) for key in ("attack", "defense")} | mixings
-    apply_preset(preset, nodes, written | _keys(typed))
+    apply_preset(preset, nodes, tree.get("task"), written | _keys(typed))
     config = build_dataclass(Config, tree)
     nodes.update({"task.data": config.task.data, "task.model": config.task.model})
     for key, node in nodes.items():
