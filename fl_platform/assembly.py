@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fl_platform.config import Config, ConfigError, build_rule
+from fl_platform.config import Config, ConfigError, build_rule, data_node
 from fl_platform.config.roles import role
 from fl_platform.core.rng import stream_seed
+from fl_platform.core.stamps import stamps
 from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
 from fl_platform.federated import (
     Aggregator,
@@ -47,11 +48,7 @@ class Population:
 
 def load_population(config: Config, home: Path) -> Population:
     """Load the task's data and split it; a relative ``root`` of the data lies in ``home``."""
-    node = dict(config.task.data)
-    if "root" in node:
-        node["root"] = str(home / node["root"])
-    key = json.dumps(node, sort_keys=True)  # lists of means are no keys
-    dataset = _load(key)
+    dataset = load_dataset(data_node(config, home))
     if config.task.samples is not None:
         dataset = subset(dataset, config.task.samples, config.seed)
     dataset, images, labels = hold_out(dataset, config.task.validation, config.seed)
@@ -76,9 +73,22 @@ def load_population(config: Config, home: Path) -> Population:
     return Population(dataset, partition, federation, held_out)
 
 
+def load_dataset(node: Mapping[str, Any]) -> Dataset:
+    """The data set of a `data_node`; kept while its files stay: the runs of a grid share it.
+
+    Raises:
+        DataError: the data are absent, damaged or not what they claim to be.
+    """
+    key = json.dumps(node, sort_keys=True)  # lists of means are no keys
+    dataset = _load(key)
+    if dataset.files == stamps(Path(path) for path, *_ in dataset.files):
+        return dataset
+    _load.cache_clear()
+    return _load(key)
+
+
 @functools.lru_cache(maxsize=1)
 def _load(node: str) -> Dataset:
-    """The data set of a node, as JSON; kept, because the runs of a grid share it."""
     return build_rule(json.loads(node))()
 
 

@@ -13,11 +13,11 @@ import typer
 
 app = typer.Typer(
     name="fl-platform",
-    help="Byzantine-robust federated learning: attacks, defenses, honest comparisons.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 runs = typer.Typer(help="Look after recorded runs.", no_args_is_help=True)
 app.add_typer(runs, name="runs")
@@ -35,6 +35,25 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A package whose attacks, defenses and conf/ are to be known."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"fl-platform {version('fl_platform')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Print it and leave."),
+    ] = False,
+) -> None:
+    """Byzantine-robust federated learning: attacks, defenses, honest comparisons."""
+
 
 EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
@@ -56,24 +75,25 @@ def run(
     typed += ["runtime.continue_anyway=true"] if continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
-    from fl_platform import provenance
     from fl_platform.config import config_hash
-    from fl_platform.result import finished, of_other_code
     from fl_platform.screen import show_result
+    from fl_platform.stored import of_other_code, stored
     from fl_platform.tracking.folder import run_folder
     from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
 
-    identity = config_hash(config)
-    lock = run_folder(place, identity).lock
+    lock = run_folder(place, config_hash(config)).lock
     if is_owned(lock):
         raise RunOwned(lock, read_owner(lock))
-    result = None if config.runtime.fresh else finished(place, identity)
+    result = None if config.runtime.fresh else stored(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
         from fl_platform.run import run as run_config
 
         result = run_config(config, place)
-    elif of_other_code(place, identity, provenance.code_fingerprint()):
-        print("a stored result, by other code than today's: --fresh runs it anew", file=sys.stderr)
+    elif other := of_other_code(config, place):
+        plugins = [name.partition(".")[2] for name in other if name.startswith("plugin.")]
+        code = f"code ({', '.join(plugins)})" if plugins else "code"
+        told = f"a stored result, by other {code} than today's: --fresh runs it anew"
+        print(told, file=sys.stderr)
     show_result(result)
     if as_json:
         print(json.dumps(result.to_json()))

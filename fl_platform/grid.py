@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from fl_platform.grids.plan import Cell, plan
 from fl_platform.grids.record import Parent, parent_of
 from fl_platform.grids.screen import Screen, clock, told
 from fl_platform.screen import standard_output
+from fl_platform.stored import conditions
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 EXECUTORS = ("local", "slurm")
@@ -214,7 +216,7 @@ def _finish(outcome: Outcome, home: Path, options: Options, deliver: Any) -> Non
         frame = results.frame_of(home, parent.grid.name, "folders")
         hashes = [entry.cell.config_hash for entry in board.entries]
         results.show(results.tables_of(frame, hashes), console)
-        _warn_of_mixed_code(frame[frame["config_hash"].isin(hashes)], console)
+        _warn_of_mixed_code([conditions(home, name) for name in hashes], console)
         if options.report:
             title = parent.grid.title
             outcome.report, paths = results.write(home, parent.grid.name, frame, title=title)
@@ -238,11 +240,17 @@ def _finish(outcome: Outcome, home: Path, options: Options, deliver: Any) -> Non
         console.print(f"failed: {entry.cell.name}: {told(entry)}", markup=False, soft_wrap=True)
 
 
-def _warn_of_mixed_code(frame: Any, console: Console) -> None:
-    counts = frame["code_fingerprint"].value_counts()
-    if len(counts) > 1:
-        listed = ", ".join(f"{number} runs by {code[:12]}" for code, number in counts.items())
-        console.print(f"mixed code: {listed}; --fresh runs all anew", markup=False)
+def _warn_of_mixed_code(recorded: list[dict[str, str]], console: Console) -> None:
+    for name in sorted({key for known in recorded for key in known if _is_code(key)}):
+        counts = Counter(known[name] for known in recorded if name in known)
+        if len(counts) > 1:
+            listed = ", ".join(f"{n} runs by {code[:12]}" for code, n in counts.most_common())
+            mixed = "code" if name == "code_fingerprint" else f"code of {name}"
+            console.print(f"mixed {mixed}: {listed}; --fresh runs all anew", markup=False)
+
+
+def _is_code(condition: str) -> bool:
+    return condition == "code_fingerprint" or condition.startswith("plugin.")
 
 
 def _courier(parent: Parent, cells: list[Cell], home: Path) -> Any:

@@ -6,8 +6,12 @@ import functools
 import hashlib
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+
+from fl_platform.config import Config
+from fl_platform.config.targets import borrowed
 
 PACKAGE = Path(__file__).resolve().parent
 DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scikit-learn")
@@ -16,9 +20,29 @@ DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scik
 @functools.cache
 def code_fingerprint() -> str:
     """SHA-256 over the package's own Python files, names and contents, in sorted order."""
+    return _fingerprint(PACKAGE, PACKAGE.rglob("*.py"))
+
+
+def code(config: Config) -> dict[str, str]:
+    """The fingerprint of all code that computes a run: the package's, and its plugins' by name.
+
+    A plugin counts where the configuration names a rule of it, not where it was merely admitted.
+    """
+    task = config.task
+    nodes = [config.attack, config.defense, *config.mixing, task.data, task.model]
+    own = {"code_fingerprint": code_fingerprint()}
+    return own | {f"plugin.{name}": _plugin(source) for name, source in borrowed(nodes).items()}
+
+
+def _plugin(source: Path) -> str:
+    package = source.name == "__init__.py"
+    return _fingerprint(source.parent, source.parent.rglob("*.py") if package else [source])
+
+
+def _fingerprint(root: Path, files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0")
+    for path in sorted(files):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(path.read_bytes() + b"\0")
     return digest.hexdigest()
 

@@ -68,9 +68,3 @@ def finished(home: Path, config_hash: str) -> Result | None:
     if read(folder.journal).status not in ("FINISHED", "DIVERGED"):
         return None
     return Result.from_json({"name": described["name"], **stored})
-
-
-def of_other_code(home: Path, config_hash: str, fingerprint: str) -> bool:
-    """Whether the stored run was computed by other files of this package than ``fingerprint``'s."""
-    conditions = (run_folder(home, config_hash).describe() or {}).get("conditions", {})
-    return bool(conditions.get("code_fingerprint", "") != fingerprint)

@@ -25,7 +25,7 @@ from fl_platform.assembly import (
     load_population,
     resolve_device,
 )
-from fl_platform.config import Config, ConfigError, config_hash, flat
+from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
 from fl_platform.core import native
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.commit import Commit
@@ -33,8 +33,10 @@ from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.observers import Evaluation, build_observers
 from fl_platform.federated.progress import ProgressLine
 from fl_platform.federated.stopping import Stopped, Stopper
+from fl_platform.known_data import remember
 from fl_platform.naming import run_name, run_tags
-from fl_platform.result import Result, finished
+from fl_platform.result import Result
+from fl_platform.stored import stored
 from fl_platform.summary import summary
 from fl_platform.tracking.checkpoint_io import DigestCheckpointIO
 from fl_platform.tracking.logger import JournalLogger
@@ -56,11 +58,12 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         ConfigError: what only device and data can tell: more Byzantine clients than the defense
             tolerates, more participants than clients, a way to train that this device lacks.
         RunOwned: another living process works on this run.
-        IdentityMismatch: the folder's unfinished run was begun under other conditions.
+        IdentityMismatch: the folder's unfinished run was begun under other conditions, or its
+            finished one is of other data.
         CheckpointError: no checkpoint of the run is intact.
     """
-    if not config.runtime.fresh and (stored := finished(home, config_hash(config))) is not None:
-        return stored
+    if not config.runtime.fresh and (result := stored(config, home)) is not None:
+        return result
     started = time.perf_counter()
     torch.set_num_threads(config.runtime.threads)
     device = resolve_device(config.runtime.device)
@@ -68,7 +71,8 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         refuse_excess(config, config.task.clients)
     population = load_population(config, home)
     refuse_excess(config, len(population.federation))
-    choice = choose_local(config, device, population.dataset)
+    dataset = population.dataset
+    choice = choose_local(config, device, dataset)
     with (
         Stopper() as stopper,
         RunRecord.open(
@@ -84,6 +88,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         ) as record,
     ):
         record.start(params=flat(config), tags=tags(config, population))
+        remember(home, data_node(config, home), dataset.files, dataset.digest)
         module = build_module(config, population, stopper.between_clients, choice.way)
         evaluation = Evaluation(population.held_out, config.evaluation.every)
         observers = [evaluation, *build_observers(config, record.folder.artifacts)]
@@ -94,9 +99,8 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
                 record.publish(path)
         scores = evaluation.scores
         if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
-            classes = population.dataset.num_classes
             scores = {
-                name: evaluate(module.model, samples, classes)
+                name: evaluate(module.model, samples, dataset.num_classes)
                 for name, samples in population.held_out.items()
             }
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
@@ -118,6 +122,10 @@ def refuse_excess(config: Config, clients: int) -> None:
         raise ConfigError(
             f"byzantine.fraction: expected fewer than half of {clients} clients, got {f}."
         )
+    try:
+        config.refuse_idle(clients)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if sampled is not None and sampled < clients:
         return
     aggregator = build_roles(config)[0]
@@ -140,7 +148,7 @@ def conditions(
         "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,
-        "code_fingerprint": provenance.code_fingerprint(),
+        **provenance.code(config),
         **provenance.versions(),
     }
 

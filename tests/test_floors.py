@@ -12,14 +12,18 @@ FLOORS = [
     {"data", "models", "config", "metrics", "tracking"},
     {"attacks", "defenses", "report"},
     {"federated"},
-    {"provenance", "naming", "result", "summary", "assembly", "artifacts", "run"},
+    {"provenance", "naming", "result", "stored", "known_data"}
+    | {"summary", "assembly", "artifacts", "run"},
     {"grid", "grids", "study", "studies", "repro", "reproduction", "screen", "doctor", "probe"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Within a floor: these may use their neighbours, in this direction only.
 NEIGHBOURS = {
-    "run": {"assembly", "artifacts", "summary", "result", "naming", "provenance"},
+    "run": {"assembly", "artifacts", "summary", "naming", "provenance"}
+    | {"result", "stored", "known_data"},
+    "stored": {"result", "known_data", "provenance"},
+    "known_data": {"assembly"},
     "artifacts": {"assembly"},
     "summary": {"result"},
     "grid": {"grids", "screen"},

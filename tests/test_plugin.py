@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,64 @@ def test_borrowed_rules_run_like_our_own_but_only_when_asked_for(call):
     code, out, _ = call(*rules, "--plugin", "borrowed_rules", "attack.scale=2")
     assert code == 0
     assert "digits opposite(scale=2) vs first_row s0" in out
+
+
+VERSION = """
+from torch import Tensor
+
+__all__ = ["shrink"]
+
+def shrink(update: Tensor) -> Tensor:
+    return {factor} * update
+"""
+
+
+def test_another_version_of_a_plugin_is_other_code(tmp_path):
+    """A process sees one version of a module, so each command is a process of its own."""
+    home = tmp_path
+    (home / "conf").symlink_to(REPOSITORY / "conf")
+
+    def command(*arguments, factor=0.5):
+        (home / "changing_rules.py").write_text(VERSION.format(factor=factor))
+        typed = [*arguments, "rounds=1", "runtime.tracking=journal", "runtime.progress=none"]
+        done = subprocess.run(
+            [sys.executable, "-m", "fl_platform.cli", "run", "--home", str(home), *typed],
+            cwd=home, check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    borrowed = ["--plugin", "changing_rules", "attack._target_=changing_rules.shrink"]
+    command(*borrowed)
+    assert not command(*borrowed)
+    assert "other code (changing_rules) than today's" in command(*borrowed, factor=0.25)
+    # Who does not use it is not touched by it.
+    command("--plugin", "changing_rules", "attack=ipm")
+    assert not command("--plugin", "changing_rules", "attack=ipm", factor=0.125)
+    assert not command("attack=ipm")
+
+
+def test_a_process_that_is_no_fork_admits_the_plugins_again(tmp_path):
+    home = tmp_path
+    (home / "conf").symlink_to(REPOSITORY / "conf")
+    (home / "changing_rules.py").write_text(VERSION.format(factor=0.5))
+    code = """
+        import pickle, sys
+        from pathlib import Path
+        from fl_platform.config import compose
+        from fl_platform.grids.slurm import Job
+        home = Path(sys.argv[1])
+        typed = ["attack._target_=changing_rules.shrink", "rounds=1"]
+        asked = compose(typed, home, plugins=["changing_rules"])
+        (home / "job.pkl").write_bytes(pickle.dumps(Job([asked], home, "")))
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(home)], check=True)
+    code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb'))()[0][0])"
+    path = str(home / "job.pkl")
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "over"
 
 
 def test_their_signatures_are_checked_like_our_own(call):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import fl_platform
 from fl_platform.config.errors import ConfigError
+from fl_platform.config.schema import Config
 
 MAIN = Path("conf") / "config.yaml"
 
@@ -46,3 +48,9 @@ def conf_folder(home: Path) -> Path:
         if (folder / MAIN).is_file():
             return (folder / "conf").resolve()
     raise ConfigError(f"--home: expected conf/config.yaml in {str(home)!r}, found none.")
+
+
+def data_node(config: Config, home: Path) -> dict[str, Any]:
+    """The task's data node with its ``root`` spelt out: a relative one lies in ``home``."""
+    node = dict(config.task.data)
+    return node | {"root": str(home / node["root"])} if "root" in node else node

@@ -12,7 +12,7 @@ import ast
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -46,6 +46,17 @@ def admit(plugin: str, home: Path) -> Path:
         sys.path.append(str(home))
     _plugins[plugin] = source
     return source.parent
+
+
+def admitted() -> tuple[str, ...]:
+    """The plugins admitted in this process; another one has to admit them again."""
+    return tuple(_plugins)
+
+
+def borrowed(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Path]:
+    """The plugins whose rules ``nodes`` name, in order of names, and the source of each."""
+    named = {str(node.get("_target_")).partition(".")[0] for node in nodes}
+    return {plugin: _plugins[plugin] for plugin in sorted(named & _plugins.keys())}
 
 
 def target_name(node: Mapping[str, Any]) -> str:

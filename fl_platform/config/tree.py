@@ -160,7 +160,15 @@ def _unknown_key(key: str, typed: Sequence[Override], search: list[str]) -> Conf
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
-    return ConfigError(f"{key}: {owner} has no such {kind}{nearest(name, names)}{listed}")
+    below = _below(known, name) if not parent else []
+    meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
+    return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
+
+
+def _below(tree: DictConfig, name: str) -> list[str]:
+    """The dotted keys that end in ``name``: who types ``nu=2`` means ``attack.nu=2``."""
+    raw = OmegaConf.to_container(tree)
+    return sorted({key for key, _ in _leaves(raw) if key.rpartition(".")[2] == name})
 
 
 def _first_line(error: Exception) -> str:

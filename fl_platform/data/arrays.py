@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fl_platform.core.stamps import stamps
 from fl_platform.data.dataset import DataError, Dataset
 
 # How the four arrays may be called: MedMNIST's names, and Keras's.
@@ -56,6 +57,7 @@ def arrays(
         raise DataError(
             f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
         )
+    files = stamps([path])
     content = _read(path)
     try:
         train_images = _images(content["train_images"], layout)
@@ -76,6 +78,7 @@ def arrays(
         mean=found_mean if mean is None else tuple(mean),
         std=found_std if std is None else tuple(std),
         writers=writers,
+        files=files,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fl_platform.core.stamps import stamps
 from fl_platform.data.batches import read_batch
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
@@ -63,6 +64,7 @@ def cifar10(
     if download and not any((Path(root) / place).exists() for place in places):
         _download(Path(root) / "cifar10")
     folder = find_folder(root, places, list(BATCHES), HOW)
+    files = stamps(folder / name for name in BATCHES)
     contents = {name: _content(folder / name) for name in BATCHES}
     notes = _check_digests(folder, contents, accept_digest)
     size = PER_BATCH * len(BATCHES)
@@ -83,6 +85,7 @@ def cifar10(
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2023, 0.1994, 0.2010),
         notes=notes,
+        files=files,
     )
 
 

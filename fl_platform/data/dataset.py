@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.rng import generator
+from fl_platform.core.stamps import Stamp
 
 
 class DataError(ValueError):
@@ -35,6 +36,8 @@ class Dataset:
         writers: ``(N,)`` int64, who made each training image, or ``None``.
         digest: SHA-256 of all of the above but the name; worked out when it is left empty.
         notes: what a reader of results must know about this data.
+        files: stamps of all that it was read from, taken before; none for data that no file holds
+            or whose loader does not say.
 
     Raises:
         DataError: types, shapes, labels, writers or the normalisation do not fit together.
@@ -51,6 +54,7 @@ class Dataset:
     writers: Tensor | None = None
     digest: str = ""
     notes: tuple[str, ...] = ()
+    files: tuple[Stamp, ...] = ()
 
     def __post_init__(self) -> None:
         _check_split(self, "training", self.train_images, self.train_labels)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fl_platform.core.stamps import stamps
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
@@ -42,7 +43,9 @@ def femnist(*, root: str | Path = "data") -> Dataset:
         https://arxiv.org/abs/1812.01097
     """
     folder = find_folder(root, ["femnist/data", "data", "."], ["train", "test"], HOW)
-    train, test = _read_split(folder / "train"), _read_split(folder / "test")
+    splits = [folder / "train", folder / "test"]
+    files = stamps([*splits, *(path for split in splits for path in sorted(split.glob("*.json")))])
+    train, test = map(_read_split, splits)
     names = sorted(train)
     strangers = sorted(set(test) - set(train))
     if strangers:
@@ -68,6 +71,7 @@ def femnist(*, root: str | Path = "data") -> Dataset:
         std=(1.0,),
         writers=torch.arange(len(names)).repeat_interleave(torch.tensor(sizes)),
         notes=(f"{len(names)} writers",),
+        files=files,
     )
 
 

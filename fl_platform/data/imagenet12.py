@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from fl_platform.core.parameters import AtLeast
+from fl_platform.core.stamps import stamps
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
@@ -60,6 +61,8 @@ def imagenet12(
             f"Expected more training than validation images in {folder}; the folders train and"
             " val look swapped."
         )
+    images = [path for split in (train, val) for paths in split.values() for path in paths]
+    files = stamps([folder / "train", folder / "val", *{p.parent: None for p in images}, *images])
     train_images, train_labels = _read_split(train, side, size)
     test_images, test_labels = _read_split(val, side, size)
     return Dataset(
@@ -72,6 +75,7 @@ def imagenet12(
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         notes=("classes, a substitute for the paper's unpublished list: " + " ".join(train),),
+        files=files,
     )
 
 

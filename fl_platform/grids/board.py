@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from fl_platform.grids.plan import Cell
-from fl_platform.result import Result, finished
+from fl_platform.result import Result
+from fl_platform.stored import OtherData, stored
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 
@@ -69,10 +70,14 @@ class Board:
 
     @classmethod
     def of(cls, cells: Sequence[Cell], home: Path, *, fresh: bool = False) -> Board:
-        """The board of ``cells``, those marked done that were over before."""
+        """The board of ``cells``: those done that were over before, failed where of other data."""
         board = cls([Entry(cell) for cell in cells])
         for entry in board.entries:
-            result = None if fresh else finished(home, entry.cell.config_hash)
+            try:
+                result = None if fresh else stored(entry.cell.config, home)
+            except OtherData as error:
+                entry.fail(str(error))
+                continue
             if result is not None:
                 entry.end(result)
                 entry.before = True

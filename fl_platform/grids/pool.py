@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from fl_platform.config.targets import admitted
 from fl_platform.grids.board import Board, Entry
 from fl_platform.grids.worker import serve
 from fl_platform.result import finished
@@ -119,7 +120,7 @@ class Pool:
         inherited = [ours, *(worker.pipe for worker in self._workers)] if forked else []
         environment = dict(self.environments[slot % len(self.environments)])
         log = self.logs / f"worker-{slot}.log"
-        arguments = (theirs, self.home, self.parent_run_id, log, environment, inherited)
+        arguments = (theirs, self.home, self.parent_run_id, log, environment, inherited, admitted())
         process = self._context.Process(target=serve, args=arguments, name=f"worker-{slot}")
         process.start()
         theirs.close()

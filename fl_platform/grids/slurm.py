@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config import Config, ConfigError
+from fl_platform.config.targets import admit, admitted
 from fl_platform.grids.board import Board, Entry
 from fl_platform.grids.worker import run_cell
 from fl_platform.result import finished
@@ -27,9 +28,12 @@ class Job:
 
     def __init__(self, configs: Sequence[Config], home: Path, parent_run_id: str) -> None:
         self.configs, self.home, self.parent_run_id = list(configs), home, parent_run_id
+        self.plugins = admitted()
 
     def __call__(self) -> list[tuple[str, Any, str]]:
         """The outcome of each cell."""
+        for plugin in self.plugins:
+            admit(plugin, self.home)
         return [run_cell(config, self.home, self.parent_run_id) for config in self.configs]
 
     def checkpoint(self) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config import Config
+from fl_platform.config.targets import admit
 from fl_platform.tracking.reason import reason
 
 _PDEATHSIG = 1  # prctl(2)
@@ -47,6 +48,7 @@ def serve(
     log: Path,
     environment: Mapping[str, str],
     inherited: Sequence[Connection],
+    plugins: Sequence[str],
 ) -> None:
     """Run the cells that come through ``pipe`` until it closes.
 
@@ -54,11 +56,14 @@ def serve(
         log: what libraries print goes there, not between the lines of the table.
         environment: of this worker, such as the GPU that it may see.
         inherited: the parent's own ends of pipes, open here after a fork.
+        plugins: what the parent admitted, unknown to a process that is no fork.
     """
     for connection in inherited:
         connection.close()
     os.environ.update(environment)
     detach(log)
+    for plugin in plugins:
+        admit(plugin, home)
     with contextlib.suppress(EOFError, OSError):
         while (config := pipe.recv()) is not None:
             pipe.send(run_cell(config, home, parent_run_id))

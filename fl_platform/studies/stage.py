@@ -14,6 +14,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
+from fl_platform.known_data import digest_of
 from fl_platform.studies.plan import Direction, Plan
 from fl_platform.studies.sampling import build_pruner, build_sampler
 from fl_platform.studies.space import Space, as_overrides
@@ -103,7 +104,7 @@ def open_study(stage: Stage, storage: RDBStorage) -> optuna.Study:
 
     Raises:
         ConfigError: a study of this name has another space, base, direction, metric or seeds; the
-            message names each.
+            message names each. Or its trials are of other data than lie there now.
     """
     study = optuna.create_study(
         study_name=stage.name,
@@ -113,6 +114,7 @@ def open_study(stage: Stage, storage: RDBStorage) -> optuna.Study:
         direction=stage.direction,
         load_if_exists=True,
     )
+    _refuse_other_data(study, stage)
     identity = stage.identity()
     known = study.user_attrs.get("identity")
     if known is None:
@@ -126,3 +128,16 @@ def open_study(stage: Stage, storage: RDBStorage) -> optuna.Study:
             " Restore them, or give the new one a name of its own with --name."
         )
     return study
+
+
+def _refuse_other_data(study: optuna.Study, stage: Stage) -> None:
+    now = digest_of(stage.config({}, stage.plan.seeds[0]), stage.home)
+    was = study.user_attrs.get("data_digest")
+    if was is None and now is not None:
+        study.set_user_attr("data_digest", now)
+    elif None not in (was, now) and was != now:
+        raise ConfigError(
+            f"{stage.name}: this study was begun over other data (data_digest: {was!r} then,"
+            f" {now!r} now). Let task.data.root name those, or give the new one a name of its own"
+            " with --name."
+        )

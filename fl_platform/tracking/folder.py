@@ -20,7 +20,10 @@ class IdentityMismatch(RuntimeError):  # noqa: N818 - told to the user by its na
     def __init__(self, path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
         self.differing = dict(differing)
         pairs = ", ".join(f"{k}: {was!r} then, {now!r} now" for k, (was, now) in differing.items())
-        super().__init__(
+        super().__init__(self._told(path, pairs))
+
+    def _told(self, path: Path, pairs: str) -> str:
+        return (
             f"Expected the conditions that the run in {path} was started under, got others"
             f" ({pairs}). Restore them, or use --continue-anyway (the numbers may differ),"
             " or --fresh (start over)."

@@ -1,0 +1,71 @@
+"""Which data a configuration means: a digest, remembered beside the runs by the stat of the files.
+
+Where data lie is no part of a run's identity, so that a moved folder changes nothing; what they
+are is compared instead. Reading a data set to compare it takes seconds, so its digest is kept with
+the stamps of the files that it was read from, and holds as long as these do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fl_platform.config import Config, data_node
+from fl_platform.core.stamps import Stamp, stamps
+from fl_platform.tracking.folder import read_json, write_json
+
+
+def remember(home: Path, node: Mapping[str, Any], files: Iterable[Stamp], digest: str) -> None:
+    """Keep the digest of the data of a `data_node` while its ``files`` stay as they are."""
+    known = {"digest": digest, "files": [list(stamp) for stamp in files]}
+    if not known["files"]:
+        return
+    path = _memory(home, node)
+    if _read(path) != known:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(path, known)
+
+
+def digest_of(config: Config, home: Path) -> str | None:
+    """The digest of the data that ``config`` names; loads them only where nobody remembers it.
+
+    ``None`` where the configuration's own identity says all (data without a ``root``), and where
+    the data are not there: nothing is downloaded for it.
+    """
+    node = data_node(config, home)
+    if "root" not in node or not Path(node["root"]).exists():
+        return None
+    known = _read(_memory(home, node))
+    if known is not None:
+        files = [list(stamp) for stamp in stamps(Path(path) for path, *_ in known["files"])]
+        if files == known["files"]:
+            return str(known["digest"])
+    return _loaded(home, node)
+
+
+def _loaded(home: Path, node: Mapping[str, Any]) -> str | None:
+    from fl_platform.assembly import load_dataset  # imports torch
+    from fl_platform.data import DataError
+
+    offline = {"download": False} if "download" in node else {}
+    try:
+        dataset = load_dataset({**node, **offline})
+    except DataError:
+        return None
+    remember(home, node, dataset.files, dataset.digest)
+    return dataset.digest
+
+
+def _memory(home: Path, node: Mapping[str, Any]) -> Path:
+    name = hashlib.sha256(json.dumps(node, sort_keys=True).encode()).hexdigest()[:16]
+    return home / "mlruns" / "data" / f"{name}.json"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_json(path)
+    except RuntimeError:  # damaged: it is written anew
+        return None
