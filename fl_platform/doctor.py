@@ -31,10 +31,10 @@ def examine(home: Path) -> int:
     failed = 0
     for name, check in checks:
         try:
-            console.print(f"[green]ok[/]   {name:12} {check()}")
+            console.print(f"[green]ok[/]   {name:12} {check()}", soft_wrap=True)
         except Exception as error:
             failed = 1
-            console.print(f"[red]bad[/]  {name:12} {error}")
+            console.print(f"[red]bad[/]  {name:12} {error}", soft_wrap=True)
     return failed
 
 

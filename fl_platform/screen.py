@@ -43,7 +43,8 @@ def show_result(result: Result) -> None:
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
     out.print(table)
-    out.print("see it: fl-platform ui", style="dim")
+    killed = result.status == "KILLED"
+    out.print("the same command continues it" if killed else "see it: fl-platform ui", style="dim")
 
 
 def show_rules(conf: Path, group: str) -> None:

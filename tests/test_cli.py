@@ -1,5 +1,6 @@
 """The verbs as a person types them, in one process."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 
 from fl_platform import cli
+from fl_platform.result import Result
+from fl_platform.screen import show_result
 from fl_platform.tracking.folder import runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -75,6 +78,15 @@ def test_a_run_prints_its_result_and_a_json_object_as_the_last_line(call):
         (["attack=strike", "attack.nu=-1"], "attack.nu"),
         (["seed=0,1"], "fl-platform grid"),
         (["byzantine.fraction=0.5"], "byzantine.fraction"),
+        (["byzantine.fraction=0", "attack=strike"], "above 0 for attack=strike"),
+        (["byzantine.fraction=0", "attack=absent"], "above 0 for attack=absent"),
+        (["attack=ipm", "attack.knowledge=41"], "at most 40 honest updates"),
+        (["attack=ipm", "attack.knowledge=11", "task.sampled=10"], "at most 10 honest updates"),
+        ([*WRITERS, "attack=ipm", "attack.knowledge=3"], "at most 2 honest updates"),
+        (
+            ["attack=ipm", "task.sampled=4", "byzantine={fraction: 0.02, sampling: fixed_share}"],
+            "one Byzantine client among 4 sampled",
+        ),
         (["task.local.lr=nan"], "lr"),
         (["runtime.device=cuda:99"], "runtime.device"),
         (["runtime.device=mps"], "runtime.device"),
@@ -107,6 +119,21 @@ def test_data_that_the_settings_fit_are_trained_on(call, home):
     code, out, _ = call("run", *WRITERS, "task.data.mean=[0.5]", "task.data.std=[0.2]", *SHORT)
     assert code == 0
     assert "FINISHED" in out
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        ["byzantine.fraction=0"],  # without an attack there need be nobody to play it
+        ["attack=ipm", "attack.knowledge=40"],
+        ["attack=ipm", "attack.knowledge=10", "task.sampled=10"],
+        ["attack=ipm", "task.sampled=4", "byzantine.fraction=0.02"],  # f_t is 0 or 1
+        ["attack=ipm", "task.sampled=4", "byzantine={fraction: 0.2, sampling: fixed_share}"],
+    ],
+)
+def test_an_attack_that_can_play_is_played(call, chosen):
+    """The control of the refusals above."""
+    assert call("run", *chosen, *SHORT)[0] == 0
 
 
 def test_a_round_beyond_the_rule_ends_the_run_in_one_line_where_asked_to(call):
@@ -147,6 +174,45 @@ def test_list_names_every_choice_of_a_group(call):
     code, _, err = call("list", "attakcs")
     assert code == 2
     assert "attacks" in err
+
+
+def test_a_result_says_what_to_type_next(capsys):
+    result = Result(
+        "id", "a run", "KILLED", 3, None, None, None, None, (), 1.0, 1.0, "0" * 64, "0" * 64
+    )
+    show_result(result)
+    assert "the same command continues it" in capsys.readouterr().out
+    show_result(dataclasses.replace(result, status="FINISHED"))
+    assert "fl-platform ui" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("nu=2", "did you mean attack.nu?"),
+        ("lr=0.1", "did you mean server.lr or task.local.lr?"),
+        ("rouns=3", "did you mean 'rounds'?"),
+    ],
+)
+def test_a_setting_typed_without_its_group_is_found(call, typed, meant):
+    code, _, err = call("config", "attack=strike", typed)
+    assert code == 2
+    assert meant in err
+
+
+def test_the_version_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fl-platform", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("fl-platform ")
+
+
+def test_a_report_on_nothing_makes_no_store(call, home):
+    code, _, err = call("report", "nothing")
+    assert code == 2
+    assert "no experiment 'nothing'" in err
+    assert not (home / "mlruns").exists()
 
 
 def test_a_traceback_is_left_for_faults_of_ours():

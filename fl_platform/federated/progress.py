@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TextIO
@@ -20,13 +21,14 @@ class ProgressLine(Callback):
     Args:
         label: what is run, at the head of the line.
         stream: where the line goes; standard error, so that standard output stays clean.
-        live: whether the line is rewritten in place; ``None``: on a terminal.
+        live: whether the line is rewritten in place; ``None``: on a terminal that can.
     """
 
     def __init__(self, label: str, stream: TextIO | None = None, live: bool | None = None) -> None:
         self.label = printable(label)  # a name may hold terminal codes
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty() if live is None else live
+        able = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.live = able if live is None else live
         self._first: tuple[float, int] | None = None
         self._printed = 0.0
 

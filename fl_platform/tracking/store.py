@@ -56,6 +56,12 @@ def database(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
 
 
+def exists(home: Path | str) -> bool:
+    """Whether there may be something to read: a server, or a database that was made before."""
+    file = database(tracking_uri(home))
+    return file is None or file.exists()
+
+
 def artifact_folder(uri: str) -> Path | None:
     """Where artifacts of a local store lie; a server decides for itself."""
     file = database(uri)

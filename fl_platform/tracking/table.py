@@ -144,6 +144,8 @@ def _from_folders(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
 def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
     from fl_platform.tracking.forward import RUN_TAG
 
+    if not store.exists(home):  # reading makes no store
+        return
     client, token = store.connect(home), None
     experiments = {e.experiment_id: e.name for e in client.search_experiments()}
     while True:
