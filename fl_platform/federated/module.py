@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.precision import tensor_float32
 from fl_platform.core.vector import state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
@@ -133,7 +134,7 @@ class FederatedModule(LightningModule):
         return sum(t.numel() for t in state_tensors(self.model, self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One communication round; mixed precision is for the clients' training alone."""
+        """One communication round; reduced precision is for the clients' training alone."""
         clock = _Clock()
         index = self.global_step
         cohort = sample_cohort(
@@ -142,10 +143,13 @@ class FederatedModule(LightningModule):
         told = self._aggregator.told(len(cohort.byzantine))
         if self._adversary is None:
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
-        trained = self._train(index, cohort)
+        kind = self.device.type
+        # Weights move in place between steps: autocast's cache would keep the first step's.
+        with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
+            trained = self._train(index, cohort)
         clock.lap("local")
-        # autocast would round the products of attacks, defenses and metrics to bfloat16
-        with torch.autocast(self.device.type, enabled=False):
+        # Else the products of attacks, defenses and metrics would be rounded too.
+        with torch.autocast(kind, enabled=False), tensor_float32(False):
             updates, honest, byzantine = self._attack(index, cohort, trained.rows, told)
             clock.lap("attack")
             aggregate = self._aggregator.aggregate(
