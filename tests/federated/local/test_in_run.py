@@ -63,7 +63,7 @@ def test_a_resumed_run_keeps_the_way_that_it_began_with(composed, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         run(begun, home)
     monkeypatch.undo()
-    with pytest.raises(IdentityMismatch, match="local: sequential then, vmapped now"):
+    with pytest.raises(IdentityMismatch, match="local: 'sequential' then, 'vmapped' now"):
         run(composed("home")[0], home)
     assert run(begun, home).status == "FINISHED"
 
