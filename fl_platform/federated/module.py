@@ -335,7 +335,10 @@ class _Trained:
 
 
 class _Clock:
-    """Seconds of each phase of a round, as ``time/<phase>``."""
+    """Seconds of each phase of a round, as ``time/<phase>``.
+
+    A GPU is not waited for, so there a phase also pays for what earlier ones had it begin.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
