@@ -46,6 +46,9 @@ PHASES: list[tuple[str, Any, str]] = [
 ]
 
 
+ALEXNET = ["~task.model.hidden", "task.model._target_=fl_platform.models.small_alexnet"]
+
+
 class Stopwatch:
     """Processor seconds spent inside functions since the last round began."""
 
@@ -84,19 +87,17 @@ class Stopwatch:
 
 
 def synthetic(folder: Path, images: int) -> list[str]:
-    """Random images in CIFAR-10's shape, and the overrides that read them."""
+    """Noise over a pattern a class in CIFAR-10's shape, and the overrides that read it."""
     draws = np.random.default_rng(0)
-    count = 50 * images
-    np.savez(
-        folder / "synthetic.npz",
-        train_images=draws.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8),
-        train_labels=draws.integers(0, 10, count),
-        test_images=draws.integers(0, 256, (10 * images, 32, 32, 3), dtype=np.uint8),
-        test_labels=draws.integers(0, 10, 10 * images),
-    )
+    kinds = draws.integers(0, 64, (10, 32, 32, 3), dtype=np.uint8)
+    drawn = {}
+    for name, count in (("train", 50 * images), ("test", 10 * images)):
+        labels = draws.integers(0, 10, count)
+        noise = draws.integers(0, 192, (count, 32, 32, 3), dtype=np.uint8)
+        drawn |= {f"{name}_labels": labels, f"{name}_images": noise + kinds[labels]}
+    np.savez(folder / "synthetic.npz", **drawn)
     arrays = ["task=arrays", f"task.data.root={folder}", "task.data.file=synthetic.npz"]
-    network = ["~task.model.hidden", "task.model._target_=fl_platform.models.small_alexnet"]
-    return [*arrays, *network, "task.local.batch=128"]
+    return [*arrays, "task.local.batch=128"]
 
 
 def main() -> None:
@@ -112,7 +113,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         (home / "conf").symlink_to(REPOSITORY / "conf")
-        data = ["task=cifar10"] if asked.overrides else synthetic(home, asked.images)
+        drawn = [] if asked.overrides else [*synthetic(home, asked.images), *ALEXNET]
+        data = drawn or ["task=cifar10"]
         fixed = ["attack=strike", "defense=multi_krum", "rounds=2", "runtime.tracking=journal"]
         quiet = ["runtime.progress=none", "runtime.device=cpu", "runtime.local=sequential"]
         config = compose([*data, *fixed, *quiet, *asked.overrides], home)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node
 from fl_platform.config.roles import role
+from fl_platform.config.schema import Runtime
 from fl_platform.core.rng import stream_seed
 from fl_platform.core.stamps import stamps
 from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
@@ -169,15 +170,21 @@ def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.opti
     return torch.optim.SGD(parameters, lr=server.lr, momentum=momentum)
 
 
-def resolve_device(wanted: str) -> torch.device:
+def resolve_device(runtime: Runtime) -> torch.device:
     """The device of a run: ``auto`` is the first GPU where there is one, else the CPU.
 
     Raises:
-        ConfigError: a GPU that this machine has not.
+        ConfigError: a GPU that this machine has not, or a precision that the device has not.
     """
+    wanted = runtime.device
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wanted)
+    if runtime.precision == "tf32" and device.type != "cuda":
+        raise ConfigError(
+            f"runtime.precision: expected a CUDA device for tf32, got {device.type};"
+            " use 32-true or bf16-mixed."
+        )
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
         raise ConfigError(

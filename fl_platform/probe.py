@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from fl_platform.assembly import build_model, choose_local, load_population, resolve_device
 from fl_platform.config import Config
+from fl_platform.core.precision import tensor_float32
 from fl_platform.federated.local import WAYS, Clients, LocalTraining, WayName, build_way, choose
 
 REPEATS = 5
@@ -51,7 +53,7 @@ def probe(config: Config, home: Path, clients: int = 50, samples: int = 256) -> 
         samples: at most so many in all; at least one client trains, on all it has.
     """
     torch.set_num_threads(config.runtime.threads)
-    device = resolve_device(config.runtime.device)
+    device = resolve_device(config.runtime)
     population = load_population(config, home)
     dataset, task = population.dataset, config.task.local
     chosen = choose_local(config, device, dataset).way
@@ -81,12 +83,24 @@ def probe(config: Config, home: Path, clients: int = 50, samples: int = 256) -> 
         for name, way in ways.items():
             clock = _clock(device)
             next(clock)
-            way.train(tried, 0, start, rows)
+            with _as_in_a_run(config.runtime.precision, device):
+                way.train(tried, 0, start, rows)
             if repeat:  # the first is warm-up
                 times[name].append(next(clock))
             else:
                 next(clock)
     return Probe(chosen, {name: statistics.median(t) for name, t in times.items()}, refused)
+
+
+@contextmanager
+def _as_in_a_run(precision: str, device: torch.device) -> Iterator[None]:
+    """The arithmetic of clients at this ``runtime.precision``; 64-true is timed as 32-true."""
+    mixed = precision == "bf16-mixed"
+    with (
+        tensor_float32(precision == "tf32"),
+        torch.autocast(device.type, torch.bfloat16, enabled=mixed, cache_enabled=False),
+    ):
+        yield
 
 
 def _clock(device: torch.device) -> Iterator[float]:

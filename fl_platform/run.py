@@ -27,6 +27,7 @@ from fl_platform.assembly import (
 )
 from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
 from fl_platform.core import native
+from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.commit import Commit
 from fl_platform.federated.evaluation import evaluate
@@ -66,7 +67,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         return result
     started = time.perf_counter()
     torch.set_num_threads(config.runtime.threads)
-    device = resolve_device(config.runtime.device)
+    device = resolve_device(config.runtime)
     if config.task.clients is not None:  # known before the data are: they need not be read
         refuse_excess(config, config.task.clients)
     population = load_population(config, home)
@@ -74,6 +75,8 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
     dataset = population.dataset
     choice = choose_local(config, device, dataset)
     with (
+        tensor_float32(config.runtime.precision == "tf32"),
+        deterministic(config.runtime.deterministic),
         Stopper() as stopper,
         RunRecord.open(
             home,
@@ -144,6 +147,7 @@ def conditions(
         "device": name,
         "threads": config.runtime.threads,
         "precision": config.runtime.precision,
+        "deterministic": config.runtime.deterministic,
         "local": way,
         "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
@@ -173,7 +177,7 @@ def build_trainer(
     observers: list[Any],
 ) -> Trainer:
     """Lightning's trainer: one epoch of one step a round, nothing automatic but the loop."""
-    callbacks = [*build_roles(config), *observers]
+    callbacks, precision = [*build_roles(config), *observers], config.runtime.precision
     if config.runtime.progress != "none":
         live = {"bar": True, "plain": False}.get(config.runtime.progress)
         callbacks.append(ProgressLine(run_name(config), live=live))
@@ -183,7 +187,7 @@ def build_trainer(
             max_epochs=config.rounds,
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=[device.index or 0] if device.type == "cuda" else 1,
-            precision=config.runtime.precision,
+            precision="32-true" if precision == "tf32" else precision,
             logger=JournalLogger(record.journal, name=run_name(config), version=record.run_id),
             log_every_n_steps=1,
             callbacks=callbacks,

@@ -169,7 +169,8 @@ class Runtime:
     tracking: Literal["mlflow", "journal"] = "mlflow"
     device: str = "auto"
     threads: int = 1
-    precision: Literal["32-true", "64-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
+    deterministic: bool = False
     local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed"] = "auto"
     progress: Literal["auto", "bar", "plain", "none"] = "auto"
     fresh: bool = False

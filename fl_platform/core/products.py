@@ -7,8 +7,6 @@ The compiled kernel and torch agree to float32's rounding, not to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from fl_platform.core import kernels
 from fl_platform.core.geometry import median_distances, squared_distances
+from fl_platform.core.precision import tensor_float32
 
 if TYPE_CHECKING:
     from fl_platform.core.updates import Updates
@@ -25,24 +24,13 @@ SAMPLE_BLOCKS, SAMPLE_WIDTH = 64, 32  # columns from which the first centre is g
 TOLERATED = 16.0  # a centre whose median squared distance is so many times the best is kept
 
 
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """Products in true float32, whatever reduced precision the training code has allowed."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
     """``weights @ matrix`` that reads no row of weight zero."""
     used = (weights != 0).tolist()
     starts = [i for i, use in enumerate(used) if use and not (i and used[i - 1])]
     stops = [i + 1 for i, use in enumerate(used) if use and used[i + 1 : i + 2] != [True]]
     runs = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
-    with full_precision():
+    with tensor_float32(False):
         if len(runs) == 1:
             return weights[runs[0]] @ matrix[runs[0]]
         total = matrix.new_zeros(matrix.shape[1])
@@ -94,7 +82,7 @@ def _chunked(updates: Updates, centre: Tensor, left: Tensor | None, dtype: torch
     size = CHUNK if updates.device.type == "cpu" else 32 * CHUNK
     shape = (len(updates) if left is None else len(left), len(updates))
     total = torch.zeros(shape, dtype=torch.float64, device=updates.device)
-    with full_precision():
+    with tensor_float32(False):
         for part, chunk in updates.columns(size):
             origin = centre[part].to(dtype)
             rows = chunk.to(dtype) - origin
@@ -115,7 +103,7 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
         found = kernels.offsets(rows, centre, direction.contiguous())
         if found is not None and bool(found.isfinite().all()):
             return found
-    with full_precision():
+    with tensor_float32(False):
         for part, chunk in updates.columns(CHUNK):
             total += (chunk - centre[part]) @ direction[part]
     return total

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import products
+from fl_platform.core.precision import tensor_float32
 from fl_platform.core.updates import Updates
 
 
@@ -138,7 +139,7 @@ class Mixed(_View):
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
         mixing = self._mixing.to(self.dtype)
         for part, chunk in self._base.columns(size):
-            with products.full_precision():
+            with tensor_float32(False):
                 yield part, mixing @ chunk
 
     @cached_property

@@ -92,7 +92,9 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
         inner = updates.gram()
     else:
         sampled = _columns_at(updates, index).double()
-        sampled = sampled - sampled.median(0).values  # any common point; this one is not far
+        # Any common point; the median is not far. From a sort, for which a GPU has an algorithm
+        # that repeats its bits; for the place of a median it has none.
+        sampled = sampled - sampled.sort(0).values[(len(sampled) - 1) // 2]
         inner = sampled @ sampled.T
     inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
     # Projections of the rows on the top right singular vector are sqrt(lambda) u, from n x n.

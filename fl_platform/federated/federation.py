@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,11 +46,20 @@ class Samples:
         """The normalised inputs and the targets at ``index``."""
         inputs = self.inputs[index]
         if inputs.dtype == torch.uint8:
-            shape = (1, -1, *[1] * (inputs.ndim - 2))
-            std = torch.tensor(self.std, device=inputs.device).view(shape)
-            mean = torch.tensor(self.mean, device=inputs.device).view(shape)
-            inputs = inputs.to(mean.dtype).div_(255.0).sub_(mean).div_(std)  # torch's default
+            dtype = torch.get_default_dtype()
+            if dtype not in self._moments:  # once: a GPU would wait for each copy
+                shape = (1, -1, *[1] * (inputs.ndim - 2))
+                self._moments[dtype] = tuple(
+                    torch.tensor(values, dtype=dtype, device=inputs.device).view(shape)
+                    for values in (self.mean, self.std)
+                )
+            mean, std = self._moments[dtype]
+            inputs = inputs.to(dtype).div_(255.0).sub_(mean).div_(std)
         return inputs, self.targets[index]
+
+    @cached_property
+    def _moments(self) -> dict[torch.dtype, tuple[Tensor, ...]]:
+        return {}
 
 
 @dataclass(frozen=True)

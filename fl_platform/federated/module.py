@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.precision import tensor_float32
 from fl_platform.core.vector import state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
@@ -138,7 +139,7 @@ class FederatedModule(LightningModule):
         return sum(t.numel() for t in state_tensors(self.model, self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One communication round; mixed precision is for the clients' training alone."""
+        """One communication round; reduced precision is for the clients' training alone."""
         clock = _Clock()
         index = self.global_step
         cohort = sample_cohort(
@@ -147,10 +148,13 @@ class FederatedModule(LightningModule):
         told = self._aggregator.told(len(cohort.byzantine))
         if self._adversary is None:
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
-        trained = self._train(index, cohort)
+        kind = self.device.type
+        # Weights move in place between steps: autocast's cache would keep the first step's.
+        with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
+            trained = self._train(index, cohort)
         clock.lap("local")
-        # autocast would round the products of attacks, defenses and metrics to bfloat16
-        with torch.autocast(self.device.type, enabled=False):
+        # Else the products of attacks, defenses and metrics would be rounded too.
+        with torch.autocast(kind, enabled=False), tensor_float32(False):
             updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
             clock.lap("attack")
             aggregate = self._aggregator.aggregate(
@@ -338,7 +342,10 @@ class _Trained:
 
 
 class _Clock:
-    """Seconds of each phase of a round, as ``time/<phase>``."""
+    """Seconds of each phase of a round, as ``time/<phase>``.
+
+    A GPU is not waited for, so there a phase also pays for what earlier ones had it begin.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

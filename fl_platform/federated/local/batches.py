@@ -21,7 +21,11 @@ def stream(seed: int, round_index: int, client: int) -> torch.Generator:
 
 
 def batches(
-    index: Tensor, settings: LocalTraining, stream: torch.Generator, merge_single: bool
+    index: Tensor,
+    settings: LocalTraining,
+    stream: torch.Generator,
+    merge_single: bool,
+    device: torch.device,
 ) -> Iterator[Tensor]:
     """A client's shuffled batches over all its epochs.
 
@@ -31,9 +35,10 @@ def batches(
         stream: where the order of each epoch is drawn from.
         merge_single: join a last batch of one sample to the one before, because batch
             normalisation has no variance to take over a single sample.
+        device: where the batches go, an epoch at a time.
     """
     for _ in range(settings.epochs):
-        order = index[torch.randperm(len(index), generator=stream)]
+        order = index[torch.randperm(len(index), generator=stream)].to(device, non_blocking=True)
         parts = list(order.split(settings.batch))
         if merge_single and len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
@@ -100,7 +105,8 @@ def side_by_side(
                 share[start + whole : start + len(own)] = 1 / (len(own) - whole)
     shape = (len(clients), steps[0], size)
     device = samples.targets.device
-    index, shares = index.view(shape).to(device), shares.view(shape).to(device)
+    index = index.view(shape).to(device, non_blocking=True)
+    shares = shares.view(shape).to(device, non_blocking=True)
     targets = samples.targets[index]
     if relabel is not None:
         for i, count in enumerate(steps):

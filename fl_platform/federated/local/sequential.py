@@ -60,8 +60,9 @@ class Sequential:
         total, steps = torch.zeros((), device=self.workspace.parameters.device), 0
         draws = stream(self.clients.seed, round_index, client)
         merge = self.workspace.normalises_batches
-        for batch in batches(federation.clients[client], settings, draws, merge):
-            inputs, targets = samples.read(batch.to(samples.inputs.device))
+        own, device = federation.clients[client], samples.inputs.device
+        for batch in batches(own, settings, draws, merge, device):
+            inputs, targets = samples.read(batch)
             if relabel is not None:
                 targets = relabel(targets)
             total += self._step(inputs, targets)

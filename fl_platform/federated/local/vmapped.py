@@ -93,10 +93,11 @@ class Vmapped:
             self.clients.between()
             places = order[first : first + self.chunk]
             total = self._train_chunk([clients[i] for i in places], round_index, start[0], relabel)
-            where = torch.tensor(places, device=rows.device)
+            where = torch.tensor(places).to(rows.device, non_blocking=True)
             stack = self.parameters[: len(places)]
             rows[where] = torch.sub(start[0], stack, out=stack).to(rows.dtype)
-            losses[where] = total / torch.tensor([steps[i] for i in places], device=rows.device)
+            taken = torch.tensor([steps[i] for i in places]).to(rows.device, non_blocking=True)
+            losses[where] = total / taken
         return losses
 
     def _train_chunk(

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from fl_platform.core import generator
-from fl_platform.federated.local import LocalTraining
+from fl_platform.federated.local import Clients, LocalTraining
 from fl_platform.federated.local.batches import batches
 from fl_platform.federated.local.sequential import Sequential
 
@@ -20,8 +20,8 @@ SETTINGS = {
 }
 
 
-def reference_update(model, federation, client, settings, seed, round_index):
-    """One client's update by torch.optim.SGD and clip_grad_norm_, parameter by parameter."""
+def reference(model, federation, client, settings, seed, round_index):
+    """A client's model trained by torch.optim.SGD and clip_grad_norm_, parameter by parameter."""
     twin = copy.deepcopy(model).train()
     optimizer = torch.optim.SGD(
         twin.parameters(), settings.lr, settings.momentum, weight_decay=settings.weight_decay
@@ -39,8 +39,17 @@ def reference_update(model, federation, client, settings, seed, round_index):
             if settings.clip is not None:
                 clip_grad_norm_(twin.parameters(), settings.clip)
             optimizer.step()
-    pairs = zip(model.parameters(), twin.parameters(), strict=True)
-    return torch.cat([(mine - theirs).reshape(-1) for mine, theirs in pairs]).detach()
+    return twin
+
+
+def change(before, after):
+    """Tensors of one model less those of another, as one vector."""
+    pairs = zip(before, after, strict=True)
+    return torch.cat([(one - other).reshape(-1) for one, other in pairs]).detach()
+
+
+def reference_update(model, *arguments):
+    return change(model.parameters(), reference(model, *arguments).parameters())
 
 
 @pytest.fixture
@@ -58,6 +67,22 @@ def test_updates_equal_those_of_torch_optim(federation, network, name, updates):
     for row, client in zip(rows, clients, strict=True):
         expected = reference_update(model, federation, client, SETTINGS[name], 3, 5)
         torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_batch_normalisation_equals_that_of_torch_with_its_statistics(federation, network, name):
+    model, clients = network(norm=True), [2, 3, 4, 11]  # no batch of one, which has no variance
+    parameters = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    rows, buffers = torch.empty(4, len(parameters)), torch.empty(4, 17, dtype=torch.float64)
+    way = Sequential(model, Clients(federation, SETTINGS[name], seed=3))
+    way.train(clients, 5, (parameters, list(model.buffers())), rows, buffers)
+    for row, statistics, client in zip(rows, buffers, clients, strict=True):
+        twin = reference(model, federation, client, SETTINGS[name], 3, 5)
+        expected = change(model.parameters(), twin.parameters())
+        torch.testing.assert_close(row, expected, rtol=1e-5, atol=1e-6)
+        moved = change(model.buffers(), twin.buffers()).double()
+        torch.testing.assert_close(statistics, moved, rtol=1e-5, atol=1e-6)
+        assert moved.abs().min() > 0
 
 
 def test_the_comparison_notices_a_missing_clip(federation, network, updates):
@@ -85,10 +110,9 @@ def test_the_server_model_stays_as_it_is(federation, network, updates):
 
 def test_a_last_batch_of_one_joins_its_neighbour_only_for_batch_norm():
     index, settings = torch.arange(9), LocalTraining(batch=4)
-    sizes = [len(b) for b in batches(index, settings, generator(0, "x"), merge_single=True)]
-    assert sizes == [4, 5]
-    sizes = [len(b) for b in batches(index, settings, generator(0, "x"), merge_single=False)]
-    assert sizes == [4, 4, 1]
+    for merge, sizes in ((True, [4, 5]), (False, [4, 4, 1])):
+        drawn = batches(index, settings, generator(0, "x"), merge, index.device)
+        assert [len(batch) for batch in drawn] == sizes
 
 
 def test_flipped_labels_change_the_update(federation, network, updates):
