@@ -7,8 +7,9 @@ import pytest
 
 from fl_platform.config import ConfigError
 from fl_platform.studies.stage import open_study
+from fl_platform.studies.standing import worst
 from fl_platform.studies.storage import open_storage
-from fl_platform.studies.trial import weight_share, worst
+from fl_platform.studies.trial import weight_share
 from fl_platform.tracking.folder import run_folder, write_json
 from fl_platform.tracking.journal import Journal, read
 from tests.study.fake import install, make_stage, run_worker
