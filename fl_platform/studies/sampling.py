@@ -18,6 +18,7 @@ SAMPLERS = {
     "qmc": "QMCSampler",
     "random": "RandomSampler",
 }
+NUMBERS_ONLY = ("cmaes", "qmc")  # they leave choices to chance
 # What Optuna 5 does is written out: its defaults changed silently from 4 to 5.
 OPTIONS: dict[str, dict[str, Any]] = {
     "tpe": {

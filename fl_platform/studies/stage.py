@@ -16,8 +16,8 @@ from optuna.storages import RDBStorage
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
 from fl_platform.studies.plan import Direction, Plan
 from fl_platform.studies.pruning import build_pruner
-from fl_platform.studies.sampling import build_sampler
-from fl_platform.studies.space import Space, as_overrides
+from fl_platform.studies.sampling import NUMBERS_ONLY, build_sampler
+from fl_platform.studies.space import Range, Space, as_overrides
 
 EXPERIMENT = "tuning"  # the MLflow experiment of all studies: parents and children must share one
 
@@ -60,7 +60,7 @@ class Stage:
 
         Raises:
             ConfigError: a key that no rule has, a value out of its range, no validation samples, a
-                pruner that could compare nothing.
+                pruner or sampler that could do nothing.
         """
         config = self.config({}, self.plan.seeds[0])
         if not config.task.validation:
@@ -69,6 +69,12 @@ class Stage:
                 " set, got 0."
             )
         self._refuse_pruner(config.rounds)
+        name, entries = self.plan.sampler.name, self.space.values()
+        if name in NUMBERS_ONLY and not any(isinstance(entry, Range) for entry in entries):
+            raise ConfigError(
+                f"sampler.name: {name} proposes numbers, and would draw these choices at random;"
+                " take tpe, gp or random."
+            )
         for corner in ("low", "high"):
             values = {
                 key: getattr(entry, corner, None) if hasattr(entry, corner) else entry.choices[0]  # type: ignore[union-attr]

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import optuna
 from optuna.trial import Trial
@@ -21,6 +20,7 @@ from fl_platform.studies.parent import Parent
 from fl_platform.studies.space import suggest
 from fl_platform.studies.stage import Stage
 from fl_platform.studies.standing import CURVE, Standing, Watch
+from fl_platform.studies.stealth import weight_share
 from fl_platform.tracking.folder import IdentityMismatch, run_folder
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned
@@ -90,7 +90,7 @@ class Objective:
                     trial.set_user_attr("runs", links)
                     raise optuna.TrialPruned
                 if stage.plan.stealth is not None:
-                    shares.append(weight_share(seeded, stage))
+                    shares.append(weight_share(seeded, stage.home))
         trial.set_user_attr("runs", links)
         trial.set_user_attr("values", standing.scores)
         if stage.plan.stealth is not None:
@@ -171,23 +171,3 @@ def score(result: Result, config: Config, stage: Stage) -> float:
     if value is None or not math.isfinite(value):
         raise ConfigError(f"{result.name}: expected a validation accuracy, got none.")
     return value
-
-
-def weight_share(config: Config, stage: Stage) -> float:
-    """Mean weight of the Byzantine rows over f / m, their part in the plain mean; 1 is fair.
-
-    Raises:
-        ConfigError: the defense's rule gives no weights, or the size of a round is not known.
-    """
-    curves = read(run_folder(stage.home, config_hash(config)).journal)
-    weights = dict(curves.curve("round/byzantine_weight"))
-    counts = dict(curves.curve("round/byzantine"))
-    rows = config.task.sampled or config.task.clients
-    if not weights or rows is None:
-        raise ConfigError(
-            "stealth: expected a defense whose rule weighs rows (multi_krum, rfa, aksel, dnc,"
-            " centered_clipping, ...) and a task that says how many clients take part."
-        )
-    fair: dict[Any, float] = {step: counts.get(step, 0.0) / rows for step in weights}
-    ratios = [weights[step] / fair[step] for step in weights if fair[step]]
-    return math.fsum(ratios) / len(ratios) if ratios else 0.0
