@@ -293,12 +293,18 @@ def ui(
     studies: Annotated[
         bool, typer.Option("--studies", help="Optuna's page over the studies instead.")
     ] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="With --studies: a database URL, as of tune.")
+    ] = None,
 ) -> None:
     """Open the MLflow store in a browser, on this machine alone."""
     if studies:
         from fl_platform.studies.dashboard import open_dashboard
 
-        raise typer.Exit(open_dashboard(_home(home), port))
+        open_dashboard(_home(home), port, storage)
+        return
+    if storage is not None:
+        raise typer.BadParameter("--storage: expected --studies beside it; MLflow has its own.")
     from fl_platform.tracking.ui import open_ui
 
     open_ui(_home(home), port)

@@ -6,12 +6,12 @@ import contextlib
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -44,7 +44,9 @@ from fl_platform.tracking.logger import JournalLogger
 from fl_platform.tracking.record import RunRecord, Status
 
 
-def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
+def run(
+    config: Config, home: Path, *, parent_run_id: str = "", callbacks: Sequence[Callback] = ()
+) -> Result:
     """Run ``config`` to its end, from wherever an earlier process left it.
 
     A finished run is not run again: its stored result is returned. SIGTERM and SIGINT leave at a
@@ -54,6 +56,8 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         config: what to run.
         home: where ``mlruns/`` and relative data roots lie.
         parent_run_id: of the grid, study or suite that this run belongs to.
+        callbacks: further ones of Lightning; one that sets ``trainer.should_stop`` leaves the run
+            KILLED with a checkpoint, as a signal does.
 
     Raises:
         ConfigError: what only device and data can tell: more Byzantine clients than the defense
@@ -94,7 +98,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         remember(home, data_node(config, home), dataset.files, dataset.digest)
         module = build_module(config, population, stopper.between_clients, choice.way)
         evaluation = Evaluation(population.held_out, config.evaluation.every)
-        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
+        observers = [evaluation, *build_observers(config, record.folder.artifacts), *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
         status, reason = fit(trainer, module, record, stopper)
         if status in ("FINISHED", "DIVERGED"):
@@ -215,8 +219,11 @@ def fit(
         return "DIVERGED", str(reason)
     except (Stopped, SIGTERMException):  # Lightning's own, where its handler was first
         return "KILLED", f"stopped inside a round by signal {stopper.signal}"
-    if stopper.signal is not None and trainer.global_step < (trainer.max_epochs or 0):
+    done, rounds = trainer.global_step, trainer.max_epochs or 0
+    if done < rounds and stopper.signal is not None:
         return "KILLED", f"stopped by signal {stopper.signal}"
+    if done < rounds:
+        return "KILLED", f"given up by a callback after round {done} of {rounds}"
     return "FINISHED", ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,16 +22,21 @@ def summary(
     config: Config,
 ) -> dict[str, Any]:
     """What a result says beside status and accuracy over the evaluations; see `Result`."""
-    validation = [100 * value for _, value in history.curve("validation/accuracy")]
-    tail = validation[-config.evaluation.tail :]
+    validation = [value for _, value in history.curve("validation/accuracy")]
     per_class = scores["test"].per_class if "test" in scores else ()
     return {
         "rounds": max((step for step, _ in history.curve("time/local")), default=0),
-        "validation_tail": sum(tail) / len(tail) if tail else math.nan,
+        "validation_tail": percent(validation, config.evaluation.tail),
         "accuracy_per_class": [None if math.isnan(share) else 100 * share for share in per_class],
         "seconds_training": sum(value for _, value in history.curve("time/local")),
         "weights_sha256": weights_sha256(_flat(weights)),
     }
+
+
+def percent(accuracies: Sequence[float], tail: int) -> float:
+    """Mean of the last ``tail`` accuracies (shares from 0 to 1) in percent; NaN without any."""
+    last = [100 * value for value in accuracies[-tail:]]
+    return sum(last) / len(last) if last else math.nan
 
 
 def _flat(weights: Mapping[str, Tensor]) -> Tensor:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Callback
 
 from fl_platform.config import compose, config_hash
 from fl_platform.federated.commit import Commit
+from fl_platform.federated.stopping import Stopper
 from fl_platform.run import run
 from fl_platform.tracking.folder import IdentityMismatch, run_folder
 from fl_platform.tracking.journal import Journal, read
@@ -172,3 +174,38 @@ def test_a_replayed_round_that_differs_raises_the_alarm(home):
         journal.metrics(3, {"test/accuracy": 2.0})
     journal.close()
     assert read(folder.journal).alarms
+
+
+def test_a_callback_can_leave_a_run_that_the_same_call_then_continues(home):
+    class GivesUp(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.global_step >= 2
+
+    left = run(config(home), home, callbacks=[GivesUp()])
+    assert (left.status, left.rounds) == ("KILLED", 2)
+    assert left.reason == "given up by a callback after round 2 of 6"
+    assert not run_folder(home, left.config_hash).result_file.exists()
+    result = run(config(home), home)
+    assert (result.status, result.rounds) == ("FINISHED", 6)
+    history = read(run_folder(home, result.config_hash).journal)
+    assert [step for step, _ in history.curve("test/accuracy")] == [1, 2, 3, 4, 5, 6]
+    assert not history.alarms
+    assert run(config(home, "runtime.fresh=true"), home).weights_sha256 == result.weights_sha256
+
+
+def test_a_signal_in_a_run_reaches_whoever_runs_many(home, monkeypatch):
+    original = Commit.on_train_epoch_end
+
+    def asked(self, trainer, module):
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, trainer, module)
+
+    monkeypatch.setattr(Commit, "on_train_epoch_end", asked)
+    with Stopper() as outer:
+        assert run(config(home), home).status == "KILLED"
+        assert outer.signal == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) == outer._ask
+    with Stopper() as quiet:  # the negative control: nobody asked again
+        assert run(config(home), home).status == "FINISHED"
+        assert quiet.signal is None

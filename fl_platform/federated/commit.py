@@ -27,8 +27,8 @@ class Commit(Checkpoint):
         self.stopper.listen()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Commit if due; stop if asked."""
-        asked = self.stopper.signal is not None
+        """Commit if due; stop if asked, by a signal or by a callback before this one."""
+        asked = self.stopper.signal is not None or trainer.should_stop
         last = trainer.global_step >= (trainer.max_epochs or 0)
         if asked or last or self.record.cadence.due():
             path = self.record.checkpoint.path

@@ -20,7 +20,8 @@ class Stopper:
     """Turns the first SIGTERM or SIGINT into a request and a second one into an immediate exit.
 
     Use as a context; the handlers before it come back afterwards. Lightning's own handler would
-    end the process with code 0 and without a checkpoint.
+    end the process with code 0 and without a checkpoint. One inside another, a run's inside its
+    study's, passes the request on.
 
     Attributes:
         signal: the number of the signal that asked, or ``None``.
@@ -55,6 +56,9 @@ class Stopper:
         if self.signal is not None:
             os._exit(128 + number)
         self.signal, self._asked = number, self._clock()
+        outer = getattr(self._before.get(number), "__self__", None)
+        if isinstance(outer, Stopper):
+            outer._ask(number, frame)
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

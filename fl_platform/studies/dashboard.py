@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from fl_platform.studies.storage import database
+from fl_platform.studies.storage import database, open_storage
 from fl_platform.tracking.store import StoreError
+from fl_platform.tracking.ui import expect_free
+
+Application = Callable[..., Iterable[bytes]]
 
 
-def dashboard_command(home: Path, port: int, url: str | None = None) -> list[str]:
-    """The server's command line.
+def open_dashboard(
+    home: Path, port: int, url: str | None = None, announce: Callable[[str], object] = print
+) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        url: of the database that several machines share; else the file of ``home``.
 
     Raises:
+        PortError: the port is taken, or there is no such port.
         StoreError: the extra ``tune`` is not installed, or there are no studies yet.
-        ValueError: no port.
     """
-    if not 0 < port < 65536:
-        raise ValueError(f"Expected a port from 1 to 65535, got {port}.")
+    with dashboard_server(home, port, url) as server:
+        announce(f"http://127.0.0.1:{port}/dashboard/\nCtrl-C ends it.")
+        server.serve_forever()
+
+
+def dashboard_server(home: Path, port: int, url: str | None = None) -> WSGIServer:
+    """The server, bound to the loopback interface and not yet serving; raises as above."""
+    expect_free(port)
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise StoreError(
             "Expected optuna-dashboard to be installed, found none:"
@@ -29,21 +44,30 @@ def dashboard_command(home: Path, port: int, url: str | None = None) -> list[str
     file = database(home)
     if url is None and not file.exists():
         raise StoreError(f"Expected studies in {file}, found none: `fl-platform tune` makes one.")
-    program = "from optuna_dashboard._cli import main; main()"
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    return [sys.executable, "-c", program, url or f"sqlite:///{file}", *address]
+    from optuna_dashboard import wsgi
+
+    storage = open_storage(home, url)
+    application = for_this_machine(wsgi(storage), port)
+    return make_server("127.0.0.1", port, application, _Threads, _Silent)
 
 
-def open_dashboard(
-    home: Path, port: int, announce: Callable[[str], object] = print, url: str | None = None
-) -> int:
-    """Serve the page until interrupted; returns the server's exit code."""
-    command = dashboard_command(home, port, url)
-    announce(f"http://127.0.0.1:{port}/")
-    server = subprocess.Popen(command)
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        server.terminate()
-        server.wait()
-        return 0
+def for_this_machine(application: Application, port: int) -> Application:
+    """``application`` for requests that name this machine: no page elsewhere can reach through."""
+    names = {f"127.0.0.1:{port}", f"localhost:{port}"}
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("HTTP_HOST") in names:
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [f"Expected a request for {' or '.join(sorted(names))}.\n".encode()]
+
+    return guarded
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a line for each request would bury the address."""

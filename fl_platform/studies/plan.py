@@ -28,19 +28,42 @@ class Sampler:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruner:
-    """Whether a trial may be given up after some of its seeds; ``none``: never.
+    """Whether a trial may be given up before its end; ``none``: never.
 
-    ``warmup_seeds`` are always run, and nothing is pruned before ``warmup_trials`` are done.
+    Attributes:
+        percentile: what share of the complete trials a trial must not be behind, with that name.
+        by: asked after each seed, or after each evaluation.
+        warmup_seeds: by seeds, those that are always run.
+        warmup_rounds: by rounds, what every run is given before anything is said of it.
+        warmup_trials: nothing is given up before so many are complete.
     """
 
     name: Literal["none", "median", "percentile"] = "none"
     percentile: float = 25.0
+    by: Literal["seeds", "rounds"] = "seeds"
     warmup_seeds: int = 1
+    warmup_rounds: int | None = None
     warmup_trials: int = 5
 
     def __post_init__(self) -> None:
         if not 0 < self.percentile < 100:
             raise ValueError(f"percentile: expected above 0 and below 100, got {self.percentile}.")
+        for name in ("warmup_seeds", "warmup_trials"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a number >= 1, got {getattr(self, name)}.")
+        if self.by == "seeds" and self.warmup_rounds is not None:
+            raise ValueError(
+                f"warmup_rounds: expected null with by: seeds, got {self.warmup_rounds}."
+            )
+        if self.by == "rounds" and (self.warmup_rounds is None or self.warmup_rounds < 1):
+            raise ValueError(
+                "warmup_rounds: expected a number >= 1 with by: rounds, as attacks that bite late"
+                f" look harmless at first, got {self.warmup_rounds}."
+            )
+        if self.by == "rounds" and self.warmup_seeds != 1:
+            raise ValueError(
+                f"warmup_seeds: expected 1, its default, with by: rounds, got {self.warmup_seeds}."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,15 @@
-"""Samplers and pruners by name, each with a seed that a resumed study does not repeat."""
+"""Samplers by name, each with a seed that a resumed study does not repeat."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
-from fl_platform.studies.plan import Pruner, Sampler
+from fl_platform.studies.plan import Sampler
 
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -19,6 +18,7 @@ SAMPLERS = {
     "qmc": "QMCSampler",
     "random": "RandomSampler",
 }
+NUMBERS_ONLY = ("cmaes", "qmc")  # they leave choices to chance
 # What Optuna 5 does is written out: its defaults changed silently from 4 to 5.
 OPTIONS: dict[str, dict[str, Any]] = {
     "tpe": {
@@ -81,16 +81,3 @@ def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
             f"sampler.name: {settings.name} needs a package that is not installed ({error.name});"
             " pip install 'fl_platform[tune]'."
         ) from None
-
-
-def build_pruner(settings: Pruner) -> BasePruner:
-    """The pruner; its steps are seeds, so ``warmup_seeds`` of them always run."""
-    warm = {
-        "n_startup_trials": settings.warmup_trials,
-        "n_warmup_steps": max(settings.warmup_seeds - 1, 0),
-    }
-    if settings.name == "median":
-        return optuna.pruners.MedianPruner(**warm)
-    if settings.name == "percentile":
-        return optuna.pruners.PercentilePruner(settings.percentile, **warm)
-    return optuna.pruners.NopPruner()

@@ -18,6 +18,7 @@ from fl_platform.studies.plots import plot_study
 from fl_platform.studies.show import tell_trial
 from fl_platform.studies.space import as_overrides
 from fl_platform.studies.stage import Stage, open_study
+from fl_platform.studies.stealth import refuse_weightless
 from fl_platform.studies.storage import alone
 from fl_platform.studies.trial import Objective
 from fl_platform.studies.worker import Limits, Turn, complete, work
@@ -53,7 +54,13 @@ class Session:
         return store_folder(self.home) / ".studies.lock"
 
     def open(self, stage: Stage, parent: Parent | None = None) -> tuple[optuna.Study, Objective]:
-        """The stage's study and the objective of its trials, children of ``parent``."""
+        """The stage's study and the objective of its trials, children of ``parent``.
+
+        Raises:
+            ConfigError: the study was begun otherwise, or bounds weights that nobody gives.
+        """
+        if stage.plan.stealth is not None:
+            refuse_weightless(stage.config({}, stage.plan.seeds[0]))
         with alone(self.lock):
             study = open_study(stage, self.storage)
             parent = parent or Parent(study, self.home, stage.name)

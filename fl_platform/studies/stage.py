@@ -16,8 +16,9 @@ from optuna.storages import RDBStorage
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
 from fl_platform.known_data import digest_of
 from fl_platform.studies.plan import Direction, Plan
-from fl_platform.studies.sampling import build_pruner, build_sampler
-from fl_platform.studies.space import Space, as_overrides
+from fl_platform.studies.pruning import build_pruner
+from fl_platform.studies.sampling import NUMBERS_ONLY, build_sampler
+from fl_platform.studies.space import Range, Space, as_overrides
 
 EXPERIMENT = "tuning"  # the MLflow experiment of all studies: parents and children must share one
 
@@ -59,13 +60,21 @@ class Stage:
         """Compose the corners of the space, so that a wrong key is refused before any training.
 
         Raises:
-            ConfigError: a key that no rule has, a value out of its range, no validation samples.
+            ConfigError: a key that no rule has, a value out of its range, no validation samples, a
+                pruner or sampler that could do nothing.
         """
         config = self.config({}, self.plan.seeds[0])
         if not config.task.validation:
             raise ConfigError(
                 "task.validation: expected a share above 0, as studies never choose by the test"
                 " set, got 0."
+            )
+        self._refuse_pruner(config.rounds)
+        name, entries = self.plan.sampler.name, self.space.values()
+        if name in NUMBERS_ONLY and not any(isinstance(entry, Range) for entry in entries):
+            raise ConfigError(
+                f"sampler.name: {name} proposes numbers, and would draw these choices at random;"
+                " take tpe, gp or random."
             )
         for corner in ("low", "high"):
             values = {
@@ -75,6 +84,19 @@ class Stage:
             self.config(values, self.plan.seeds[0])
         for point in self.start:
             self.config(point, self.plan.seeds[0])
+
+    def _refuse_pruner(self, rounds: int) -> None:
+        """Trials are compared round by round, so all must have the same, and reach the first."""
+        pruner = self.plan.pruner
+        if pruner.name == "none":
+            return
+        if "rounds" in self.space:
+            raise ConfigError("pruner.name: expected none where the space varies rounds.")
+        if pruner.warmup_rounds is not None and pruner.warmup_rounds > rounds:
+            raise ConfigError(
+                f"pruner.warmup_rounds: expected at most {rounds}, the rounds of a run, got"
+                f" {pruner.warmup_rounds}."
+            )
 
     def identity(self) -> dict[str, Any]:
         """What makes the trials of a study comparable, as plain JSON."""

@@ -6,7 +6,6 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from typing import Any
 
 import optuna
 from optuna.trial import Trial
@@ -20,6 +19,8 @@ from fl_platform.result import Result
 from fl_platform.studies.parent import Parent
 from fl_platform.studies.space import suggest
 from fl_platform.studies.stage import Stage
+from fl_platform.studies.standing import CURVE, Standing, Watch
+from fl_platform.studies.stealth import weight_share
 from fl_platform.tracking.folder import IdentityMismatch, run_folder
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned
@@ -60,37 +61,48 @@ class Objective:
 
         Raises:
             GivenBack: a signal came.
-            TrialPruned: the pruner gave the trial up after a seed; it is no result.
+            TrialPruned: the pruner gave the trial up; it is no result.
         """
         stage, self.number = self.stage, trial.number
         values = suggest(trial, stage.space)
         self.suggested()
         configs = [stage.config(values, stage.plan.seeds[0], rival) for rival in stage.rivals]
         trial.set_user_attr("code", code_fingerprint()[:16])
-        scores: list[list[float]] = [[] for _ in configs]
+        standing = Standing(
+            trial,
+            stage.plan.pruner,
+            stage.direction,
+            rounds=configs[0].rounds,
+            seeds=len(stage.plan.seeds),
+            rivals=len(configs),
+        )
         shares: list[float] = []
         links: list[str] = []
-        for step, seed in enumerate(stage.plan.seeds):
-            for rival, config in zip(scores, configs, strict=True):
+        for seed in stage.plan.seeds:
+            for rival, config in enumerate(configs):
                 seeded = dataclasses.replace(config, seed=seed)
-                result = self.run(seeded, trial.number)
+                watch = standing.watch(rival, config.evaluation.tail)
+                result = self.run(seeded, trial.number, watch)
                 links.append(result.run_id)
-                rival.append(score(result, seeded, stage))
+                if not standing.given_up:
+                    standing.add(rival, score(result, seeded, stage))
+                if standing.given_up:
+                    trial.set_user_attr("runs", links)
+                    raise optuna.TrialPruned
                 if stage.plan.stealth is not None:
-                    shares.append(weight_share(seeded, stage))
-            trial.set_user_attr("runs", links)
-            trial.report(worst(scores, stage.direction), step)
-            if step + 1 < len(stage.plan.seeds) and trial.should_prune():
-                raise optuna.TrialPruned
-        trial.set_user_attr("values", scores)
+                    shares.append(weight_share(seeded, stage.home))
+        trial.set_user_attr("runs", links)
+        trial.set_user_attr("values", standing.scores)
         if stage.plan.stealth is not None:
             share = sum(shares) / len(shares)
             trial.set_user_attr("weight_share", share)
             trial.set_constraint("weight_share", share - stage.plan.stealth)
-        return worst(scores, stage.direction)
+        return standing.value
 
-    def run(self, config: Config, number: int | None) -> Result:
+    def run(self, config: Config, number: int | None, watch: Watch | None = None) -> Result:
         """One run to its end; a run that is over is read, one that was left is continued.
+
+        Where ``watch`` gives it up it is left with a checkpoint, and is no result.
 
         A run that another trial of the same point has in hand is waited for. One that was left by
         other code cannot be continued and is begun afresh.
@@ -100,22 +112,27 @@ class Objective:
         """
         began = time.perf_counter()
         try:
-            result = self._to_its_end(config)
+            result = self._to_its_end(config, watch)
         finally:
             self.seconds += time.perf_counter() - began
-        if result.status == "KILLED":
+        if watch is not None:  # a stored run has called nobody back
+            watch.hear(read(run_folder(self.stage.home, config_hash(config)).journal).curve(CURVE))
+        if result.status == "KILLED" and not (watch is not None and watch.given_up):
             raise GivenBack(result.reason)
         self._link(config, number)
         self.hashes.append(config_hash(config))
         return result
 
-    def _to_its_end(self, config: Config) -> Result:
+    def _to_its_end(self, config: Config, watch: Watch | None) -> Result:
         home = self.stage.home
+        callbacks = () if watch is None else (watch,)
         while True:
             if self.stopper.signal is not None:
                 raise GivenBack(f"stopped by signal {self.stopper.signal}")
             try:
-                return running.run(config, home, parent_run_id=self.parent.run_id)
+                return running.run(
+                    config, home, parent_run_id=self.parent.run_id, callbacks=callbacks
+                )
             except RunOwned:
                 time.sleep(0.2)
             except IdentityMismatch:
@@ -146,12 +163,6 @@ class Objective:
                 time.sleep(0.05)
 
 
-def worst(scores: list[list[float]], direction: str) -> float:
-    """The mean over seeds against the rival that is worst for whoever tunes."""
-    means = [math.fsum(values) / len(values) for values in scores]
-    return min(means) if direction == "maximize" else max(means)
-
-
 def score(result: Result, config: Config, stage: Stage) -> float:
     """A run's validation accuracy; one that diverged classifies like chance, and is a result."""
     if result.status == "DIVERGED":
@@ -160,23 +171,3 @@ def score(result: Result, config: Config, stage: Stage) -> float:
     if value is None or not math.isfinite(value):
         raise ConfigError(f"{result.name}: expected a validation accuracy, got none.")
     return value
-
-
-def weight_share(config: Config, stage: Stage) -> float:
-    """Mean weight of the Byzantine rows over f / m, their part in the plain mean; 1 is fair.
-
-    Raises:
-        ConfigError: the defense's rule gives no weights, or the size of a round is not known.
-    """
-    curves = read(run_folder(stage.home, config_hash(config)).journal)
-    weights = dict(curves.curve("round/byzantine_weight"))
-    counts = dict(curves.curve("round/byzantine"))
-    rows = config.task.sampled or config.task.clients
-    if not weights or rows is None:
-        raise ConfigError(
-            "stealth: expected a defense whose rule weighs rows (multi_krum, rfa, aksel, dnc,"
-            " centered_clipping, ...) and a task that says how many clients take part."
-        )
-    fair: dict[Any, float] = {step: counts.get(step, 0.0) / rows for step in weights}
-    ratios = [weights[step] / fair[step] for step in weights if fair[step]]
-    return math.fsum(ratios) / len(ratios) if ratios else 0.0

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from fl_platform.tracking.history import History
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.params import flat
 
@@ -26,6 +27,11 @@ class JournalLogger(Logger):
     def name(self) -> str:
         """The experiment."""
         return self._name
+
+    @property
+    def history(self) -> History:
+        """What the journal says so far, earlier processes included."""
+        return self._journal.history
 
     @property
     def version(self) -> str:

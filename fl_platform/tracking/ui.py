@@ -93,7 +93,7 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
         StoreError: the store cannot be opened, or the server ended by itself.
     """
     command, environment = ui_command(home, port)
-    _expect_free(port)
+    expect_free(port)
     address = ui_address(home, port)
     with _group(command, environment) as server:
         announce("MLflow takes some seconds to start.")
@@ -133,7 +133,10 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _expect_free(port: int) -> None:
+def expect_free(port: int) -> None:
+    """Raise `PortError` where there is no such port on this machine, or somebody has it."""
+    if not 0 < port < 65536:
+        raise PortError(f"Expected a port from 1 to 65535, got {port}.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

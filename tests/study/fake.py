@@ -32,7 +32,7 @@ def install(monkeypatch, accuracy=valley, before=lambda config: None):
     """Replace `run.run`; returns the list of configurations that were really run."""
     begun = []
 
-    def run(config, home, *, parent_run_id=""):
+    def run(config, home, *, parent_run_id="", callbacks=()):
         stored = None if config.runtime.fresh else finished(home, config_hash(config))
         if stored is not None:
             return stored

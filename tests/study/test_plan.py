@@ -4,9 +4,10 @@ import pytest
 import yaml
 
 from fl_platform.config import ConfigError, target_name
-from fl_platform.studies.plan import load_plan, tuning_folder
+from fl_platform.studies.plan import Sampler, load_plan, tuning_folder
 from fl_platform.study import assemble
 from tests.study.conftest import REPOSITORY
+from tests.study.fake import make_stage
 
 FILES = sorted(path.stem for path in (REPOSITORY / "tuning").glob("*.yaml"))
 GOOD = {
@@ -101,3 +102,13 @@ def test_what_is_typed_wins_over_the_base(home):
     config = stage.config({}, 0)
     assert (target_name(config.attack), config.rounds) == ("lie", 3)
     assert target_name(config.defense) == "rfa"
+
+
+@pytest.mark.parametrize("name", ["cmaes", "qmc"])
+def test_a_sampler_that_would_draw_choices_at_random_is_refused(home, name):
+    mixed = {"mixing": {"choices": ["none", "nnm"]}, "attack.nu": {"low": 0.1, "high": 4.0}}
+    make_stage(home, space=mixed, sampler=Sampler(name=name)).check()
+    choices = {"mixing": mixed["mixing"]}
+    make_stage(home, space=choices, sampler=Sampler(name="tpe")).check()
+    with pytest.raises(ConfigError, match=f"{name} proposes numbers"):
+        make_stage(home, space=choices, sampler=Sampler(name=name)).check()

@@ -1,6 +1,5 @@
 """The verb: from a file to honest numbers, in one process and on real, short runs."""
 
-import importlib.util
 import json
 import signal
 import sys
@@ -9,12 +8,10 @@ import pytest
 
 from fl_platform import cli
 from fl_platform.config import config_hash
-from fl_platform.studies.dashboard import dashboard_command
 from fl_platform.studies.storage import open_storage
 from fl_platform.study import study_name, tune
 from fl_platform.tracking.folder import all_runs, run_folder
 from fl_platform.tracking.journal import read
-from fl_platform.tracking.store import StoreError
 from tests.study.fake import install, make_stage
 
 NU = "strike_nu/defense=multi_krum,task=digits"
@@ -146,35 +143,13 @@ def test_a_study_s_run_is_no_result(home, monkeypatch):
     assert (frame.experiment == "tuning").all()
 
 
-def test_the_dashboard_says_what_is_missing(home, monkeypatch):
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if "dash" in name else found(name)
-    )
-    with pytest.raises(StoreError, match=r"pip install 'fl_platform\[tune\]'"):
-        dashboard_command(home, 8080)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(StoreError, match="found none: `fl-platform tune` makes one"):
-        dashboard_command(home, 8080)
-    open_storage(home)
-    command = dashboard_command(home, 8080)
-    assert command[-4:] == ["--host", "127.0.0.1", "--port", "8080"]
-    with pytest.raises(ValueError, match="Expected a port"):
-        dashboard_command(home, 0)
-
-
-def test_ui_studies_opens_optuna_s_page_and_not_mlflow_s(call, monkeypatch):
-    monkeypatch.setattr("fl_platform.studies.dashboard.open_dashboard", lambda home, port: port % 7)
-    assert call("ui", "--studies", "--port", "5003")[0] == 5003 % 7
-
-
 def test_pictures_of_a_stealthy_study_show_the_trade_off(home, tmp_path, monkeypatch):
     from fl_platform.studies.plots import plot_study
     from tests.study.fake import run_worker
 
     install(monkeypatch)
     monkeypatch.setattr(
-        "fl_platform.studies.trial.weight_share", lambda config, stage: config.attack["nu"]
+        "fl_platform.studies.trial.weight_share", lambda config, home: config.attack["nu"]
     )
     stage = make_stage(home, trials=6, stealth=2.0)
     study, objective, _ = run_worker(stage)

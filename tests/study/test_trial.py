@@ -5,13 +5,19 @@ import math
 import optuna
 import pytest
 
-from fl_platform.config import ConfigError
+from fl_platform import run as running
+from fl_platform.config import ConfigError, config_hash
 from fl_platform.studies.stage import open_study
+from fl_platform.studies.standing import worst
+from fl_platform.studies.stealth import refuse_weightless, weight_share
 from fl_platform.studies.storage import open_storage
-from fl_platform.studies.trial import weight_share, worst
+from fl_platform.study import tune
 from fl_platform.tracking.folder import run_folder, write_json
 from fl_platform.tracking.journal import Journal, read
+from tests.study.conftest import REPOSITORY
 from tests.study.fake import install, make_stage, run_worker
+
+QUIET = ("runtime.progress=none", "runtime.tracking=journal")
 
 
 def test_the_value_is_the_mean_over_seeds_and_linked_both_ways(home, monkeypatch):
@@ -21,8 +27,8 @@ def test_the_value_is_the_mean_over_seeds_and_linked_both_ways(home, monkeypatch
     (trial,) = study.trials
     assert trial.value == pytest.approx(60.5)
     assert trial.user_attrs["values"] == [[60.0, 61.0]]
-    for seed, config_hash in enumerate(objective.hashes):
-        folder = run_folder(home, config_hash)
+    for seed, identity in enumerate(objective.hashes):
+        folder = run_folder(home, identity)
         assert folder.describe()["run_id"] == trial.user_attrs["runs"][seed]
         assert folder.describe()["parent_run_id"] == objective.parent.run_id
         tags = read(folder.journal).tags
@@ -64,8 +70,6 @@ def test_the_worst_rival_counts_for_whoever_tunes():
 def test_a_run_left_by_other_code_is_begun_afresh(home):
     base = ("defense=multi_krum", "rounds=2", "runtime.progress=none")
     stage = make_stage(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
-    from fl_platform.config import config_hash
-
     folder = run_folder(home, config_hash(stage.config({"attack.nu": 1.0}, 0))).create()
     folder.introduce(
         name="old",
@@ -89,21 +93,35 @@ def test_the_share_of_weight_is_over_what_is_fair(home, monkeypatch):
     journal.metrics(2, {"round/byzantine_weight": 0.3, "round/byzantine": 10.0})
     journal.metrics(3, {"round/byzantine_weight": 0.9, "round/byzantine": 0.0})  # nobody there
     journal.close()
-    assert weight_share(config, stage) == pytest.approx((0.5 + 1.5) / 2)
+    assert weight_share(config, home) == pytest.approx((0.5 + 1.5) / 2)
 
 
 def run_once(stage, config):
-    from fl_platform import run as running
-    from fl_platform.config import config_hash
-
     running.run(config, stage.home)
     return config_hash(config)
 
 
-def test_stealth_refuses_a_rule_without_weights(home, monkeypatch):
-    install(monkeypatch)
+@pytest.mark.parametrize(
+    "defense", sorted(path.stem for path in (REPOSITORY / "conf" / "defense").glob("*.yaml"))
+)
+def test_stealth_refuses_rules_without_weights_before_anything_is_run(home, defense):
+    """What a real round logs is the judge."""
+    config = make_stage(home, base=(f"defense={defense}", "rounds=1", *QUIET)).config({}, 0)
+    running.run(config, home)
+    logged = read(run_folder(home, config_hash(config)).journal).curve("round/byzantine_weight")
+    if logged:
+        refuse_weightless(config)
+    else:
+        with pytest.raises(ConfigError, match=f"weighs rows .* got {defense}"):
+            refuse_weightless(config)
+
+
+def test_a_stealthy_study_of_a_weightless_rule_is_refused_by_the_command(home, monkeypatch):
+    begun = install(monkeypatch)
     with pytest.raises(ConfigError, match="stealth: expected a defense whose rule weighs rows"):
-        run_worker(make_stage(home, trials=1, stealth=1.0))
+        tune("stealth", ["defense=median", "task=digits"], home)
+    assert begun == []
+    assert optuna.get_all_study_names(open_storage(home)) == []
 
 
 def test_a_visible_attack_never_wins_a_stealthy_study(home):
