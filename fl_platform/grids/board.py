@@ -72,7 +72,8 @@ class Board:
         """The board of ``cells``, those marked done that were over before."""
         board = cls([Entry(cell) for cell in cells])
         for entry in board.entries:
-            result = None if fresh else finished(home, entry.cell.config_hash)
+            anew = fresh or entry.cell.config.runtime.fresh
+            result = None if anew else finished(home, entry.cell.config_hash)
             if result is not None:
                 entry.end(result)
                 entry.before = True
