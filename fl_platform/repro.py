@@ -6,12 +6,10 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fl_platform import provenance
 from fl_platform.config import ConfigError
-from fl_platform.grid import Options, plan_grid, run_grid
-from fl_platform.grids.file import Grid
 from fl_platform.grids.plan import Cell
 from fl_platform.repros import drift
 from fl_platform.repros.diary import Diary, stamp
@@ -37,6 +35,9 @@ from fl_platform.repros.suite import Suite, load_suite
 from fl_platform.screen import standard_output
 from fl_platform.tracking.lock import RunOwned
 from fl_platform.tracking.reason import printable
+
+if TYPE_CHECKING:
+    from fl_platform.grids.file import Grid
 
 AGREES, DRIFTED, COULD_NOT_RUN = 0, 1, 2
 
@@ -132,6 +133,8 @@ def accept(
     if suite.folder.parent != (home / "conf").resolve():
         raise ConfigError(f"repro accept: expected conf/suite/ in {home}, found that of a wheel.")
     refuse_unnamed_code(None)
+    from fl_platform.grid import plan_grid  # imports torch, for which no refusal need wait
+
     with Diary(home, name).lock:
         _, cells = plan_grid(suite.grid(0, suite.reference_seeds), home)
         runs = [(label, cell, stored(home, cell)) for label, cell in named(cells)]
@@ -246,6 +249,8 @@ def _judge(session: Session) -> Judged:
     suite, home = session.suite, session.home
     reference = read_reference(suite.reference_file)
     refuse_unnamed_code(reference)
+    from fl_platform.grid import plan_grid  # imports torch, for which no refusal need wait
+
     grid, every = plan_grid(suite.grid(0, suite.reference_seeds), home)
     if reference is None:
         _work(session, grid, every)
@@ -279,6 +284,8 @@ def _judge(session: Session) -> Judged:
 
 def _work(session: Session, grid: Grid, cells: Sequence[Cell]) -> None:
     """Have every cell finished under today's conditions."""
+    from fl_platform.grid import Options, run_grid
+
     options = Options(jobs=session.jobs, report=False)
     outcome = run_grid(grid, renewed(cells, session.home), session.home, options, ["repro"])
     session.tracking = cells[0].config.runtime.tracking
