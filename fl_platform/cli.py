@@ -21,6 +21,10 @@ app = typer.Typer(
 )
 runs = typer.Typer(help="Look after recorded runs.", no_args_is_help=True)
 app.add_typer(runs, name="runs")
+repro = typer.Typer(
+    help="Repeat a suite of conf/suite/ and compare it with its reference.", no_args_is_help=True
+)
+app.add_typer(repro, name="repro")
 
 Overrides = Annotated[
     list[str] | None,
@@ -35,6 +39,12 @@ Plugins = Annotated[
     typer.Option("--plugin", help="A package whose attacks, defenses and conf/ are to be known."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+
+SuiteName = Annotated[
+    str, typer.Argument(metavar="SUITE", help="A file of conf/suite/: smoke, nightly, ...")
+]
+
+EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
 
 def _say_version(asked: bool) -> None:
@@ -53,9 +63,6 @@ def root(
     ] = False,
 ) -> None:
     """Byzantine-robust federated learning: attacks, defenses, honest comparisons."""
-
-
-EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
 
 @app.command()
@@ -333,6 +340,67 @@ def reap_runs(home: Home = None) -> None:
     print("\n".join(f"KILLED: {folder.path}" for folder in reaped) or "nothing to reap")
 
 
+@repro.command("run")
+def repro_run(
+    suite: SuiteName,
+    home: Home = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
+    ] = None,
+    scheduled: Annotated[
+        bool,
+        typer.Option("--scheduled", help="Woken by a timer: run the slot that is due."),
+    ] = False,
+) -> None:
+    """Repeat a suite; exits 0: it agrees, 1: it drifted, 2: it could not run."""
+    from fl_platform.repro import run_suite
+
+    raise typer.Exit(run_suite(suite, _home(home), scheduled=scheduled, jobs=jobs))
+
+
+@repro.command("accept")
+def repro_accept(
+    suite: SuiteName,
+    why: Annotated[str, typer.Option(help="The reason, for those who read the reference.")] = "",
+    diverged: Annotated[
+        bool, typer.Option("--diverged", help="Take runs that newly diverged as the result.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Make the finished runs of a suite its reference, a file to be committed."""
+    from fl_platform.repro import accept
+
+    accept(suite, _home(home), why, diverged=diverged)
+
+
+@repro.command("history")
+def repro_history(suite: SuiteName, home: Home = None) -> None:
+    """Print every past start of a suite and draw them."""
+    from fl_platform.repro import history
+
+    figure = history(suite, _home(home))
+    if figure is not None:
+        print(f"figure: {figure}")
+
+
+@repro.command("install")
+def repro_install(
+    suite: SuiteName,
+    systemd: Annotated[bool, typer.Option("--systemd", help="A user's service and timer.")] = False,
+    cron: Annotated[bool, typer.Option("--cron", help="A line of a user's crontab.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Put it in place for this user; else only print it.")
+    ] = False,
+    home: Home = None,
+) -> None:
+    """Print what has this machine wake a suite by itself."""
+    if systemd == cron:
+        raise typer.BadParameter("expected one of --systemd and --cron.")
+    from fl_platform.repros.units import install
+
+    print(install(suite, _home(home), os.environ, cron=cron, write=write))
+
+
 def _home(option: Path | None) -> Path:
     from fl_platform.config import find_home
 
@@ -374,7 +442,8 @@ def _exit_code(error: Exception) -> int | None:
     Told by class names, so that a refused configuration does not wait for Lightning.
     """
     names = {cls.__name__ for cls in type(error).__mro__}
-    if names & {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine"}:
+    refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
+    if names & refusals:
         return 2
     if names & {"CheckpointError", "JournalError"}:
         return 3

@@ -14,6 +14,8 @@ from fl_platform.config import Config
 from fl_platform.config.targets import borrowed
 
 PACKAGE = Path(__file__).resolve().parent
+_CPUINFO = Path("/proc/cpuinfo")
+_VECTORS = ("avx", "fma", "amx", "sse4", "sve", "asimd")
 DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scikit-learn")
 
 
@@ -73,3 +75,15 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+@functools.cache
+def processor() -> str:
+    """The processor and its vector instructions, on which the last bits of a sum depend."""
+    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []
+    told = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    said = {key.strip(): value.strip() for key, value in told.items()}
+    flags = said.get("flags", said.get("Features", "")).split()
+    vectors = sorted(flag for flag in flags if flag.startswith(_VECTORS))
+    name = said.get("model name", platform.processor() or platform.machine())
+    return " ".join([name, *vectors])

@@ -168,6 +168,7 @@ def tags(config: Config, population: Population) -> dict[str, Any]:
         **run_tags(config),
         "commit": commit,
         "dirty": str(dirty).lower(),
+        "processor": provenance.processor(),
         "partition_moved": population.partition.moved,
         "data_notes": " ".join(population.dataset.notes),
     }

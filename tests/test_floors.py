@@ -14,7 +14,7 @@ FLOORS = [
     {"federated"},
     {"provenance", "naming", "result", "stored", "known_data"}
     | {"summary", "assembly", "artifacts", "run"},
-    {"grid", "grids", "study", "studies", "repro", "reproduction", "screen", "doctor", "probe"},
+    {"grid", "grids", "study", "studies", "repro", "repros", "screen", "doctor", "probe"},
     {"cli"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -31,8 +31,8 @@ NEIGHBOURS = {
     "study": {"studies", "grids", "screen"},
     "studies": {"grids"},
     "doctor": {"probe"},
-    "repro": {"reproduction", "grid", "grids", "screen"},
-    "reproduction": {"grids"},
+    "repro": {"repros", "grid", "grids", "screen"},
+    "repros": {"grids"},
 }
 FORBIDDEN = {
     "core": {"lightning", "mlflow", "omegaconf", "hydra"},

@@ -73,8 +73,9 @@ class Board:
         """The board of ``cells``: those done that were over before, failed where of other data."""
         board = cls([Entry(cell) for cell in cells])
         for entry in board.entries:
+            anew = fresh or entry.cell.config.runtime.fresh
             try:
-                result = None if fresh else stored(entry.cell.config, home)
+                result = None if anew else stored(entry.cell.config, home)
             except OtherData as error:
                 entry.fail(str(error))
                 continue

@@ -1,0 +1,1 @@
+"""What scheduled reproductions are made of: suites, references, drift, slots, their history."""
