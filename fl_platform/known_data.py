@@ -11,11 +11,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from fl_platform.config import Config, data_node
 from fl_platform.core.stamps import Stamp, stamps
 from fl_platform.tracking.folder import read_json, write_json
+
+Seen = dict[Path, str | None]
 
 
 def remember(home: Path, node: Mapping[str, Any], files: Iterable[Stamp], digest: str) -> None:
@@ -29,21 +31,30 @@ def remember(home: Path, node: Mapping[str, Any], files: Iterable[Stamp], digest
         write_json(path, known)
 
 
-def digest_of(config: Config, home: Path) -> str | None:
+def digest_of(config: Config, home: Path, seen: Seen | None = None) -> str | None:
     """The digest of the data that ``config`` names; loads them only where nobody remembers it.
 
     ``None`` where the configuration's own identity says all (data without a ``root``), and where
     the data are not there: nothing is downloaded for it.
+
+    Args:
+        seen: answers of this very moment, so that the many cells of a grid look once; added to.
     """
     node = data_node(config, home)
     if "root" not in node or not Path(node["root"]).exists():
         return None
-    known = _read(_memory(home, node))
-    if known is not None:
-        files = [list(stamp) for stamp in stamps(Path(path) for path, *_ in known["files"])]
-        if files == known["files"]:
-            return str(known["digest"])
-    return _loaded(home, node)
+    memory, seen = _memory(home, node), {} if seen is None else seen
+    if memory not in seen:
+        known = _read(memory)
+        seen[memory] = str(known["digest"]) if _holds(known) else _loaded(home, node)
+    return seen[memory]
+
+
+def _holds(known: Mapping[str, Any] | None) -> TypeGuard[Mapping[str, Any]]:
+    if known is None:
+        return False
+    files = [list(stamp) for stamp in stamps(Path(path) for path, *_ in known["files"])]
+    return bool(files == known["files"])
 
 
 def _loaded(home: Path, node: Mapping[str, Any]) -> str | None:

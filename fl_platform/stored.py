@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fl_platform import provenance
 from fl_platform.config import Config, config_hash
-from fl_platform.known_data import digest_of
+from fl_platform.known_data import Seen, digest_of
 from fl_platform.result import Result, finished
 from fl_platform.tracking.folder import IdentityMismatch, run_folder
 
@@ -22,10 +22,13 @@ class OtherData(IdentityMismatch):
         )
 
 
-def stored(config: Config, home: Path) -> Result | None:
+def stored(config: Config, home: Path, seen: Seen | None = None) -> Result | None:
     """The result of a run that is over, else ``None``; needs neither torch nor Lightning.
 
     Only where the digest of the data is not known yet are they, and so torch, loaded once.
+
+    Args:
+        seen: digests of this very moment, for whoever asks of many runs; see `digest_of`.
 
     Raises:
         OtherData: it was computed from other data; ``runtime.continue_anyway`` lets it pass.
@@ -35,7 +38,7 @@ def stored(config: Config, home: Path) -> Result | None:
     if result is None or config.runtime.continue_anyway:
         return result
     was = conditions(home, identity).get("data_digest")
-    now = digest_of(config, home) if was is not None else None
+    now = digest_of(config, home, seen) if was is not None else None
     if now is not None and now != was:
         raise OtherData(run_folder(home, identity).path, {"data_digest": (was, now)})
     return result

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from fl_platform.grids.plan import Cell
+from fl_platform.known_data import Seen
 from fl_platform.result import Result
 from fl_platform.stored import OtherData, stored
 
@@ -72,10 +73,11 @@ class Board:
     def of(cls, cells: Sequence[Cell], home: Path, *, fresh: bool = False) -> Board:
         """The board of ``cells``: those done that were over before, failed where of other data."""
         board = cls([Entry(cell) for cell in cells])
+        seen: Seen = {}
         for entry in board.entries:
             anew = fresh or entry.cell.config.runtime.fresh
             try:
-                result = None if anew else stored(entry.cell.config, home)
+                result = None if anew else stored(entry.cell.config, home, seen)
             except OtherData as error:
                 entry.fail(str(error))
                 continue
