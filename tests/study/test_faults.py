@@ -7,12 +7,15 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
+from fl_platform import run as running
+from fl_platform.config import config_hash
 from fl_platform.federated.commit import Commit
 from fl_platform.federated.stopping import Stopper
+from fl_platform.result import finished
 from fl_platform.studies.stage import open_study
 from fl_platform.studies.storage import RETRIES, open_storage, origin, recover
 from fl_platform.tracking.cadence import Cadence
-from fl_platform.tracking.folder import run_folder
+from fl_platform.tracking.folder import all_runs, run_folder
 from fl_platform.tracking.journal import read
 from tests.study.fake import age, install, make_stage, run_worker
 
@@ -33,36 +36,73 @@ def states(study):
     return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
 
 
-def test_five_killed_workers_leave_every_trial_accounted_for(home, monkeypatch):
-    stage = make_stage(home, trials=8)
-    for death in range(5):
-        left = [2 * death % 3 + 2]  # dies in its second, fourth, third ... run
+def trained(home):
+    """The runs of trials; the study's own has no parent."""
+    return [run for run in all_runs(home) if run.describe()["parent_run_id"]]
 
-        def count(config, left=left):
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
 
-        with monkeypatch.context() as patch:
-            install(patch, before=count)
-            assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+def die_after(rounds):
+    """Let this process kill itself once it has trained so many rounds, some of them committed."""
+    left, original = [rounds], Commit.on_train_epoch_end
+
+    def count(self, trainer, module):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        original(self, trainer, module)
+
+    Commit.on_train_epoch_end = count
+    Cadence.due = lambda self: left[0] % 2 == 0
+
+
+def test_five_killed_workers_leave_every_trial_accounted_for(home, tmp_path):
+    """Real runs, two of three rounds a trial; each worker dies in another round, seed and trial."""
+    base = ("rounds=3", "defense=multi_krum", "runtime.progress=none")
+    stage = make_stage(home, trials=5, base=base)
+    cut = []
+    for rounds in (2, 5, 8, 1, 3):
+
+        def worker(rounds=rounds):
+            die_after(rounds)
+            run_worker(stage)
+
+        assert in_child(worker) == -signal.SIGKILL
+        cut += [run for run in trained(home) if read(run.journal).status == "RUNNING"]
         age(home)
-    begun = install(monkeypatch)
-    study, _, _ = run_worker(stage)
+    study, _, report = run_worker(stage)
     trials = study.get_trials(deepcopy=False)
-    assert states(study) == {"COMPLETE": 8, "FAIL": 5}
+    assert states(study) == {"COMPLETE": 5, "FAIL": 5}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    assert len({origin(trial) for trial in done}) == 8
+    assert len({origin(trial) for trial in done}) == 5
+    assert report.trials < 5  # some were complete before
     for failed in (trial for trial in trials if trial.state == TrialState.FAIL):
         heirs = [t for t in trials if failed.number in t.system_attrs.get("retry_history", [])]
         assert heirs
-        assert all(heir.params == failed.params for heir in heirs if failed.params)
-    # no run was made twice, and what a trial reports is what its runs say
-    assert len({(c.attack["nu"], c.seed) for c in begun}) == len(begun)
+        assert all(heir.params == failed.params for heir in heirs)
+    # each trial has two runs of its own, whole, and its value is theirs
+    assert len({run for trial in done for run in trial.user_attrs["runs"]}) == 10
     for trial in done:
-        expected = 50.5 + 10.0 * abs(trial.params["attack.nu"] - 2.5)
-        assert trial.value == pytest.approx(expected)
-    assert len({run for trial in done for run in trial.user_attrs["runs"]}) == 16
+        accuracies = []
+        for seed, run_id in enumerate(trial.user_attrs["runs"]):
+            identity = config_hash(stage.config(trial.params, seed))
+            history = read(run_folder(home, identity).journal)
+            assert journal_run_id(home, identity) == run_id
+            assert [step for step, _ in history.curve("validation/accuracy")] == [1, 2, 3]
+            assert not history.alarms
+            accuracies.append(finished(home, identity).validation_tail)
+        assert trial.value == pytest.approx(sum(accuracies) / 2)
+    # and those that were cut end with the bits of runs that never were
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    (undisturbed / "conf").symlink_to(home / "conf")
+    identities = {run.describe()["config_hash"] for run in cut}
+    assert len(identities) >= 3
+    for trial in done:
+        for seed in stage.plan.seeds:
+            asked = stage.config(trial.params, seed)
+            if config_hash(asked) in identities:
+                weights = finished(home, config_hash(asked)).weights_sha256
+                assert running.run(asked, undisturbed).weights_sha256 == weights
 
 
 def test_the_same_study_without_deaths_has_as_many_complete_trials(home, monkeypatch):
@@ -186,3 +226,28 @@ def test_a_worker_that_is_asked_to_stop_gives_its_trial_back(home, monkeypatch):
     assert (heir.params, origin(heir)) == (left, 1)
     assert heir.system_attrs["retry_history"] == []  # being asked is no failure
     assert [c.seed for c in begun if c.attack["nu"] == left["attack.nu"]] == [1]
+
+
+def test_a_signal_inside_a_real_run_ends_the_worker_and_the_trial_goes_on(home, monkeypatch):
+    """A run has a stopper of its own, which must not keep the request from its worker."""
+    base = ("rounds=4", "defense=multi_krum", "runtime.progress=none")
+    stage = make_stage(home, trials=2, base=base, start=[{"attack.nu": 1.0}])
+    original = Commit.on_train_epoch_end
+
+    def asked(self, trainer, module):
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        original(self, trainer, module)
+
+    with Stopper() as stopper, monkeypatch.context() as patch:
+        patch.setattr(Commit, "on_train_epoch_end", asked)
+        study, _, report = run_worker(stage, stopper=stopper)
+        assert (report.trials, stopper.signal) == (0, signal.SIGINT)
+    assert states(study) == {"FAIL": 1, "WAITING": 1}
+    (left,) = trained(home)
+    assert read(left.journal).status == "KILLED"
+    study, _, _ = run_worker(stage)
+    assert states(study) == {"FAIL": 1, "COMPLETE": 2}
+    history = read(left.journal)
+    assert history.status == "FINISHED"
+    assert [step for step, _ in history.curve("test/accuracy")] == [1, 2, 3, 4]

@@ -1,0 +1,165 @@
+"""What a study costs beside its runs, and two workers against two bare loops, in turns.
+
+    python benchmarks/study.py --trials 6 --repeats 3
+
+Every way makes the same runs: so many points, two seeds each. A bare loop is a forked process that
+calls ``run`` on its half of the points, one after the other; it is the floor of what running
+trials side by side can take. Workers and loops start from one parent that has imported everything
+and loaded the data. Wall seconds, so the machine should be quiet; the ratio is the bare loops' time
+over the workers', and one bare loop over all points says what two are worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.interleaved import machine, write
+from fl_platform.federated.stopping import Stopper
+from fl_platform.run import run
+from fl_platform.studies.plan import Budget, Plan
+from fl_platform.studies.session import Session
+from fl_platform.studies.stage import Stage
+from fl_platform.studies.storage import open_storage
+from fl_platform.studies.worker import Limits
+from fl_platform.study import assemble
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SEEDS = [0, 1]
+
+
+def stage_of(home: Path, trials: int, rounds: int | None) -> Stage:
+    """A study whose trials are known in advance, so that a bare loop can make the same runs."""
+    points = [{"attack.nu": round(0.5 + number / trials, 6)} for number in range(trials)]
+    plan = Plan(
+        base=["attack=strike", "defense=multi_krum", "task=digits", "task.validation=0.2"],
+        space={"attack.nu": {"low": 0.1, "high": 4.0}},
+        direction="minimize",
+        seeds=SEEDS,
+        start=points,
+        rounds=rounds,
+        budget=Budget(trials=trials),
+    )
+    return assemble(plan, "benchmark", [], home, ())
+
+
+def bare(stage: Stage, loops: int) -> list[Callable[[], None]]:
+    """The loops, with configurations that are composed before the clock runs."""
+    configs = [[stage.config(point, seed) for seed in SEEDS] for point in stage.start]
+
+    def loop(part: int) -> None:
+        for trial in configs[part::loops]:
+            for config in trial:
+                run(config, stage.home)
+
+    return [functools.partial(loop, part) for part in range(loops)]
+
+
+def work(stage: Stage) -> None:
+    with Stopper() as stopper:
+        session = Session(stage.home, open_storage(stage.home), stopper, Limits(), "journal")
+        study, objective = session.open(stage)
+        session.work(study, objective)
+        if session.trials == 0:
+            raise RuntimeError("a worker had nothing to do")
+
+
+def side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
+    children = []
+    for job in jobs:
+        child = os.fork()
+        if child == 0:
+            try:
+                job()
+            except BaseException as error:
+                print(f"{type(error).__name__}: {error}", file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    codes = [os.waitpid(child, 0)[1] for child in children]
+    if any(codes):
+        raise RuntimeError("a child failed")
+
+
+def overhead(stage: Stage) -> dict[str, float]:
+    """Seconds of one worker: a trial outside its runs, and what MLflow and the pictures take."""
+    with Stopper() as stopper:
+        session = Session(stage.home, open_storage(stage.home), stopper, Limits(trials=1), "mlflow")
+        study, objective = session.open(stage)
+        session.work(study, objective)
+        session.deliver(objective)  # imports MLflow and makes its store
+        first = session.delivering
+        session.limits = Limits()
+        session.work(study, objective)
+        session.deliver(objective)
+        began = time.perf_counter()
+        session.publish(study, objective)
+        return {
+            "a trial outside its runs": (session.seconds - session.running) / session.trials,
+            "a trial in its runs": session.running / session.trials,
+            "a trial brought to MLflow": (session.delivering - first) / (session.trials - 1),
+            "MLflow's import, new store and first trial, once": first,
+            "pictures and best.yaml, once": time.perf_counter() - began,
+        }
+
+
+@contextmanager
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "conf").symlink_to(REPOSITORY / "conf")
+        yield Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=6)
+    parser.add_argument("--rounds", type=int, help="else the task's own")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    with home() as place:
+        work(stage_of(place, 1, 2))  # imports and data, inherited by every child
+    ways: dict[str, Callable[[Stage], list[Callable[[], None]]]] = {
+        "one bare loop": lambda stage: bare(stage, 1),
+        "two bare loops": lambda stage: bare(stage, 2),
+        "two workers": lambda stage: [functools.partial(work, stage)] * 2,
+    }
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(options.repeats):
+        for name, way in ways.items():
+            with home() as place:
+                jobs = way(stage_of(place, options.trials, options.rounds))
+                before = time.perf_counter()
+                side_by_side(jobs)
+                times[name].append(time.perf_counter() - before)
+    with home() as place:
+        alone = overhead(stage_of(place, options.trials, options.rounds))
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    ratios = [b / w for b, w in zip(times["two bare loops"], times["two workers"], strict=True)]
+    report = {
+        "trials": options.trials,
+        "runs a trial": len(SEEDS),
+        "one worker, seconds": {name: round(value, 3) for name, value in alone.items()},
+        "seconds": {name: [round(v, 2) for v in values] for name, values in times.items()},
+        "speed-up of two bare loops": middle["one bare loop"] / middle["two bare loops"],
+        "speed-up of two workers": middle["one bare loop"] / middle["two workers"],
+        "two workers over two bare loops, each repeat": [round(ratio, 3) for ratio in ratios],
+        "two workers over two bare loops": statistics.median(ratios),
+        "machine": machine(),
+    }
+    write(report, options.json)
+
+
+if __name__ == "__main__":
+    main()
