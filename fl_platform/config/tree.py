@@ -124,7 +124,7 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
-    below = _below(known, name) if not parent else []
+    below = _below(tree, name) if not parent else []
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
     return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
 
