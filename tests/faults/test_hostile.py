@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fl_platform.federated.progress import ProgressLine
+from fl_platform.grids.outcome import report_folder
 from fl_platform.result import Result
 from fl_platform.screen import show_result
 from fl_platform.tracking.folder import runs_root
@@ -46,6 +47,9 @@ def record_named(home: Path, name: str) -> None:
     assert folder.resolve().parent == runs_root(home).resolve()
     assert set(folder.name) <= set("0123456789abcdef")
     assert name in set(runs(home, "folders").name)  # kept as it was typed
+    reports = report_folder(home, name)
+    assert reports.parent == reports.resolve().parent == home.resolve() / "mlruns" / "reports"
+    assert len(os.fsencode(reports.name)) < 256
 
 
 def shown_on_a_terminal(name: str, capsys: pytest.CaptureFixture, monkeypatch) -> str:
