@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -75,8 +76,7 @@ def test_a_strange_name_stays_text(tmp_path, capsys, monkeypatch, name):
 
 @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.nightly)])
 def test_generated_names_stay_inside(tmp_path, count):
-    home = tmp_path / "home"
-    home.mkdir()
+    places = itertools.count()
 
     @settings(
         max_examples=count, deadline=None, database=None,
@@ -84,6 +84,8 @@ def test_generated_names_stay_inside(tmp_path, count):
     )  # fmt: skip
     @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
     def check(name: str) -> None:
+        home = tmp_path / str(next(places)) / "home"
+        home.mkdir(parents=True)
         record_named(home, name)
 
     check()

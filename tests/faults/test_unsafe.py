@@ -30,11 +30,8 @@ def faults(source: str) -> Iterator[str]:
             module = getattr(node, "module", None)
             for alias in node.names:
                 name = f"{module}.{alias.name}" if module else alias.name
-                if name in {*FORBIDDEN, "torch.load"} or name.split(".")[0] in (
-                    "dill",
-                    "joblib",
-                    "marshal",
-                ):
+                banned = name.split(".")[0] in ("dill", "joblib", "marshal")
+                if banned or name in FORBIDDEN or name == "torch.load":
                     yield f"{node.lineno}: {name}"
         if not isinstance(node, ast.Call):
             continue
