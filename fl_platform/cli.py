@@ -336,8 +336,12 @@ def reap_runs(home: Home = None) -> None:
     """Mark runs that say RUNNING but have no living owner as KILLED."""
     from fl_platform.tracking.sync import reap
 
-    reaped = reap(_home(home))
-    print("\n".join(f"KILLED: {folder.path}" for folder in reaped) or "nothing to reap")
+    idle = True
+    for folder in reap(_home(home)):
+        print(f"KILLED: {folder.path}")
+        idle = False
+    if idle:
+        print("nothing to reap")
 
 
 @repro.command("run")

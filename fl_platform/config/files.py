@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from fl_platform.config.errors import ConfigError
+
+State = tuple[tuple[Path, int], ...]  # every file and when it was changed
 
 GROUPS = ("task", "attack", "defense", "mixing", "preset", "observers", "experiment")
 LARGEST = 65536  # bytes; the longest of ours has 2,000
@@ -20,26 +22,22 @@ ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\w")
 OCTAL = re.compile(r"(?:^|[\s\[{,])[-+]?0[0-9_]+(?=$|[\s\]},])")
 
 
-def check_files(folders: Sequence[Path]) -> None:
-    """Read every file of the groups in ``folders`` once, until it changes.
+def check_files(folders: Sequence[Path]) -> State:
+    """Read every file in ``folders`` once, until it changes; the state in which they are.
 
     Raises:
         ConfigError: an anchor or alias, a number with a leading zero, or a file over 64 KiB.
     """
-    for file in _files(folders):
+    state = []
+    for file in (file for folder in folders for file in folder.rglob("*.yaml")):
         status = file.stat()
         if status.st_size > LARGEST:
             raise ConfigError(f"{file}: expected at most {LARGEST} bytes, got {status.st_size}.")
         fault = _fault(file, status.st_mtime_ns)
         if fault:
             raise ConfigError(f"{file}: {fault}")
-
-
-def _files(folders: Sequence[Path]) -> Iterator[Path]:
-    for folder in folders:
-        yield from folder.glob("*.yaml")
-        for group in GROUPS:
-            yield from (folder / group).rglob("*.yaml")
+        state.append((file, status.st_mtime_ns))
+    return tuple(sorted(state))
 
 
 @lru_cache(maxsize=4096)

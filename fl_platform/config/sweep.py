@@ -7,7 +7,9 @@ from itertools import product
 from pathlib import Path
 
 from fl_platform.config.errors import ConfigError
-from fl_platform.config.tree import FAILURES, parse_overrides, parser_over
+from fl_platform.config.files import check_files
+from fl_platform.config.merge import choice_parser
+from fl_platform.config.tree import FAILURES, config_folders, parse_overrides
 
 
 def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> list[list[str]]:
@@ -20,19 +22,20 @@ def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ())
         ConfigError: what ``parse_overrides`` refuses, or a sweep over nothing.
     """
     parse_overrides(overrides)
-    with parser_over(home, plugins) as parser:
-        ways = []
-        for override in parser.parse_overrides(list(overrides)):
-            text = str(override.input_line)
-            if not override.is_sweep_override():
-                ways.append([text])
-                continue
-            try:
-                key = text.partition("=")[0]
-                values = list(override.sweep_string_iterator())
-            except FAILURES as error:
-                raise ConfigError(f"{text}: {error}") from None
-            if not values:
-                raise ConfigError(f"{text}: expected at least one value, it matches none.")
-            ways.append([f"{key}={value}" for value in values])
+    folders = config_folders(home, plugins)
+    parser = choice_parser(folders, check_files(folders))
+    ways = []
+    for override in parser.parse_overrides(list(overrides)):
+        text = str(override.input_line)
+        if not override.is_sweep_override():
+            ways.append([text])
+            continue
+        try:
+            key = text.partition("=")[0]
+            values = list(override.sweep_string_iterator())
+        except FAILURES as error:
+            raise ConfigError(f"{text}: {error}") from None
+        if not values:
+            raise ConfigError(f"{text}: expected at least one value, it matches none.")
+        ways.append([f"{key}={value}" for value in values])
     return [list(way) for way in product(*ways)]

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import (
-    ConfigCompositionException,
     HydraException,
     MissingConfigException,
     OverrideParseException,
 )
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from omegaconf.resolvers import oc
 
 from fl_platform.config.errors import ConfigError, nearest, shown
 from fl_platform.config.files import GROUPS, check_files
 from fl_platform.config.home import conf_folder
+from fl_platform.config.merge import UnknownKeyError, merge
 from fl_platform.config.roles import ROLES, role_names
 from fl_platform.config.targets import admit, target_name
 
@@ -75,82 +71,50 @@ def compose_tree(
     Raises:
         ConfigError: an unknown choice or key, a file that cannot be read, an open reference.
     """
-    conf = conf_folder(home)
-    folders = [conf, *(admit(plugin, home) / "conf" for plugin in plugins)]
-    check_files(folders)
-    search = _search(folders[1:])
-    lines = search + [_line(override) for override in typed]
-    with _hydra_over(conf):
-        try:
-            composed = compose("config", lines, return_hydra_config=True)
-        except FAILURES as error:
-            raise _translated(error, typed, search) from None
-        choices = dict(composed.hydra.runtime.choices)
-        try:
-            OmegaConf.set_struct(composed, False)
-            del composed["hydra"]
-            raw = OmegaConf.to_container(composed)
-            for key, value in _leaves(raw):
-                _refuse_resolvers(value, key)
-            tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-        except FAILURES as error:
-            raise ConfigError(_first_line(error)) from None
-    named = {str(k): v for k, v in choices.items() if isinstance(v, str)}
+    folders = config_folders(home, plugins)
+    state = check_files(folders)
+    try:
+        composed, choices = merge(folders, state, [_for_any_rule(o) for o in typed])
+        OmegaConf.set_struct(composed, False)
+        for key, value in _leaves(OmegaConf.to_container(composed)):
+            _refuse_resolvers(value, key)
+        tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except UnknownKeyError as error:
+        raise _unknown_key(error.key, error.tree) from None
+    except FAILURES as error:
+        raise _translated(error) from None
+    named = {group: choice for group, choice in choices.items() if choice is not None}
     written = _written_by(named.get("experiment"), folders)
     return tree, named, written  # type: ignore[return-value]
 
 
-@contextmanager
-def parser_over(home: Path, plugins: Sequence[str]) -> Iterator[OverridesParser]:
-    """A parser that also knows which choices each group of ``home`` and ``plugins`` has."""
-    with _hydra_over(conf_folder(home)):
-        folders = [admit(plugin, home) / "conf" for plugin in plugins]
-        loader = GlobalHydra.instance().config_loader()
-        loader.load_configuration("config", _search(folders), RunMode.RUN)
-        yield OverridesParser.create(config_loader=loader)
+def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
+    """Where configuration files are looked for, in this order."""
+    return [conf_folder(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
 
 
-@contextmanager
-def _hydra_over(conf: Path) -> Iterator[None]:
-    """Hydra over ``conf``; no environment value can be read meanwhile, not even into an error."""
-    OmegaConf.clear_resolver("oc.env")
-    try:
-        with initialize_config_dir(str(conf), version_base="1.3"):
-            yield
-    finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
-
-
-def _line(override: Override) -> str:
+def _for_any_rule(override: Override) -> Override:
     """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
-    text = str(override.input_line)
-    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
-    return f"++{text}" if plain and override.key_or_group in ROLE_KEYS else text
+    if override.type is OverrideType.CHANGE and override.key_or_group in ROLE_KEYS:
+        return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
+    return override
 
 
-def _translated(error: Exception, typed: Sequence[Override], search: list[str]) -> ConfigError:
+def _translated(error: Exception) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
         has = f" It has: {', '.join(options)}." if options else ""
         return ConfigError(f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{has}")
-    asked = re.match(r"Could not override '([^']+)'", str(error))
-    if isinstance(error, ConfigCompositionException) and asked:
-        return _unknown_key(asked[1], typed, search)
     return ConfigError(_first_line(error))
 
 
-def _unknown_key(key: str, typed: Sequence[Override], search: list[str]) -> ConfigError:
-    """Compose once more with the choices alone, to see what stands where the key was looked for."""
-    choices = [o for o in typed if "." not in o.key_or_group and "=" in str(o.input_line)]
-    parent, _, name = key.rpartition(".")
+def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     if key in GROUPS:
         return ConfigError(f"{key}: expected the name of a choice; its settings are {key}.NAME.")
+    parent, _, name = key.rpartition(".")
     try:
-        known = compose(
-            "config", search + [str(o.input_line) for o in choices if o.key_or_group != key]
-        )
-        node = OmegaConf.select(known, parent) if parent else known
+        node = OmegaConf.select(tree, parent) if parent else tree
     except FAILURES:
         node = None
     if not isinstance(node, DictConfig):
@@ -160,7 +124,7 @@ def _unknown_key(key: str, typed: Sequence[Override], search: list[str]) -> Conf
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
-    below = _below(known, name) if not parent else []
+    below = _below(tree, name) if not parent else []
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
     return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
 
@@ -200,8 +164,3 @@ def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
     files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
     found = next((file for file in files if file.is_file()), None)
     return {key for key, _ in _leaves(yaml.safe_load(found.read_text()))} if found else set()
-
-
-def _search(folders: Sequence[Path]) -> list[str]:
-    quoted = [folder.as_uri().replace("'", "%27") for folder in folders]
-    return [f"hydra.searchpath=[{', '.join(map(repr, quoted))}]"] if quoted else []

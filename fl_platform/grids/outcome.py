@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -84,11 +86,18 @@ def write(
     source: table.Source = "auto",
 ) -> tuple[Path, list[Path]]:
     """Write the report of ``frame``; its folder (``mlruns/reports/NAME``) and its files."""
-    out = out or home / "mlruns" / "reports" / experiment
+    out = out or report_folder(home, experiment)
     curves = table.curves(home, KEYS, source)
     curves = curves[curves["run_id"].isin(set(frame["run_id"]))]
     paths = write_report(frame, curves, clouds(home, frame), out, formats, title or experiment)
     return out, paths
+
+
+def report_folder(home: Path, experiment: str) -> Path:
+    """``mlruns/reports/NAME``; a name that is no plain file name is spelt out in digits."""
+    plain = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", experiment, re.ASCII)
+    name = experiment if plain else hashlib.sha256(experiment.encode()).hexdigest()[:16]
+    return home / "mlruns" / "reports" / name
 
 
 def source(text: str) -> table.Source:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from fl_platform.tracking import page
 from fl_platform.tracking.atomic import remove_orphans, sync_file, sync_folder
-from fl_platform.tracking.reason import reason
+from fl_platform.tracking.reason import reason, without_secrets
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -129,10 +129,8 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def safe_uri(uri: str) -> str:
-    """``uri`` without the user and password that it may carry."""
-    scheme, separator, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    """``uri`` without the user, password and query that it may carry."""
+    return without_secrets(uri)
 
 
 def _create(file: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_platform.tracking import store
 from fl_platform.tracking.folder import RunFolder, all_runs
 from fl_platform.tracking.forward import ForwardBusy, Forwarder
-from fl_platform.tracking.journal import Journal, read
+from fl_platform.tracking.journal import Journal, JournalError, read
 from fl_platform.tracking.lock import RunLock, RunOwned
 from fl_platform.tracking.reason import reason
 
@@ -54,22 +55,29 @@ def sync(home: Path | str) -> SyncReport:
     return report
 
 
-def reap(home: Path | str) -> list[RunFolder]:
-    """Mark runs that say RUNNING and have no living owner as KILLED; returns them.
+def reap(home: Path | str) -> Iterator[RunFolder]:
+    """Mark runs that say RUNNING and have no living owner as KILLED; yields each.
 
     The lock decides, never status or age. Reaped runs can be resumed as before; `sync` brings
     the new status to MLflow.
+
+    Raises:
+        JournalError: the first journal that is broken, once all others have been looked at.
     """
-    reaped: list[RunFolder] = []
+    broken = None
     for folder in all_runs(home):
-        if not folder.journal.exists() or read(folder.journal).status != "RUNNING":
-            continue
         try:
+            if not folder.journal.exists() or read(folder.journal).status != "RUNNING":
+                continue
             with RunLock(folder.lock):
                 journal = Journal(folder.journal)
                 journal.note("status", status="KILLED", reason="its process ended without a word")
                 journal.close()
         except RunOwned:
             continue
-        reaped.append(folder)
-    return reaped
+        except JournalError as error:
+            broken = broken or error
+            continue
+        yield folder
+    if broken:
+        raise broken

@@ -168,6 +168,16 @@ def test_a_hostile_file_is_refused_in_one_line(home, monkeypatch, what):
     assert not canary.exists()
 
 
+@pytest.mark.parametrize(
+    "override", ["attack=../../../secret", "experiment=../../../secret", "attack=evil"]
+)
+def test_no_file_outside_the_folder_is_read(home, override):
+    (home.parent / "secret.yaml").write_text("seed: 7\n")
+    (home / "conf/attack/evil.yaml").write_text("defaults:\n  - ../../../secret\n")
+    with pytest.raises(ConfigError, match=r"/secret: expected a file inside conf/"):
+        compose([override], home)
+
+
 @pytest.mark.parametrize("override", ["attack=${oc.env:SECRET}", "task.name=${oc.env:SECRET}"])
 def test_no_environment_value_is_read_for_an_override(monkeypatch, override):
     monkeypatch.setenv("SECRET", "s3cret-value")

@@ -15,8 +15,16 @@ from tests.faults.zygote import Zygote
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("FL_FAULT_SEED") or secrets.randbelow(2**31))
+REPEATS = int(os.environ.get("FL_FAULT_REPEATS", "1"))
 FIGURES: list[str] = []
 _zygotes: list[Zygote] = []
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``FL_FAULT_REPEATS=20``: every test so often, each time with draws of its own."""
+    if REPEATS > 1:
+        metafunc.fixturenames.append("repeat")
+        metafunc.parametrize("repeat", range(REPEATS))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

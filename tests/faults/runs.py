@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.history import UNCOMPARED
 from fl_platform.tracking.journal import read
 from tests.faults.zygote import Child, Zygote
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Small federations whose attack, defense, mixing or server remembers something over rounds.
 PAIRS = {
@@ -75,6 +80,12 @@ def command(pair: str, *more: str, home: Path, rounds: int = 24) -> list[str]:
     """The command line of the run ``pair``."""
     chosen = [*PAIRS[pair], *SMALL, *QUIET, f"rounds={rounds}", *more]
     return ["run", *chosen, "--home", str(home)]
+
+
+def side_by_side(trial: Callable[[T], R], cases: Iterable[T]) -> list[R]:
+    """``trial`` of each case, two at a time: the trials are processes of their own."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(trial, cases))
 
 
 @dataclass

@@ -47,6 +47,9 @@ def test_a_grid_under_fire_ends_like_one_in_peace(zygote, tmp_path, chance, figu
     calm, home = make_home(tmp_path / "calm"), make_home(tmp_path / "fire")
     peace = zygote.start(*command(calm), out=tmp_path)
     assert peace.finish(3000) == 0, peace.text
+    turns = [folder.journal.read_text().count('"status":"RUNNING"') for folder in all_runs(calm)]
+    assert turns.count(1) >= CELLS  # two processes in peace begin no cell twice
+    assert max(turns) == 1
 
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     kills, grids = 0, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from fl_platform.federated.progress import ProgressLine
+from fl_platform.grids.outcome import report_folder
 from fl_platform.result import Result
 from fl_platform.screen import show_result
 from fl_platform.tracking.folder import runs_root
@@ -46,6 +48,9 @@ def record_named(home: Path, name: str) -> None:
     assert folder.resolve().parent == runs_root(home).resolve()
     assert set(folder.name) <= set("0123456789abcdef")
     assert name in set(runs(home, "folders").name)  # kept as it was typed
+    reports = report_folder(home, name)
+    assert reports.parent == reports.resolve().parent == home.resolve() / "mlruns" / "reports"
+    assert len(os.fsencode(reports.name)) < 256
 
 
 def shown_on_a_terminal(name: str, capsys: pytest.CaptureFixture, monkeypatch) -> str:
@@ -71,8 +76,7 @@ def test_a_strange_name_stays_text(tmp_path, capsys, monkeypatch, name):
 
 @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.nightly)])
 def test_generated_names_stay_inside(tmp_path, count):
-    home = tmp_path / "home"
-    home.mkdir()
+    places = itertools.count()
 
     @settings(
         max_examples=count, deadline=None, database=None,
@@ -80,6 +84,8 @@ def test_generated_names_stay_inside(tmp_path, count):
     )  # fmt: skip
     @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=40))
     def check(name: str) -> None:
+        home = tmp_path / str(next(places)) / "home"
+        home.mkdir(parents=True)
         record_named(home, name)
 
     check()

@@ -13,7 +13,7 @@ import pytest
 
 from fl_platform.tracking.folder import all_runs
 from tests.faults.conftest import SEED, make_home
-from tests.faults.runs import PAIRS, Outcome, command, kill_until_done, outcome
+from tests.faults.runs import PAIRS, Outcome, command, kill_until_done, outcome, side_by_side
 from tests.faults.zygote import Zygote
 
 COMMIT_EVERY = (0.0, 0.05, 0.2, 1.0)  # seconds; a run's own least interval is 1
@@ -60,11 +60,15 @@ def test_a_killed_run_ends_in_the_same_bits(zygote, undisturbed, chance, tmp_pat
 @pytest.mark.nightly
 def test_many_killed_runs_end_in_the_same_bits(zygote, undisturbed, chance, tmp_path, figure):
     trials = int(os.environ.get("FL_FAULT_TRIALS", "50"))
-    kills = [
-        trial(zygote, TURN[i % len(TURN)], undisturbed, chance, tmp_path / str(i))
-        for i in range(trials)
-    ]
     pairs = min(trials, len(TURN))
+    # as long beside another as the runs that are killed
+    side_by_side(lambda pair: undisturbed(zygote, pair), TURN[:pairs])
+    chances = [random.Random(chance.random()) for _ in range(trials)]
+
+    def one(i: int) -> int:
+        return trial(zygote, TURN[i % pairs], undisturbed, chances[i], tmp_path / str(i))
+
+    kills = side_by_side(one, range(trials))
     figure("R1", f"{trials} of {trials} runs equal after {sum(kills)} kills, {pairs} pairs")
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.journal import read
-from tests.faults.runs import command, outcome
+from tests.faults.runs import QUIET, SMALL, command, outcome
 
 PAIR = "ipm/bucketing+median"
 
 
-def test_a_run_without_memory_fails_and_leaves_its_neighbours_alone(zygote, home, tmp_path):
+def test_a_run_without_memory_fails_and_can_be_told_apart(zygote, home, tmp_path):
     large = zygote.start(
         *command(PAIR, "task.model.hidden=4000000", home=home), out=tmp_path, memory=300_000_000
     )
@@ -19,9 +21,20 @@ def test_a_run_without_memory_fails_and_leaves_its_neighbours_alone(zygote, home
     history = read(failed.journal)
     assert history.status == "FAILED"
     assert failed.result is None
-    small = zygote.start(*command(PAIR, home=home, rounds=2), out=tmp_path)
-    assert small.finish() == 0, small.text
-    assert sorted(read(f.journal).status for f in all_runs(home)) == ["FAILED", "FINISHED"]
+
+
+@pytest.mark.nightly
+def test_a_cell_without_memory_does_not_take_its_grid_along(zygote, home, tmp_path):
+    cells = ["task.model.hidden=8,4000000,16", "rounds=2"]
+    child = zygote.start(
+        *("grid", "task=digits", *SMALL, *QUIET, *cells, "--jobs", "1", "--no-report"),
+        *("--home", str(home)), out=tmp_path, memory=300_000_000,
+    )  # fmt: skip
+    assert child.finish(300) == 1, child.text
+    cells_alone = [folder for folder in all_runs(home) if folder.describe()["parent_run_id"]]
+    ends = sorted(read(folder.journal).status for folder in cells_alone)
+    assert ends == ["FAILED", "FINISHED", "FINISHED"], child.text
+    assert "memory" in child.text
 
 
 def test_a_loss_that_is_no_number_ends_the_run_in_that_round(zygote, home, tmp_path):

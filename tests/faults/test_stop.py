@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ import pytest
 from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.lock import is_owned
-from tests.faults.conftest import REPOSITORY
-from tests.faults.runs import command, outcome
+from tests.faults.conftest import REPOSITORY, make_home
+from tests.faults.runs import command, outcome, side_by_side
 from tests.faults.zygote import Child
 
 PAIR = "mimic/rfa/fedavgm"
@@ -82,30 +83,33 @@ def test_a_signal_before_there_is_a_run_has_the_same_code(zygote, home, tmp_path
 @pytest.mark.nightly
 def test_a_signal_at_any_instant_ends_a_run_resumable(zygote, tmp_path, chance, figure):
     """From the first line of the program on, with and without a store to bring things to."""
-    from tests.faults.conftest import make_home
 
-    slowest, early = 0.0, 0
-    for i in range(50):
-        home = make_home(tmp_path / str(i))
-        number = chance.choice([signal.SIGTERM, signal.SIGINT])
-        more = [LONG, f"runtime.tracking={chance.choice(['mlflow', 'journal'])}"]
+    def one(choices: random.Random) -> tuple[float, bool]:
+        home = make_home(tmp_path / str(choices.random()))
+        number = choices.choice([signal.SIGTERM, signal.SIGINT])
+        more = [LONG, f"runtime.tracking={choices.choice(['mlflow', 'journal'])}"]
         child = zygote.start(*command(PAIR, *more, home=home), out=tmp_path)
-        assert child.wait(chance.uniform(0, 6)) is None, child.text
+        assert child.wait(choices.uniform(0, 6)) is None, child.text
         asked = time.monotonic()
         child.kill(number)
         code = child.finish(LATENCY)
-        slowest = max(slowest, time.monotonic() - asked)
+        seconds = time.monotonic() - asked
         runs = list(all_runs(home))
-        if runs and runs[0].journal.exists():
+        begun = bool(runs) and runs[0].journal.exists()
+        if begun:
             assert code == 128 + number, child.text
-            assert read(runs[0].journal).status in ("KILLED", "RUNNING")
+            assert "Traceback" not in child.text
+            assert status(home) == "KILLED"
             again = zygote.start(*command(PAIR, *more, home=home), out=tmp_path)
             wait_for_rounds(home, again)
             again.kill()
             assert again.finish() == -9
         else:
-            early += 1
             assert code in (128 + number, -number), child.text
+        return seconds, begun
+
+    trials = side_by_side(one, [random.Random(chance.random()) for _ in range(50)])
+    slowest, early = max(s for s, _ in trials), sum(not begun for _, begun in trials)
     figure("R7", f"50 signals, slowest exit {slowest:.1f} s, {early} before the run had a folder")
 
 

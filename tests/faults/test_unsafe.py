@@ -18,7 +18,8 @@ FORBIDDEN = {
     "yaml.unsafe_load", "yaml.full_load", "marshal.loads", "marshal.load", "shelve.open",
     "pickle.load", "pickle.loads", "pickle.Unpickler", "joblib.load", "dill.load", "dill.loads",
     "cloudpickle.load", "cloudpickle.loads", "shutil.unpack_archive", "pandas.read_pickle",
-    "pd.read_pickle", "hydra.utils.instantiate", "instantiate", "tempfile.mktemp",
+    "pd.read_pickle", "torch.jit.load", "torch.hub.load", "runpy.run_path",
+    "hydra.utils.instantiate", "instantiate", "tempfile.mktemp",
 }  # fmt: skip
 
 
@@ -29,7 +30,8 @@ def faults(source: str) -> Iterator[str]:
             module = getattr(node, "module", None)
             for alias in node.names:
                 name = f"{module}.{alias.name}" if module else alias.name
-                if name in FORBIDDEN or name.split(".")[0] in ("dill", "joblib", "marshal"):
+                banned = name.split(".")[0] in ("dill", "joblib", "marshal")
+                if banned or name in FORBIDDEN or name == "torch.load":
                     yield f"{node.lineno}: {name}"
         if not isinstance(node, ast.Call):
             continue
@@ -41,6 +43,8 @@ def faults(source: str) -> Iterator[str]:
             or said.get("allow_pickle") == "True"
             or said.get("shell") == "True"
             or (name == "torch.load" and said.get("weights_only") != "True")
+            or ("ckpt_path" in said and said.get("weights_only") != "True")
+            or name.endswith(".load_from_checkpoint")
             or (name.endswith(("extractall", ".extract")) and said.get("filter") != "'data'")
         )
         if bad:
@@ -63,6 +67,7 @@ def test_the_package_loads_nothing_unsafely():
         "torch.load(f)", "torch.load(f, weights_only=False)", "np.load(f, allow_pickle=True)",
         "archive.extractall(p)", "archive.extractall(p, filter='fully_trusted')", "yaml.load(t)",
         "subprocess.run(c, shell=True)", "os.system('x')", "trainer.fit(m, weights_only=False)",
+        "trainer.fit(m, ckpt_path=p)", "M.load_from_checkpoint(p)", "from torch import load",
     ],
 )  # fmt: skip
 def test_the_search_finds_what_it_looks_for(source):

@@ -8,6 +8,7 @@ environment and limits of their trial, and anybody may kill them at any instant.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import logging
 import os
@@ -85,13 +86,15 @@ class Zygote:
         theirs.close()
         self._lines = ours.makefile("rw")
         self._socket = ours
-        self._made = 0
+        self._turn = threading.Lock()  # trials side by side speak to one parent
+        self._numbers = itertools.count(1)
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """One line there, one line back."""
-        self._lines.write(json.dumps(request) + "\n")
-        self._lines.flush()
-        answer: dict[str, Any] = json.loads(self._lines.readline())
+        with self._turn:
+            self._lines.write(json.dumps(request) + "\n")
+            self._lines.flush()
+            answer: dict[str, Any] = json.loads(self._lines.readline())
         return answer
 
     def start(
@@ -115,8 +118,7 @@ class Zygote:
             memory: bytes of address space beyond what the fork has.
             powerless: without root's right to write where it must not.
         """
-        self._made += 1
-        path = out / f"out-{self._made}.txt"
+        path = out / f"out-{next(self._numbers)}.txt"
         request = {
             "arguments": arguments,
             "out": str(path),

@@ -189,13 +189,3 @@ def test_a_report_has_the_runs_that_an_experiment_shares_with_others(home):
 def test_an_executor_or_setting_that_is_not_known_is_refused():
     with pytest.raises(ConfigError, match="local or slurm"):
         Options(executor="slrum")
-
-
-@pytest.mark.nightly
-def test_two_hundred_cells_by_two_processes_none_doubled_none_missing(home):
-    cells, outcome = run(home, "attack=none,lie", "defense=mean,median", "seed=range(0,50)")
-    assert len(cells) == 200
-    assert len(outcome.board.of_state("done")) == 200
-    assert {f.describe()["config_hash"] for f in folders(home)} == {c.config_hash for c in cells}
-    turns = [f.journal.read_text().count('"status":"RUNNING"') for f in folders(home)]
-    assert turns == [1] * 200

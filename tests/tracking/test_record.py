@@ -15,7 +15,7 @@ import torch
 
 from fl_platform.tracking import store, table
 from fl_platform.tracking.folder import IdentityMismatch, all_runs
-from fl_platform.tracking.journal import read
+from fl_platform.tracking.journal import JournalError, read
 from fl_platform.tracking.lock import RunOwned
 from fl_platform.tracking.record import RunRecord
 from fl_platform.tracking.sync import reap, sync
@@ -127,9 +127,14 @@ def test_a_second_process_is_refused_and_a_fresh_start_sets_the_old_run_aside(
 
 def test_reaping_marks_the_dead_and_spares_the_living(tmp_path: Path) -> None:
     _killed(tmp_path, 8, 2)
+    with _open(tmp_path, config_hash="0" * 64) as broken:
+        broken.finish()
+    broken.folder.journal.write_text("no record\n{}\n")
     with _open(tmp_path, config_hash=HASH[::-1]) as living:
         living.start(params={}, tags={})
-        reaped = reap(tmp_path)
+        reaped = []
+        with pytest.raises(JournalError, match="0000"):  # told, but the others come first
+            reaped.extend(reap(tmp_path))
         assert [folder.path.name for folder in reaped] == [HASH[:16]]
         assert read(reaped[0].journal).status == "KILLED"
         assert read(living.folder.journal).status == "RUNNING"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.tracking import store
+from fl_platform.tracking.reason import reason
 
 
 def test_processes_that_start_on_an_empty_store_all_get_it(tmp_path: Path) -> None:
@@ -56,3 +57,21 @@ def test_the_environment_names_the_store(tmp_path: Path, monkeypatch: pytest.Mon
     assert store.safe_uri(uri) == "http://host:5000"
     assert store.database(uri) is None
     assert store.safe_uri("sqlite:////a/b@c.db") == "sqlite:////a/b@c.db"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://user:canary@host/runs",
+        "postgresql://user:p@canary@host/runs",
+        "postgresql://user:p/canary@host/runs",
+        "postgresql://host/runs?user=me&password=canary",
+        "http://canary@host/runs",
+        "https://host/runs?token=canary",
+    ],
+)
+def test_no_secret_of_an_address_is_told(uri: str) -> None:
+    address = f"{uri.partition('://')[0]}://host/runs"
+    assert store.safe_uri(uri) == address
+    error = OSError(f"cannot reach '{uri}' today: is {uri} right?")
+    assert reason(error) == f"cannot reach '{address}' today: is {address} right?"
