@@ -68,7 +68,7 @@ def tune(
     wait = timeout if timeout is not None else stage.plan.budget.timeout
     limits = Limits(trials, None if wait is None else time.monotonic() + wait)
     with Stopper() as stopper:
-        session = Session(home, open_storage(home, storage), stopper, limits, _tracking(typed))
+        session = Session(home, open_storage(home, storage), stopper, limits, _tracking(stage))
         try:
             print(f"study {stage.name}", flush=True)
             complete = play(session, stage) if stage.plan.game else _plain(session, stage, final)
@@ -161,6 +161,8 @@ def _plain(session: Session, stage: Stage, final: bool) -> bool:
     return complete
 
 
-def _tracking(typed: Sequence[str]) -> str:
-    chosen = [text.partition("=")[2] for text in typed if text.startswith("runtime.tracking=")]
+def _tracking(stage: Stage) -> str:
+    """Where the study goes; its runs are always journalled first."""
+    key = "runtime.tracking="
+    chosen = [text.removeprefix(key) for text in stage.base if text.startswith(key)]
     return chosen[-1] if chosen else "mlflow"

@@ -68,8 +68,10 @@ def show_samples(samples: Sequence[Sample]) -> None:
     """Test accuracies on fresh seeds, and how far each point is from the first."""
     seeds = f"seeds {samples[0].seeds[0]}-{samples[0].seeds[-1]}"
     table = Table(title=f"test set, {seeds}", title_justify="left", box=None)
-    for name in ("", "test", "per seed", "difference"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("", overflow="fold")
+    table.add_column("test", no_wrap=True)
+    table.add_column("per seed", overflow="fold")
+    table.add_column("difference", no_wrap=True)
     for sample in samples:
         mean, half = interval(sample.test)
         gap, width = difference(sample, samples[0])

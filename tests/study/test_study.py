@@ -8,6 +8,8 @@ import pytest
 
 from fl_platform import cli
 from fl_platform.config import config_hash
+from fl_platform.studies.choice import Sample
+from fl_platform.studies.show import show_samples
 from fl_platform.studies.storage import open_storage
 from fl_platform.study import study_name, tune
 from fl_platform.tracking.folder import all_runs, run_folder
@@ -103,6 +105,30 @@ def test_a_worker_that_is_asked_to_stop_leaves_with_the_signal_s_code(call, monk
     assert code == 128 + signal.SIGTERM
     assert "1 fail" in out
     assert "1 waiting" in out
+
+
+def test_a_file_may_keep_its_study_out_of_mlflow(home, monkeypatch):
+    install(monkeypatch)
+    text = (home / "tuning" / "strike_nu.yaml").read_text()
+    (home / "tuning").unlink()
+    (home / "tuning").mkdir()
+    base = "observers=none, runtime.tracking=journal"
+    (home / "tuning" / "mine.yaml").write_text(text.replace("observers=none", base))
+    tune("mine", ["task=digits", "defense=median"], home, trials=1)
+    assert not (home / "mlruns" / "mlflow.db").exists()
+    tune("mine", ["task=digits", "defense=median", "runtime.tracking=mlflow"], home, trials=1)
+    assert (home / "mlruns" / "mlflow.db").exists()  # what is typed wins
+
+
+def test_every_number_of_the_test_set_is_shown_however_narrow_the_screen(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    told = "tuned: defense.tau=17.94 attack.nu=3.523 task.local.lr=0.0512"
+    seeds, test = tuple(range(1000, 1005)), (11.1, 22.2, 33.3, 44.4, 55.5)
+    show_samples([Sample("default", (), seeds, test, test), Sample(told, (), seeds, test, test)])
+    words = capsys.readouterr().out.split()
+    assert "…" not in "".join(words)
+    for value in test:
+        assert words.count(f"{value}") == 2
 
 
 def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(home):
