@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import warnings
@@ -88,7 +89,12 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
     ):
         record.start(params=flat(config), tags=tags(config, population))
         module = build_module(config, population, stopper.between_clients, choice.way)
-        evaluation = Evaluation(population.held_out, config.evaluation.every)
+        score = functools.partial(
+            evaluate,
+            batch=config.runtime.evaluation_batch,
+            channels_last=choice.way == "channels_last",
+        )
+        evaluation = Evaluation(population.held_out, config.evaluation.every, score)
         observers = [evaluation, *build_observers(config, record.folder.artifacts)]
         trainer = build_trainer(config, device, record, stopper, observers)
         status, reason = fit(trainer, module, record, stopper)
@@ -99,7 +105,7 @@ def run(config: Config, home: Path, *, parent_run_id: str = "") -> Result:
         if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
             classes = population.dataset.num_classes
             scores = {
-                name: evaluate(module.model, samples, classes)
+                name: score(module.model, samples, classes)
                 for name, samples in population.held_out.items()
             }
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
@@ -141,6 +147,7 @@ def conditions(
         "precision": config.runtime.precision,
         "deterministic": config.runtime.deterministic,
         "local": way,
+        "evaluation_batch": config.runtime.evaluation_batch or "auto",
         "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,
