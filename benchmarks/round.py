@@ -4,7 +4,8 @@
     python benchmarks/round.py task.data.root=DATA    # the real ones, from DATA/cifar10
     python benchmarks/round.py --images 100 --json round.json
 
-Runs the program as it is, two rounds of it, and reports processor seconds of the second. The
+Runs the program as it is, two rounds of it, and reports processor seconds of the second; any
+setting may be typed, such as runtime.local=sequential or runtime.evaluation_batch=1000. The
 *overhead* is everything but the steps of local SGD (reading a batch excluded) and the evaluation.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 import fl_platform.run as story
 from benchmarks.interleaved import machine, write
 from fl_platform.config import compose
-from fl_platform.federated import Aggregator, FederatedModule, observers
+from fl_platform.federated import Aggregator, FederatedModule
 from fl_platform.federated.commit import Commit
 from fl_platform.federated.local.sequential import Sequential
 
@@ -41,7 +42,7 @@ PHASES: list[tuple[str, Any, str]] = [
     ("finite check", FederatedModule, "_refuse_divergence"),
     ("observers", FederatedModule, "_observed"),
     ("journal", FederatedModule, "_report"),
-    ("evaluation", observers, "evaluate"),
+    ("evaluation", story, "evaluate"),
     ("commit", Commit, "on_train_epoch_end"),
 ]
 
@@ -116,7 +117,7 @@ def main() -> None:
         drawn = [] if asked.overrides else [*synthetic(home, asked.images), *ALEXNET]
         data = drawn or ["task=cifar10"]
         fixed = ["attack=strike", "defense=multi_krum", "rounds=2", "runtime.tracking=journal"]
-        quiet = ["runtime.progress=none", "runtime.device=cpu", "runtime.local=sequential"]
+        quiet = ["runtime.progress=none", "runtime.device=cpu"]
         config = compose([*data, *fixed, *quiet, *asked.overrides], home)
         result = story.run(config, home)
     spent = watch.profile()

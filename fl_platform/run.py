@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import warnings
@@ -97,7 +98,12 @@ def run(
         record.start(params=flat(config), tags=tags(config, population))
         remember(home, data_node(config, home), dataset.files, dataset.digest)
         module = build_module(config, population, stopper.between_clients, choice.way)
-        evaluation = Evaluation(population.held_out, config.evaluation.every)
+        score = functools.partial(
+            evaluate,
+            batch=config.runtime.evaluation_batch,
+            channels_last=choice.way == "channels_last",
+        )
+        evaluation = Evaluation(population.held_out, config.evaluation.every, score)
         observers = [evaluation, *build_observers(config, record.folder.artifacts), *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
         status, reason = fit(trainer, module, record, stopper)
@@ -107,7 +113,7 @@ def run(
         scores = evaluation.scores
         if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
             scores = {
-                name: evaluate(module.model, samples, dataset.num_classes)
+                name: score(module.model, samples, dataset.num_classes)
                 for name, samples in population.held_out.items()
             }
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
@@ -153,6 +159,7 @@ def conditions(
         "precision": config.runtime.precision,
         "deterministic": config.runtime.deterministic,
         "local": way,
+        "evaluation_batch": config.runtime.evaluation_batch or "auto",
         "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,

@@ -172,12 +172,13 @@ class Runtime:
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
     deterministic: bool = False
     local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed"] = "auto"
+    evaluation_batch: int | None = None
     progress: Literal["auto", "bar", "plain", "none"] = "auto"
     fresh: bool = False
     continue_anyway: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "threads")
+        _at_least(1, self, "threads", "evaluation_batch")
         known = re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device)
         _bounded(known is not None, "device", "auto, cpu, cuda or cuda:N", self.device)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from fl_platform.config import Config, target_name
 from fl_platform.federated.evaluation import Score, evaluate
@@ -24,6 +25,8 @@ from fl_platform.metrics import (
 )
 from fl_platform.metrics.skewed import highest, search_direction
 
+Scorer = Callable[[nn.Module, Samples, int], Score]
+
 
 class Evaluation(Callback):
     """Scores the global model every ``every`` rounds and after the last.
@@ -31,14 +34,18 @@ class Evaluation(Callback):
     Args:
         held_out: samples by name; metrics are ``<name>/accuracy`` and ``<name>/loss``.
         every: rounds between two evaluations.
+        score: from model, samples and the number of classes; ``None`` for `evaluate`.
 
     Attributes:
         scores: the newest score of each set, per class included.
     """
 
-    def __init__(self, held_out: Mapping[str, Samples], every: int = 1) -> None:
+    def __init__(
+        self, held_out: Mapping[str, Samples], every: int = 1, score: Scorer | None = None
+    ) -> None:
         self.held_out = dict(held_out)
         self.every = every
+        self.score = score or evaluate
         self.scores: dict[str, Score] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -56,7 +63,7 @@ class Evaluation(Callback):
             return {}
         metrics = {}
         for name, samples in self.held_out.items():
-            score = evaluate(module.model, samples, module.federation.num_classes)
+            score = self.score(module.model, samples, module.federation.num_classes)
             self.scores[name] = score
             metrics[f"{name}/accuracy"] = score.accuracy
             metrics[f"{name}/loss"] = score.loss

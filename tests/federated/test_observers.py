@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fl_platform.config import compose, config_hash
+from fl_platform.federated import observers
 from fl_platform.federated.observers import bounded_as
 from fl_platform.run import run
 from fl_platform.tracking.folder import run_folder
@@ -96,3 +97,20 @@ def test_a_constant_is_not_claimed_for_a_round_whose_f_was_lowered(home):
     bound = {step for step, _ in history.curve("round/kappa_bound")}
     assert clamped & told
     assert bound == told - clamped
+
+
+def test_the_model_is_scored_at_its_cadence_and_after_the_last_round(home, monkeypatch):
+    seen = []
+    original = observers.evaluate
+
+    def watched(model, samples, classes, batch, channels_last):
+        seen.append((batch, channels_last))
+        return original(model, samples, classes, batch, channels_last)
+
+    monkeypatch.setattr("fl_platform.run.evaluate", watched)
+    chosen = ["runtime.evaluation_batch=77", "runtime.local=channels_last"]
+    asked = config(home, "evaluation.every=3", "evaluation.tail=1", *chosen)
+    run(asked, home)
+    history = read(run_folder(home, config_hash(asked)).journal)
+    assert [step for step, _ in history.curve("test/accuracy")] == [3, 4]
+    assert seen == [(77, True)] * 2

@@ -42,8 +42,8 @@ def choose(
     """The way to train clients of ``model``.
 
     ``auto`` is: vmapped for tiny models that allow it; on a CPU channels_last where the
-    convolutions gain by it; else sequential. Only shapes are read, so the model may lie on the
-    meta device.
+    convolutions gain by it there; else sequential. Only shapes are read, so the model may lie on
+    the meta device.
 
     Args:
         asked: ``auto`` or a way by name.
@@ -75,8 +75,9 @@ def choose(
     work = f"{size:,} parameters, batches of {batch}, {device.type}"
     if size <= TINY and not against:
         return Choice("vmapped", f"tiny: {work}")
-    if device.type == "cpu" and pays(model, image_shape):
-        return Choice("channels_last", f"convolutions over large maps: {work}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cpu" and pays(model, image_shape, capability):
+        return Choice("channels_last", f"convolutions, {capability}: {work}")
     return Choice("sequential", f"{work}{'; ' + against if against and size <= TINY else ''}")
 
 

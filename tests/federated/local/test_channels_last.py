@@ -53,14 +53,15 @@ def test_running_statistics_follow(images, network):
 
 
 @pytest.mark.parametrize(
-    ("model", "shape", "expected"),
+    ("model", "shape", "capabilities"),
     [
-        (femnist_cnn(62, (1, 28, 28)), (1, 28, 28), True),
-        (resnet18(12, (3, 224, 224)), (3, 224, 224), True),
-        (small_alexnet(10, (3, 32, 32)), (3, 32, 32), False),
-        (mlp(10, (1, 8, 8)), (1, 8, 8), False),
+        (femnist_cnn(62, (1, 28, 28)), (1, 28, 28), {"AVX2", "AVX512", "DEFAULT"}),
+        (resnet18(12, (3, 224, 224)), (3, 224, 224), {"AVX2", "AVX512", "DEFAULT"}),
+        (small_alexnet(10, (3, 32, 32)), (3, 32, 32), {"AVX2"}),
+        (mlp(10, (1, 8, 8)), (1, 8, 8), set()),
     ],
     ids=["femnist_cnn", "resnet18", "small_alexnet", "mlp"],
 )
-def test_it_pays_where_all_maps_are_large(model, shape, expected):
-    assert pays(model, shape) is expected
+def test_it_pays_where_all_maps_are_large_and_over_small_ones_with_avx2(model, shape, capabilities):
+    known = {"AVX2", "AVX512", "DEFAULT"}
+    assert {capability for capability in known if pays(model, shape, capability)} == capabilities

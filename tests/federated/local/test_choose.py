@@ -12,16 +12,18 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("build", "shape", "device", "way"),
+    ("build", "shape", "device", "capability", "way"),
     [
-        (mlp, (1, 8, 8), CPU, "vmapped"),
-        (mlp, (1, 8, 8), CUDA, "vmapped"),
-        (femnist_cnn, (1, 28, 28), CPU, "channels_last"),
-        (femnist_cnn, (1, 28, 28), CUDA, "sequential"),
-        (small_alexnet, (3, 32, 32), CPU, "sequential"),
+        (mlp, (1, 8, 8), CPU, "AVX2", "vmapped"),
+        (mlp, (1, 8, 8), CUDA, "AVX2", "vmapped"),
+        (femnist_cnn, (1, 28, 28), CPU, "AVX512", "channels_last"),
+        (femnist_cnn, (1, 28, 28), CUDA, "AVX2", "sequential"),
+        (small_alexnet, (3, 32, 32), CPU, "AVX512", "sequential"),
+        (small_alexnet, (3, 32, 32), CPU, "AVX2", "channels_last"),
     ],
 )
-def test_auto_is_a_rule_of_device_and_shapes(build, shape, device, way):
+def test_auto_is_a_rule_of_device_and_shapes(build, shape, device, capability, way, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     with torch.device("meta"):
         model = build(10, shape)
     choice = choose("auto", device, model, shape, 16)

@@ -1,0 +1,62 @@
+"""Scores of a model: the same whatever the batch and the order of images in memory."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fl_platform.core import generator
+from fl_platform.federated import Samples
+from fl_platform.federated.evaluation import batch_size, evaluate
+
+
+@pytest.fixture
+def model():
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(4),
+            nn.Flatten(), nn.Linear(16, 5),
+        ).train()  # fmt: skip
+
+
+@pytest.fixture
+def samples():
+    stream = generator(0, "evaluation")
+    images = torch.randint(256, (37, 3, 8, 8), generator=stream, dtype=torch.uint8)
+    return Samples(images, torch.randint(4, (37,), generator=stream), (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("batch", [1, 10, 37, 1000, None])
+def test_a_score_is_that_of_the_whole_set_at_once(model, samples, batch, channels_last):
+    found = evaluate(model, samples, 5, batch, channels_last)
+    assert model.training
+    inputs, targets = samples.read(slice(None))
+    with torch.no_grad():
+        outputs = model.eval()(inputs)
+    right = outputs.argmax(1) == targets
+    assert found.accuracy == pytest.approx(float(right.double().mean()), abs=1e-12)
+    assert found.loss == pytest.approx(float(F.cross_entropy(outputs, targets)), rel=1e-5)
+    classes = [float(right[targets == c].double().mean()) for c in range(4)]
+    assert found.per_class[:4] == pytest.approx(classes, abs=1e-12)
+    assert math.isnan(found.per_class[4])
+    assert 0 < found.accuracy < 1
+
+
+def test_images_go_in_as_many_at_a_time_as_asked(model, samples):
+    seen = []
+    model.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    evaluate(model, samples, 5, 15, channels_last=True)
+    assert [len(inputs) for inputs in seen] == [15, 15, 7]
+    assert all(inputs.is_contiguous(memory_format=torch.channels_last) for inputs in seen)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((1, 28, 28), 500), ((3, 32, 32), 500), ((3, 224, 224), 27)]
+)
+def test_large_images_go_in_small_batches(shape, expected):
+    images = torch.empty(1, dtype=torch.uint8).expand(600, *shape)
+    assert batch_size(Samples(images, torch.zeros(600, dtype=torch.long))) == expected
