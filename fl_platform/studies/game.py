@@ -19,7 +19,7 @@ import optuna
 from fl_platform.config import Config, ConfigError, target_name
 from fl_platform.studies.choice import Sample, as_json, fresh_seeds, sample, winner
 from fl_platform.studies.parent import Parent
-from fl_platform.studies.plan import Plan, load_plan
+from fl_platform.studies.plan import Plan, load_plan, tuning_folder
 from fl_platform.studies.session import Session
 from fl_platform.studies.space import Range, Space, as_overrides, parse_space
 from fl_platform.studies.stage import Stage
@@ -61,6 +61,11 @@ def play(session: Session, table: Stage) -> bool:
     game = plan.game
     assert game is not None
     defense = target_name(table.config({}, plan.seeds[0]).defense)
+    if not (tuning_folder(table.home) / f"{defense}.yaml").exists():
+        raise ConfigError(
+            f"defense: expected one whose settings tuning/{defense}.yaml names for the defender to"
+            f" tune, got {defense}, which has no such file."
+        )
     answer = load_plan(defense, table.home)
     if not answer.space:
         raise ConfigError(f"tuning/{defense}.yaml: expected the space that the defender tunes.")

@@ -14,8 +14,8 @@ import optuna
 
 from fl_platform.studies.stage import EXPERIMENT
 from fl_platform.tracking import store
-from fl_platform.tracking.folder import RunFolder, run_folder, write_json
-from fl_platform.tracking.forward import ForwardBusy, Forwarder
+from fl_platform.tracking.folder import RunFolder, all_runs, run_folder, write_json
+from fl_platform.tracking.forward import ForwardBusy, Forwarder, pending
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
 
@@ -81,16 +81,24 @@ class Parent:
     def bring(self, hashes: Iterable[str]) -> None:
         """Bring the study's run and the runs of ``hashes`` to MLflow, with one client.
 
+        The first call also brings what workers that were killed on this machine have left behind.
+
         Raises:
             StoreError: the store cannot be opened; `fl-platform runs sync` brings it later.
         """
         if self._client is None:
             self._client = store.connect(self.home)
-        for folder in [self.folder, *(run_folder(self.home, h) for h in hashes)]:
+            own = [run for run in all_runs(self.home) if self._is_parent_of(run) and pending(run)]
+        else:
+            own = []
+        for folder in [self.folder, *own, *(run_folder(self.home, h) for h in hashes)]:
             try:
                 Forwarder(folder, self.home, self._client).forward()
             except ForwardBusy:
                 continue  # somebody brings it at this moment
+
+    def _is_parent_of(self, run: RunFolder) -> bool:
+        return (run.describe() or {}).get("parent_run_id") == self.run_id
 
     @contextmanager
     def _open(self) -> Iterator[Journal]:

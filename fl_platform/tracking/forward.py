@@ -31,6 +31,12 @@ _PARENTS: WeakKeyDictionary[MlflowClient, dict[str, str]] = WeakKeyDictionary()
 log = logging.getLogger(__name__)
 
 
+def pending(folder: RunFolder) -> bool:
+    """Whether the journal has records that were never brought anywhere."""
+    brought = (read_json(folder.forwarded) or {}).get("offset", 0)
+    return folder.journal.exists() and folder.journal.stat().st_size > brought
+
+
 class ForwardBusy(RuntimeError):  # noqa: N818 - a state, not a fault
     """Another process is forwarding this run at the moment."""
 

@@ -100,9 +100,9 @@ YAML
 cp "$work/home/tuning/shared.yaml" "$work/elsewhere/tuning/"
 storage=postgresql+psycopg://fl@127.0.0.1:$port/studies
 worker() { exec setsid "$python" -m fl_platform.cli tune shared --home "$1" --storage "$storage"; }
-done_trials() { ask "SELECT count(*) FROM trials WHERE state IN ('COMPLETE', 'PRUNED')" 2>/dev/null || echo 0; }
+begun() { ask "SELECT count(*) > 2 AND bool_or(state = 'RUNNING') FROM trials" 2>/dev/null || true; }
 worker "$work/home" > "$work/killed.log" 2>&1 & killed=$!
-until [[ $(done_trials) -ge 2 ]]; do
+until [[ $(begun) == t ]]; do
   kill -0 "$killed" || { cat "$work/killed.log"; exit 1; }
   sleep 0.1
 done
@@ -131,13 +131,13 @@ trials = study.trials
 states = Counter(trial.state.name for trial in trials)
 ended = [trial for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
 # workers that share no file system may begin one trial too many each
-assert 10 <= len(ended) <= 11 and states["FAIL"] <= 1 and len(ended) + states["FAIL"] == len(trials), states
+assert 10 <= len(ended) <= 11 and states["FAIL"] == 1 and len(trials) == len(ended) + 1, states
 origins = [trial.system_attrs.get("failed_trial", trial.number) for trial in ended]
 assert len(set(origins)) == len(origins), origins
 for trial in trials:
     if trial.state.name == "FAIL":
         heirs = [t for t in ended if trial.number in t.system_attrs.get("retry_history", [])]
-        assert len(heirs) == 1 and heirs[0].params == trial.params, (trial, heirs)
+        assert len(heirs) == 1 and trial.params in ({}, heirs[0].params), (trial, heirs)
 assert study.best_trial.state.name == "COMPLETE"
 (look,) = study.user_attrs["final"]
 assert look["params"] == study.best_params and all(len(s["test"]) == 2 for s in look["samples"]), look

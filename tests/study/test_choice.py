@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import stats
 
-from fl_platform.config import compose, config_hash
+from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.federated.stopping import Stopper
 from fl_platform.studies.choice import Sample, as_json, difference, fresh_seeds, from_json, interval
 from fl_platform.studies.game import default_point, play
@@ -142,3 +142,12 @@ def test_a_game_that_was_stopped_goes_on_where_it_was(home, monkeypatch):
     hashes = [config_hash(config) for config in begun]
     assert before >= 20
     assert len(set(hashes)) == len(hashes)
+
+
+def test_a_game_with_a_defense_that_has_nothing_to_tune_is_refused(home, monkeypatch):
+    begun = install(monkeypatch)
+    table = assemble(load_plan("worst_case", home), "game", ["defense=median"], home, ())
+    session = Session(home, open_storage(home), Stopper(), Limits(), "journal")
+    with pytest.raises(ConfigError, match="defense: expected one whose settings tuning/median"):
+        play(session, table)
+    assert begun == []

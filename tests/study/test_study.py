@@ -156,6 +156,24 @@ def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(hom
     assert linked == {child.data.tags["fl_run_id"] for child in children}
 
 
+def test_what_a_killed_worker_did_not_bring_is_brought_by_the_next(home, monkeypatch):
+    from fl_platform.studies.session import Session
+    from fl_platform.tracking import store
+
+    begun = install(monkeypatch)
+    with monkeypatch.context() as patch:  # it died after its trial and before its last word
+        patch.setattr(Session, "deliver", lambda self, objective: None)
+        tune("strike_nu", ["defense=multi_krum"], home, trials=1)
+    tune("strike_nu", ["defense=median"], home, trials=1)  # another study brings its own alone
+    client = store.connect(home)
+    number = client.get_experiment_by_name("tuning").experiment_id
+    assert len(client.search_runs([number])) == 3
+    tune("strike_nu", ["defense=multi_krum"], home, trials=1)
+    runs = client.search_runs([number])
+    assert len(runs) == len(begun) + 2 == 8
+    assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == len(begun)
+
+
 def test_a_study_s_run_is_no_result(home, monkeypatch):
     """Reports read accuracies off runs: the study's own run has none to be mistaken for one."""
     from fl_platform.tracking.table import runs
