@@ -1,5 +1,6 @@
 """Suite files: each that is shipped can be begun; one that is wrong is refused by name."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,19 @@ def test_an_unknown_suite_names_its_neighbours(home):
 def test_a_suite_is_no_group_of_a_run(home):
     with pytest.raises(ConfigError, match="suite"):
         compose(["suite=smoke"], home)
+
+
+def test_the_weekly_workflow_runs_the_smoke_suite_with_no_rights_and_pinned_actions():
+    tree = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "repro.yml").read_text())
+    assert tree["permissions"] == {"contents": "read"}
+    (job,) = tree["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands == ["make install", ".venv/bin/fl-platform repro run smoke"]
+    assert all(re.search(r"@v\d+$", step["uses"]) for step in job["steps"] if "uses" in step)
+    minute, hour, _, _, day = tree[True]["schedule"][0]["cron"].split()  # yaml reads on: as true
+    schedule = load_suite("smoke", REPOSITORY).schedule
+    assert (schedule.every, schedule.day, day) == ("week", "sunday", "0")
+    assert schedule.at == f"{int(hour):02}:{int(minute):02}"
 
 
 ORIGIN = Origin(accepted="2026-01-01T00:00:00Z", why="first", commit="c", conditions={"torch": "1"})
