@@ -202,7 +202,8 @@ def config(overrides: Overrides = None, home: Home = None, plugin: Plugins = Non
 @app.command("list")
 def list_rules(
     group: Annotated[
-        str, typer.Argument(help="attacks, defenses, mixings, tasks, presets or experiments.")
+        str,
+        typer.Argument(help="attacks, defenses, mixings, tasks, presets, experiments or suites."),
     ] = "all",
     home: Home = None,
 ) -> None:

@@ -23,6 +23,7 @@ GROUPS = {
     "tasks": "task",
     "presets": "preset",
     "experiments": "experiment",
+    "suites": "suite",
 }
 
 

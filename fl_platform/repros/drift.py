@@ -123,16 +123,17 @@ def compare(cells: Mapping[str, Sequence[Pair]], bands: Bands, *, exact: bool) -
 def noticed(differences: Sequence[float], margin: float, level: float) -> float:
     """The change in points that would be called drift in 99 of 100 repetitions.
 
-    Taken at the spread of these differences and :data:`FEWEST` seeds; NaN for a single one.
+    From the noncentral t distribution, at the spread of these differences and :data:`FEWEST`
+    seeds; NaN for a single one.
     """
     from scipy import special
 
     if len(differences) < 2:
         return math.nan
-    s = summarize(differences)
     freedom = FEWEST - 1
-    needed = special.stdtrit(freedom, 1 - level / 2) + special.stdtrit(freedom, POWER)
-    return float(margin + needed * s.sd / math.sqrt(FEWEST))
+    critical = special.stdtrit(freedom, 1 - level / 2)
+    shift = special.nctdtrinc(freedom, 1 - POWER, critical)
+    return float(margin + shift * summarize(differences).sd / math.sqrt(FEWEST))
 
 
 def _p_value(pairs: Sequence[Pair], margin: float) -> float:

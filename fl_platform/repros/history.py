@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fl_platform.grids.screen import clock
-from fl_platform.report.figures.style import BLUE, GREY, VERMILION, WIDTH, styled
+from fl_platform.report.figures.style import BLUE, GREY, VERMILION, WIDTH, legend_below, styled
 from fl_platform.report.tables.entries import signed
 from fl_platform.tracking.reason import printable
 
@@ -65,7 +65,8 @@ def history_figure(entries: Sequence[Entry]) -> Figure | None:
         for cell in cells:
             values = [entry["differences"].get(cell, 0.0) for entry in compared]
             axes.plot(days, values, "-", color=GREY, linewidth=0.7, alpha=0.7)
-        axes.plot(days, [0.0] * len(days), "o", color=BLUE, label="agrees to the bit, or within")
+        good = [day for day, e in zip(days, compared, strict=True) if e["verdict"] == "agrees"]
+        axes.plot(good, [0.0] * len(good), "o", color=BLUE, label="run that agrees")
         drifts = [
             (day, entry["differences"].get(cell, 0.0))
             for day, entry in zip(days, compared, strict=True)
@@ -75,12 +76,19 @@ def history_figure(entries: Sequence[Entry]) -> Figure | None:
             axes.plot(*zip(*drifts, strict=True), "x", color=VERMILION, label="drifted cell")
         lost = [date2num(_moment(e)) for e in runs if e["verdict"] == "could not run"]
         if lost:
-            low = axes.get_ylim()[0]
-            axes.plot(lost, [low] * len(lost), "|", color=VERMILION, label="could not run")
+            axes.plot(
+                lost,
+                [min(-1.0, axes.get_ylim()[0])] * len(lost),
+                "|",
+                color=VERMILION,
+                label="could not run",
+            )
         locator = AutoDateLocator()
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
-        axes.legend(loc="upper left")
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(low, -1.0), max(high, 1.0))  # so that nothing does not look like much
+        legend_below(figure)
     return figure
 
 
