@@ -41,6 +41,7 @@ from fl_platform.tracking.journal import read
 REPOSITORY = Path(__file__).resolve().parents[1]
 Work = Callable[[], tuple[float, float]]  # seconds of local training, and of all
 CLIENTS = {"digits": (50, 80), "femnist": (10, 100)}  # and images of each
+ROUNDS = {"digits": (8, 150), "femnist": (4, 4)}  # of the bare loop and of the run: seconds alike
 
 
 def settings(name: str) -> Setting:
@@ -115,15 +116,16 @@ def together(work: Work, count: int) -> tuple[float, float]:
     return statistics.mean(f[0] for f in found), statistics.mean(f[1] for f in found)
 
 
-def measure(name: str, rounds: int, repeats: int) -> dict[str, Any]:
+def measure(name: str, share: float, repeats: int) -> dict[str, Any]:
     setting = settings(name)
+    loops, rounds = (max(1, round(share * count)) for count in ROUNDS[name])
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         (home / "conf").symlink_to(REPOSITORY / "conf")
         data(home, setting)
         config = configured(setting, home, rounds)
         kinds: dict[str, Work] = {
-            "bare": partial(bare_once, setting, rounds),
+            "bare": partial(bare_once, setting, loops),
             "run": partial(run_once, config),
         }
         seconds: dict[str, list[tuple[float, float]]] = {}
@@ -141,6 +143,7 @@ def measure(name: str, rounds: int, repeats: int) -> dict[str, Any]:
 
     bare, local, whole = gain("bare", 0), gain("run", 0), gain("run", 1)
     return {
+        "loops": loops,
         "rounds": rounds,
         "seconds": {k: [round(all_, 3) for _, all_ in v] for k, v in seconds.items()},
         "gain of two bare loops": round(bare, 3),
@@ -154,16 +157,12 @@ def measure(name: str, rounds: int, repeats: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=CLIENTS, default=["femnist", "digits"])
-    parser.add_argument("--rounds", type=int, nargs="+", help="of each network")
+    parser.add_argument("--share", type=float, default=1.0, help="of the usual rounds")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    rounds = asked.rounds or [{"femnist": 4, "digits": 60}[name] for name in asked.only]
-    found = {
-        name: measure(name, count, asked.repeats)
-        for name, count in zip(asked.only, rounds, strict=True)
-    }
+    found = {name: measure(name, asked.share, asked.repeats) for name in asked.only}
     write({"machine": machine(), **found}, asked.json)
 
 
