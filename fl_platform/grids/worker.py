@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config import Config
-from fl_platform.config.targets import admit
+from fl_platform.config.targets import admit, admitted
 from fl_platform.tracking.reason import reason
 
 _PDEATHSIG = 1  # prctl(2)
@@ -62,7 +62,7 @@ def serve(
         connection.close()
     os.environ.update(environment)
     detach(log)
-    for plugin in plugins:
+    for plugin in sorted(set(plugins) - set(admitted())):
         admit(plugin, home)
     with contextlib.suppress(EOFError, OSError):
         while (config := pipe.recv()) is not None:
