@@ -10,7 +10,7 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 GET_CHROMIUM := apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation
 export CHROMIUM SHOTS
 
-.PHONY: help demo test install lint format lock clean test-nightly test-kills test-e2e test-slurm test-postgres
+.PHONY: help demo test test-many test-one install lint format lock clean test-nightly test-kills test-e2e test-slurm test-postgres
 
 help:            ## Say what each target does.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -27,9 +27,21 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: install    ## Train under attack on the embedded digits and compare attacks side by side.
 	$(BIN)/fl-platform grid quick
 
-test: install    ## The whole suite, with line coverage.
-	$(BIN)/python -m coverage run -m pytest -m "not nightly and not e2e" $(ARGS)
+test: install    ## The whole suite in two processes side by side, with line coverage.
+	$(MAKE) --no-print-directory -j2 test-many test-one
+	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report --skip-covered --skip-empty
+
+# Two processes of pytest rather than workers of one: the grid forks, which a worker's threads forbid.
+MANY  := tests/study tests/grid tests/faults tests/repro
+SUITE := $(BIN)/python -m coverage run --parallel-mode -m pytest -m "not nightly and not e2e"
+NONE  := || test $$? -eq 5 # ARGS="-k ..." may leave one of the two without a test
+
+test-many: install
+	$(SUITE) $(MANY) $(ARGS) $(NONE)
+
+test-one: install
+	$(SUITE) tests $(MANY:%=--ignore=%) $(ARGS) $(NONE)
 
 test-nightly: install  ## The long fault and property tests, at most 30 minutes.
 	$(BIN)/python -m pytest -m nightly $(ARGS)
