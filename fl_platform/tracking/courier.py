@@ -73,7 +73,7 @@ class Courier:
         self._stop.wait(self._patience)
         wait = self._interval
         forwarder: Forwarder | None = None
-        patience = 50
+        patience, tries = 50, 2
         while True:
             last = self._stop.is_set()
             if forwarder is None and self._abandoned.is_set():
@@ -96,6 +96,9 @@ class Courier:
                 self._fault = reason(error)
                 log.debug("Forwarding failed", exc_info=True)
                 wait = min(2 * wait, 60.0)
+                if last and forwarder is not None and tries > 1:  # a connection that went stale
+                    tries -= 1
+                    continue
             self._connected.set()
             if last:
                 return

@@ -180,6 +180,9 @@ class Forwarder:
             self.client.log_batch(run_id, metrics[:_METRICS], params[:_PARAMS], tags[:_TAGS])
             self._run.data.params.update({param.key: param.value for param in params[:_PARAMS]})
             metrics, params, tags = metrics[_METRICS:], params[_PARAMS:], tags[_TAGS:]
+        if self._known is not None:  # only now: of a call that failed nobody knows what arrived
+            for key, _, _, step in points:
+                self._known.setdefault(key, set()).add(step)
         self._name_dataset(run_id, _tags(batch))
         for record in batch:
             if record["kind"] == "artifact":
@@ -195,19 +198,20 @@ class Forwarder:
         return len(batch)
 
     def _points(self, batch: list[Record]) -> Iterator[tuple[str, float, int, int]]:
+        """What the store does not have yet: key, value, milliseconds and step."""
+        taken: set[tuple[str, int]] = set()
         for record in batch:
             if record["kind"] != "metrics":
                 continue
-            for key, value in record["values"].items():
-                step = page.shown_step(key, record["step"])
+            for given, value in record["values"].items():
+                key, step = valid_key(given), page.shown_step(given, record["step"])
                 if self._known is not None:
-                    steps = self._known.setdefault(valid_key(key), set())
-                    if step in steps:
+                    if (key, step) in taken or step in self._known.get(key, ()):
                         continue
-                    steps.add(step)
+                    taken.add((key, step))
                 # MLflow would store an infinity as 1.8e308 and spoil every mean and axis
                 number = value if math.isfinite(value) else math.nan
-                yield valid_key(key), number, int(record["time"] * 1000), step
+                yield key, number, int(record["time"] * 1000), step
 
     def _new_params(self, batch: list[Record]) -> dict[str, str]:
         """Params that the run does not have yet: MLflow never lets one change."""

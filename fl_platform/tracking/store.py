@@ -18,10 +18,11 @@ from fl_platform.tracking.reason import reason, without_secrets
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
-# A server that hangs costs one call of this length, not MLflow's own four minutes.
+# A server that hangs costs one call of this length, not MLflow's own four minutes. MLflow repeats
+# none by itself: a call that makes a run could make it twice. The forwarder asks, then repeats.
 _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",

@@ -95,24 +95,31 @@ def test_a_run_is_brought_whole_and_only_once(home: Path) -> None:
     assert (home / "mlruns" / "artifacts" / run.info.run_id).is_dir()
 
 
-def test_a_call_whose_answer_was_lost_is_repeated_harmlessly(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("arrives", [True, False])
+@pytest.mark.parametrize("good", [0, 1, 4])
+def test_calls_that_fail_are_repeated_harmlessly_and_lose_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch, good: int, arrives: bool
 ) -> None:
+    """From a call on every answer is lost, twice over; then another process goes on."""
     folder = _run(home)
     client = store.connect(home)
     forwarder, real, calls = Forwarder(folder, home, client), client.log_batch, []
 
     def lost(*args: Any) -> None:
-        real(*args)
-        calls.append(1)
-        raise ConnectionError("the answer was lost")
+        calls.append(args)
+        if arrives or len(calls) <= good:
+            real(*args)
+        if len(calls) > good:
+            raise ConnectionError("the answer was lost")
 
+    monkeypatch.setattr("fl_platform.tracking.forward._METRICS", 8)  # so that it takes many calls
     monkeypatch.setattr(client, "log_batch", lost)
-    with pytest.raises(ConnectionError):
-        forwarder.forward()
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            forwarder.forward()
     monkeypatch.undo()
-    assert calls
-    forwarder.forward()
+    assert len(calls) == good + 2
+    assert sync(home).complete
     _, run = _only_run(home)
     assert _steps(client, run) == list(range(12))
 
