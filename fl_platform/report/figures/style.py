@@ -145,8 +145,11 @@ def legend_below(figure: Figure, columns: int = 5, place: Any = "outside lower c
 
 def settle(figure: Figure) -> None:
     """Lay the figure out once for all files that are made of it: the slowest part of drawing."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    from matplotlib.layout_engine import PlaceHolderLayoutEngine  # what is left once it is settled
+
+    if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine | None):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def save(figure: Figure, stem: Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
