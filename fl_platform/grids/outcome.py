@@ -49,7 +49,11 @@ def frame_of(home: Path, experiment: str, source: table.Source = "auto") -> pd.D
         raise ConfigError(
             f"report: there is no experiment {experiment!r} with runs; known: {known}"
         )
-    return frame.reset_index(drop=True)
+    return (
+        frame.assign(variant=table.variants(frame))
+        .drop(columns="parameters")
+        .reset_index(drop=True)
+    )
 
 
 def tables_of(frame: pd.DataFrame, hashes: Collection[str] | None = None) -> list[Table]:

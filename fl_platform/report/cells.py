@@ -30,7 +30,10 @@ Accuracy = Literal["tail", "last", "best"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What stays the same within one table; ``beta`` None means no Dirichlet parameter."""
+    """What stays the same within one table; ``beta`` None means no Dirichlet parameter.
+
+    ``variant`` tells apart what nothing else here does: ``task.state=all``.
+    """
 
     task: str
     preset: str = ""
@@ -39,6 +42,7 @@ class Setting:
     byzantine_fraction: float | None = None
     clients: int | None = None
     rounds: int | None = None
+    variant: str = ""
 
     def title(self) -> str:
         """The setting in one line; what is not known is left out."""
@@ -53,6 +57,7 @@ class Setting:
             share,
             "" if self.rounds is None else f"{self.rounds} rounds",
             f"preset {self.preset}" if self.preset else "",
+            self.variant,
         ]
         return ", ".join(part for part in parts if part)
 
@@ -60,7 +65,9 @@ class Setting:
         """The setting as part of a file name: letters, digits and hyphens only."""
         parts = (self.task, self.mixing, self.preset, self.beta, self.byzantine_fraction)
         words = [
-            str(part) for part in (*parts, self.clients, self.rounds) if part not in ("", None)
+            str(part)
+            for part in (*parts, self.clients, self.rounds, self.variant)
+            if part not in ("", None)
         ]
         kept = [
             letter if letter.isascii() and letter.isalnum() else "-" for letter in "-".join(words)
@@ -189,6 +196,7 @@ def _key(run: Mapping[str, Any]) -> tuple[Any, ...]:
         byzantine_fraction=_number(run.get("byzantine_fraction")),
         clients=_whole(run.get("clients")),
         rounds=_whole(run.get("rounds")),
+        variant=_text(run.get("variant")),
     )
     attack, defense = _text(run.get("attack")), _text(run.get("defense"))
     attack_label = _text(run.get("attack_label")) or attack
@@ -261,6 +269,7 @@ def _place(cell: Cell) -> tuple[Any, ...]:
         order(s.task, TASKS),
         s.preset,
         s.mixing,
+        s.variant,
         *(math.inf if n is None else n for n in numbers),
     )
     nu = -math.inf if cell.nu is None else cell.nu

@@ -45,8 +45,12 @@ COLUMNS = (
     *("preset", "seed", "config_hash", "commit", "dirty", "code_fingerprint", "data_digest"),
     *("device", "status", "rounds", "clients", "byzantine_fraction", "beta", "nu"),
     *("accuracy_last", "accuracy_tail", "accuracy_best", "seconds", "experiment"),
-    *("parent_run_id", "setting"),
+    *("parent_run_id", "setting", "parameters"),
 )
+# What other columns say, or labels.
+_TOLD = ("seed", "rounds", "preset", "byzantine.fraction", "task.beta", "task.clients")
+_GROUPS = ("attack", "defense", "mixing", "observers")
+_SETTING = ("task", "preset", "mixing", "beta", "byzantine_fraction", "clients", "rounds")
 CURVE_COLUMNS = ("run_id", "key", "step", "value")
 
 
@@ -62,7 +66,7 @@ def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     """One row a run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
 
     Runs that ``--fresh`` replaced are left out. ``setting`` is a digest of all parameters but the
-    seed.
+    seed; ``parameters`` holds those that no other column and no label tells.
 
     Args:
         source: ``folders`` reads this machine's run folders, ``mlflow`` the store; ``auto`` is
@@ -75,6 +79,24 @@ def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     numbers = [*_NUMBERS, *_RESULTS]
     frame = frame.astype(dict.fromkeys(_TEXT, "object") | dict.fromkeys(numbers, "float64"))
     return frame.sort_values(["name", "run_id"], ignore_index=True)
+
+
+def variants(frame: pd.DataFrame) -> pd.Series[str]:
+    """What tells apart runs that every other column of a table's setting calls alike.
+
+    ``task.state=all`` where the runs of one task, preset, mixing and so on differ in that
+    parameter; empty where they differ in none.
+    """
+    import pandas as pd
+
+    said = pd.Series("", index=frame.index, dtype="object")
+    for _, group in frame.groupby(list(_SETTING), dropna=False):
+        told = group["parameters"]
+        names = sorted({name for parameters in told for name in parameters})
+        differing = [n for n in names if len({p.get(n) for p in told}) > 1]
+        for index, parameters in told.items():
+            said[index] = ", ".join(f"{n}={parameters.get(n, ABSENT)}" for n in differing)
+    return said
 
 
 def curves(
@@ -101,6 +123,11 @@ def _row(run: _Run) -> dict[str, Any]:
     if run.params.get("task.partition") != "dirichlet":
         row["beta"] = math.nan  # kept in the config by the other partitions, and without meaning
     row["setting"] = _setting(run.params)
+    row["parameters"] = {
+        key: str(value)
+        for key, value in run.params.items()
+        if key not in _TOLD and key.partition(".")[0] not in _GROUPS and value != ABSENT
+    }
     for column, key in _RESULTS.items():
         row[column] = _finite(run.last.get(key, math.nan))
     return row

@@ -67,6 +67,15 @@ def test_seeds_that_differ_where_no_label_shows_it_are_not_averaged():
     assert only({"seed": 0} | told, {"seed": 2} | told).conflicting == ()
 
 
+def test_variants_stand_in_tables_of_their_own():
+    rows = frame(*({"variant": f"task.state={state}"} for state in ("all", "parameters")))
+    found = cells(rows.assign(config_hash=["one", "two"]))
+    assert [cell.conflicting for cell in found] == [(), ()]
+    titles = differing_titles([cell.setting for cell in found])
+    assert titles == ["task.state=all", "task.state=parameters"]
+    assert len({cell.setting.slug() for cell in found}) == 2
+
+
 def test_unlike_configurations_under_one_seed_are_left_out():
     cell = only({"config_hash": "one"}, {"config_hash": "two"}, {"seed": 1})
     assert cell.conflicting == (0,)

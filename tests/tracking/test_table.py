@@ -34,3 +34,19 @@ def test_runs_of_one_setting_differ_in_the_seed_alone(record):
     settings = table.runs(home, "folders")["setting"]
     assert settings[0] == settings[1]
     assert settings[2] != settings[0]
+
+
+def test_a_parameter_without_a_column_tells_runs_apart_only_where_it_differs(record):
+    common = {"attack": "none", "rounds": 60, "task": {"state": "parameters", "clients": 10}}
+    record(**common, seed=0)
+    record(**common, seed=1)
+    record(**common | {"task": {"state": "all", "clients": 10}}, seed=0)
+    home = record(**common | {"rounds": 80, "task": {"state": "all", "clients": 10}}, seed=0)
+    said = table.variants(table.runs(home, "folders")).tolist()
+    assert said == ["task.state=parameters"] * 2 + ["task.state=all", ""]
+
+
+def test_what_a_label_or_a_column_tells_is_no_variant(record):
+    record(attack={"nu": 1.0}, observers={"skew": {"every": 0}}, seed=0, task={"beta": 0.5})
+    home = record(attack={"nu": 2.0}, observers={"skew": {"every": 5}}, seed=1)
+    assert set(table.variants(table.runs(home, "folders"))) == {""}

@@ -44,6 +44,7 @@ def record(cell: Cell) -> dict[str, object]:
         "byzantine_fraction": where.byzantine_fraction,
         "clients": where.clients,
         "rounds": where.rounds,
+        "variant": where.variant,
         "attack": cell.attack_label,
         "nu": cell.nu,
         "defense": cell.defense_label,
