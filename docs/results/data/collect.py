@@ -1,0 +1,80 @@
+"""Keep what an experiment found as small files beside this one.
+
+python docs/results/data/collect.py EXPERIMENT NAME [HOME]
+
+``NAME.csv`` has one row a run: what tells it apart, its accuracies in percent, its identity. A task
+parameter that varies within the experiment and has no column of its own gets one. ``NAME-skew.csv``
+has the skew statistics over the rounds of the runs without an attack under the plain mean, where a
+null was drawn; ``NAME.json`` says commit, data, versions and what all of it took.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fl_platform.grids import outcome
+from fl_platform.report.cells import cells
+from fl_platform.report.rounds import skew_table
+from fl_platform.tracking import table
+from fl_platform.tracking.folder import run_folder
+from fl_platform.tracking.journal import read
+
+HERE = Path(__file__).parent
+KEPT = (
+    *("task", "preset", "mixing", "beta", "byzantine_fraction", "clients", "rounds"),
+    *("attack", "attack_label", "nu", "defense", "defense_label", "seed", "status"),
+    *("accuracy_tail", "accuracy_last", "accuracy_best", "seconds", "config_hash", "setting"),
+)
+CONDITIONS = ("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python")
+OWN_COLUMN = {"task.name", "task.beta", "task.clients", "task.partition", "task.data"}
+
+
+def collect(experiment: str, home: Path) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
+    """The rows, the circumstances and the skew statistics of an experiment's finished runs."""
+    frame = outcome.frame_of(home, experiment, "folders")
+    histories = [read(run_folder(home, identity).journal) for identity in frame["config_hash"]]
+    names = sorted({key for history in histories for key in history.params})
+    for name in names:
+        told = [history.params.get(name) for history in histories]
+        if name.startswith("task.") and name not in OWN_COLUMN and len(set(map(str, told))) > 1:
+            frame[name] = told
+    varied = [name for name in frame.columns if name.startswith("task.")]
+    rows = frame[[*KEPT, *varied]].copy()
+    rows["config_hash"] = rows["config_hash"].str[:16]
+    for name in ("seed", "clients", "rounds"):
+        rows[name] = rows[name].astype("Int64")
+    rows = rows.round({"accuracy_tail": 4, "accuracy_last": 4, "accuracy_best": 4, "seconds": 1})
+    rows = rows.sort_values(["mixing", "attack_label", "defense_label", "beta", "seed"])
+    told = {
+        "runs": len(frame),
+        "not_finished": int((frame["status"] != "FINISHED").sum()),
+        "seconds": round(float(frame["seconds"].sum())),
+        "commit": sorted(set(frame["commit"])),
+        "dirty": sorted(set(frame["dirty"])),
+        **{key: sorted({str(h.tags.get(key, "")) for h in histories}) for key in CONDITIONS},
+        "processor": sorted({str(h.tags.get("processor", "")) for h in histories}),
+    }
+    calm = frame[(frame["attack"] == "none") & (frame["defense"] == "mean")]
+    curves = table.curves(home, outcome.KEYS, "folders")
+    curves = curves[curves["run_id"].isin(set(calm["run_id"]))]
+    skew = skew_table(cells(calm), curves) if len(calm) else pd.DataFrame()
+    return rows, told, skew
+
+
+def main(experiment: str, name: str, home: str = ".") -> None:
+    """Write the files of one experiment."""
+    rows, told, skew = collect(experiment, Path(home).resolve())
+    rows.to_csv(HERE / f"{name}.csv", index=False, lineterminator="\n")
+    (HERE / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+    if len(skew) and skew["null_mean"].notna().any():
+        skew.round(5).to_csv(HERE / f"{name}-skew.csv", index=False, lineterminator="\n")
+    print(f"{len(rows)} runs, {told['not_finished']} not finished, {told['seconds']} s: {name}.csv")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
