@@ -2,10 +2,9 @@
 
 python docs/results/data/collect.py EXPERIMENT NAME [HOME]
 
-``NAME.csv`` has one row a run: what tells it apart, its accuracies in percent, its identity. A task
-parameter that varies within the experiment and has no column of its own gets one. ``NAME-skew.csv``
-has the skew statistics over the rounds of the runs without an attack under the plain mean, where a
-null was drawn; ``NAME.json`` says commit, data, versions and what all of it took.
+``NAME.csv`` has one row a run: what tells it apart, its accuracies in percent, its identity.
+``NAME-skew.csv`` has the skew statistics over the rounds of the runs without an attack under the
+plain mean, where a null was drawn; ``NAME.json`` says commit, data, versions and what it all took.
 """
 
 from __future__ import annotations
@@ -26,30 +25,23 @@ from fl_platform.tracking.journal import read
 
 HERE = Path(__file__).parent
 KEPT = (
-    *("task", "preset", "mixing", "beta", "byzantine_fraction", "clients", "rounds"),
+    *("task", "preset", "mixing", "beta", "byzantine_fraction", "clients", "rounds", "variant"),
     *("attack", "attack_label", "nu", "defense", "defense_label", "seed", "status"),
     *("accuracy_tail", "accuracy_last", "accuracy_best", "seconds", "config_hash", "setting"),
 )
 CONDITIONS = ("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python")
-OWN_COLUMN = {"task.name", "task.beta", "task.clients", "task.partition", "task.data"}
 
 
 def collect(experiment: str, home: Path) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """The rows, the circumstances and the skew statistics of an experiment's finished runs."""
     frame = outcome.frame_of(home, experiment, "folders")
     histories = [read(run_folder(home, identity).journal) for identity in frame["config_hash"]]
-    names = sorted({key for history in histories for key in history.params})
-    for name in names:
-        told = [history.params.get(name) for history in histories]
-        if name.startswith("task.") and name not in OWN_COLUMN and len(set(map(str, told))) > 1:
-            frame[name] = told
-    varied = [name for name in frame.columns if name.startswith("task.")]
-    rows = frame[[*KEPT, *varied]].copy()
+    rows = frame[list(KEPT)].copy()
     rows["config_hash"] = rows["config_hash"].str[:16]
     for name in ("seed", "clients", "rounds"):
         rows[name] = rows[name].astype("Int64")
     rows = rows.round({"accuracy_tail": 4, "accuracy_last": 4, "accuracy_best": 4, "seconds": 1})
-    rows = rows.sort_values(["mixing", "attack_label", "defense_label", "beta", "seed"])
+    rows = rows.sort_values(["mixing", "variant", "attack_label", "defense_label", "beta", "seed"])
     told = {
         "runs": len(frame),
         "not_finished": int((frame["status"] != "FINISHED").sum()),
