@@ -1,6 +1,7 @@
 """Everything that needs a GPU, in one command of under nine minutes, without network or MLflow.
 
     python benchmarks/gpu.py --json gpu.json
+    python benchmarks/gpu.py --only "alexnet|TF32" --limit 120     # some parts, in less time
     python benchmarks/gpu.py --dry           # the same code on a CPU, tiny: no figure of a GPU
 
 Every part runs in a process of its own, so that one which fails says so and the others go on.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import sys
 import tempfile
@@ -66,17 +68,21 @@ def training(name: str, way: WayName, device: str, dry: bool) -> dict[str, Any]:
     clients = Clients(federation(setting).to(torch.device(device)), local)
     start = flat(there)
     rows = torch.empty(setting.clients, len(start), device=device)
-    trainers = {w: build_way(w, there, clients) for w in dict.fromkeys(("sequential", way))}
+    rates = {"float32": False, "TF32": True} if device == "cuda" else {"float32": False}
 
     def trained(which: WayName, tf32: bool) -> Callable[[], object]:
+        trainer = build_way(
+            which, there, clients
+        )  # one each: a graph keeps what it was recorded in
+
         def train() -> None:
             with tensor_float32(tf32):
-                trainers[which].train(range(setting.clients), 0, (start, []), rows)
+                trainer.train(range(setting.clients), 0, (start, []), rows)
 
         return train
 
-    todo = {f"{w}, float32": trained(w, False) for w in trainers}
-    todo |= {f"{w}, TF32": trained(w, True) for w in trainers if device == "cuda"}
+    both = tuple(dict.fromkeys(("sequential", way)))
+    todo = {f"{w}, {rate}": trained(w, tf32) for rate, tf32 in rates.items() for w in both}
     seconds = interleaved(todo, 1 if dry else 3, device)
     images = setting.clients * setting.images
     return {
@@ -85,7 +91,7 @@ def training(name: str, way: WayName, device: str, dry: bool) -> dict[str, Any]:
             k: round(v, 2) for k, v in ratios(seconds, "sequential, float32").items()
         },
         "relative difference from sequential on the CPU": {
-            w: equality(setting, w, device, dry) for w in trainers
+            w: equality(setting, w, device, dry) for w in both
         },
     }
 
@@ -155,9 +161,13 @@ def repeated(said: Sequence[str], home: Path, way: Callable[[], str]) -> dict[st
     }
 
 
-def sharing(said: Sequence[str], home: Path, beside: int, way: Callable[[], str]) -> dict[str, Any]:
+def sharing(
+    said: Sequence[str], home: Path, precision: str, beside: int, way: Callable[[], str]
+) -> dict[str, Any]:
     """Several runs at a time on one card, each in a process of the grid's."""
-    typed = [*said, f"runtime.local={way()}", f"seed=range({beside},{2 * beside})"]
+    asked = [f"runtime.precision={precision}", f"runtime.local={way()}"]
+    seeds = f"seed=range({beside},{2 * beside})"
+    typed = [*said, *asked, "runtime.fresh=true", seeds]
     _, cells = plan_grid(typed, home)
     board = Board.of(cells, home)
     warm_up(home, board.entries[0])
@@ -219,20 +229,28 @@ def parts(
     if not dry:
         found["one run, TF32"] = partial(whole_run, said, home, "tf32", tf32)
     for beside in (2,) if dry else (2, 4, 8):
-        found[f"{beside} runs at a time"] = partial(sharing, few, home, beside, float32)
+        found[f"{beside} runs at a time"] = partial(sharing, few, home, "32-true", beside, float32)
+        if not dry:
+            found[f"{beside} runs at a time, TF32"] = partial(
+                sharing, few, home, "tf32", beside, tf32
+            )
     found["deterministic mode"] = partial(repeated, few, home, float32)
     found["bfloat16"] = partial(whole_run, few, home, "bf16-mixed", float32)
     return found
 
 
-def measure(device: str, dry: bool, data: str | None = None) -> dict[str, Any]:
+def measure(
+    device: str, dry: bool, data: str | None = None, only: str = "", limit: float = LIMIT
+) -> dict[str, Any]:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name)
         (home / "conf").symlink_to(REPOSITORY / "conf")
         report: dict[str, Any] = {"machine": apart(partial(machine, device), 60), "dry": dry}
         for label, part in parts(device, dry, home, data, report).items():
-            left = LIMIT - (time.perf_counter() - began)
+            if not re.search(only, label):
+                continue
+            left = limit - (time.perf_counter() - began)
             report[label] = apart(part, left) if left > 0 else "left out: the time is up"
             print(f"{time.perf_counter() - began:6.1f} s  {label}", file=sys.stderr, flush=True)
     return report
@@ -242,11 +260,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dry", action="store_true", help="tiny sizes on a CPU")
     parser.add_argument("--data", help="folder with cifar10; else images of its shape are drawn")
+    parser.add_argument("--only", default="", help="parts whose name this expression finds")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for all parts")
     parser.add_argument("--json")
     asked = parser.parse_args()
     if not asked.dry and not torch.cuda.is_available():
         sys.exit("Expected a CUDA device, got none: not measured. --dry tries the code on a CPU.")
-    write(measure("cpu" if asked.dry else "cuda", asked.dry, asked.data), asked.json)
+    device = "cpu" if asked.dry else "cuda"
+    write(measure(device, asked.dry, asked.data, asked.only, asked.limit), asked.json)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ def choose(
 ) -> Choice:
     """The way to train clients of ``model``.
 
-    ``auto`` is: vmapped for tiny models that allow it; on a CPU channels_last where the
-    convolutions gain by it there; else sequential. Only shapes are read, so the model may lie on
+    ``auto`` is: vmapped for tiny models that allow it; on a GPU graphed for others without
+    buffers or dropout; on a CPU channels_last where the convolutions gain by it there; else
+    sequential. Only shapes are read, so the model may lie on
     the meta device.
 
     Args:
@@ -75,10 +76,13 @@ def choose(
     work = f"{size:,} parameters, batches of {batch}, {device.type}"
     if size <= TINY and not against:
         return Choice("vmapped", f"tiny: {work}")
+    if device.type == "cuda" and not against:
+        return Choice("graphed", f"as CUDA graphs: {work}")
     capability = torch.backends.cpu.get_cpu_capability()
     if device.type == "cpu" and pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    return Choice("sequential", f"{work}{'; ' + against if against and size <= TINY else ''}")
+    told = against and (size <= TINY or device.type == "cuda")
+    return Choice("sequential", f"{work}{'; ' + against if told else ''}")
 
 
 def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fl_platform.federated.local import Clients, LocalTraining, build_way, choose
-from fl_platform.models import femnist_cnn, mlp, small_alexnet
+from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -17,7 +17,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
         (mlp, (1, 8, 8), CPU, "AVX2", "vmapped"),
         (mlp, (1, 8, 8), CUDA, "AVX2", "vmapped"),
         (femnist_cnn, (1, 28, 28), CPU, "AVX512", "channels_last"),
-        (femnist_cnn, (1, 28, 28), CUDA, "AVX2", "sequential"),
+        (femnist_cnn, (1, 28, 28), CUDA, "AVX2", "graphed"),
+        (small_alexnet, (3, 32, 32), CUDA, "AVX512", "graphed"),
+        (resnet18, (3, 32, 32), CUDA, "AVX512", "sequential"),
         (small_alexnet, (3, 32, 32), CPU, "AVX512", "sequential"),
         (small_alexnet, (3, 32, 32), CPU, "AVX2", "channels_last"),
     ],
