@@ -16,6 +16,8 @@ ATTACKS = {
     "mimic": "Mimic",
     "fang": "Fang",
     "strike": "STRIKE",
+    "lie_matched": "LIE, matched",
+    "strike_ablation": "STRIKE, ablated",
 }
 DEFENSES = {
     "mean": "Mean",

@@ -60,7 +60,7 @@ class Mark(NamedTuple):
 
 _KNOWN = {
     "none": Mark(GREY, "", (0, (1, 1)), "...."),
-    "absent": Mark(GREY, "", (0, (4, 1, 1, 1)), "...."),
+    "absent": Mark(GREY, "", (0, (4, 1, 1, 1)), ""),
     "strike": Mark(VERMILION, "o", "-", ""),
     "bit_flip": Mark(SKY, "s", (0, (5, 1)), "////"),
     "lie": Mark(BLUE, "^", (0, (3, 1, 1, 1)), "\\\\\\\\"),
