@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fl_platform.config import ConfigError
 from fl_platform.grids.plan import Cell
 from fl_platform.tracking.folder import RunFolder, all_runs, run_folder
 from fl_platform.tracking.journal import read
@@ -52,7 +53,11 @@ def estimate(cells: Sequence[Cell], home: Path) -> Estimate:
 
 
 def measure(cell: Cell, home: Path) -> Pace:
-    """The pace of a few rounds of ``cell``, run in a folder that is removed afterwards."""
+    """The pace of a few rounds of ``cell``, run in a folder that is removed afterwards.
+
+    Raises:
+        ConfigError: it does not run, such as for want of data.
+    """
     from fl_platform.grids.worker import run_cell
 
     with tempfile.TemporaryDirectory(prefix="fl-measure-") as name:
@@ -63,7 +68,7 @@ def measure(cell: Cell, home: Path) -> Pace:
         config = replace(cell.config, rounds=ROUNDS)
         outcome, value, _ = run_cell(config, scratch, "")
         if outcome != "over":
-            raise RuntimeError(f"Expected {cell.name} to run for a measured round, got: {value}")
+            raise ConfigError(f"{cell.name}: expected a round to measure, got {value}")
         folder = run_folder(scratch, value.config_hash)
         losses = read(folder.journal).metrics["round/loss"]
         times = [losses[step].time for step in sorted(losses)]

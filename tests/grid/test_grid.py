@@ -171,6 +171,12 @@ def test_a_dry_run_tells_cells_time_and_disk_and_leaves_nothing(home, capsys):
     assert (again["to_run"], again["source"]) == (2, "earlier runs")
 
 
+def test_a_dry_run_without_the_data_is_refused_by_name(home):
+    grid, cells = plan_grid(["task=femnist", f"task.data.root={home}"], home)
+    with pytest.raises(ConfigError, match=r"vs mean s0: expected a round .* DataError"):
+        dry(grid, cells, home, Options())
+
+
 def test_a_report_has_the_runs_that_an_experiment_shares_with_others(home):
     run(home, "seed=0", "attack=none")
     (home / "conf").unlink()
