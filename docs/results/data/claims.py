@@ -10,6 +10,8 @@ Intervals are 95 % t intervals over seeds; p values are Holm's over the rows of 
 from __future__ import annotations
 
 import functools
+import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,12 +21,45 @@ import pandas as pd
 
 from fl_platform.report.cells import Cell, by_setting, cells
 from fl_platform.report.names import ATTACKS, DEFENSES, REFERENCES, printed
-from fl_platform.report.statistics import Difference, holm, paired_difference
+from fl_platform.report.statistics import Difference, holm, paired_difference, summarize
 from fl_platform.report.tables import comparison_table
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 LEVEL = 0.05
+COMMANDS = {  # by name of the file
+    "table1-digits": "table1 task=digits 'seed=range(0,10)'",
+    "presets-digits": "table1 task=digits preset=official 'seed=range(0,10)'` and `preset=paper",
+    "heterogeneity-digits": "fig8 task=digits attack=none,strike,bit_flip,ipm,lie,mimic"
+    " 'seed=range(0,10)'",
+    "nnm-digits": "table2 task=digits 'seed=range(0,10)'` and `mixing.include_self=false"
+    " attack=none,bit_flip,lie,strike",
+    "bucketing-digits": "fig4 task=digits mixing.s=2 'seed=range(0,10)'` and `mixing.f_after=ceil"
+    " attack=none,bit_flip,ipm,strike",
+    "nu-digits": "fig7 task=digits 'seed=range(0,10)'",
+    "ablation-digits": "ablation task=digits 'seed=range(0,10)'",
+    "skew-digits": "fig2 task=digits task.clients=50 task.beta=0.1,0.2,0.5,0.7,0.9"
+    " 'seed=range(0,10)'` and `task.partition=iid task.beta=null",
+    "cifar10-reduced": "cifar10_reduced task.data.root=DATA attack=none,strike,lie"
+    " defense=multi_krum,median` and `attack=lie preset=official",
+    "imagenet12-reduced": "imagenet12_reduced task.data.root=DATA attack=strike,none"
+    " task.state=parameters,all task.model.norm=batch",
+    "femnist": "femnist_reduced task.data.root=DATA` and `attack=strike preset=official",
+}
+SKEW = {"rho": "rho", "mode_share": "share on the median's side", "sk2": "Sk2", "t3": "T3"}
+STATE = {
+    "round/honest_radius": "honest radius",
+    "skew/rho": "rho",
+    "round/cosine": "cosine to the honest mean",
+    "round/loss": "honest training loss",
+}
+CONTROLS = {  # by label: the controls of the ablation, as they are read
+    "lie_matched(match=step)": "LIE at STRIKE's step",
+    "lie_matched(match=total)": "LIE at STRIKE's distance",
+    "strike_ablation(skewed_set=random, nu=1)": "STRIKE on random rows",
+    "strike_ablation(skewed_set=all, nu=1)": "STRIKE on all rows",
+    "strike_ablation(skewed_set=reversed, nu=1)": "STRIKE on the least skewed rows",
+}
 
 Seeds = Mapping[int, float]
 
@@ -62,6 +97,16 @@ def one(found: Iterable[Cell], **what: object) -> Cell:
 def defenses(found: Iterable[Cell]) -> list[str]:
     """The defense labels there are, in the order of the tables."""
     return list(dict.fromkeys(cell.defense_label for cell in found))
+
+
+def values_of(found: Iterable[Cell], attack: str, defense: str) -> Seeds:
+    """Accuracy by seed of the only cell of an attack against a defense."""
+    return one(found, attack=attack, defense=defense).values
+
+
+def less(first: Seeds, second: Seeds) -> dict[int, float]:
+    """First - second of each seed that both have."""
+    return {seed: first[seed] - second[seed] for seed in first.keys() & second.keys()}
 
 
 def rivals(found: Iterable[Cell], defense: str) -> list[Cell]:
@@ -107,7 +152,7 @@ def lowest_of(name: str, **setting: object) -> list[str]:
     """
     found = pick(every(name), **setting)
     rows, below, above = [], [], []
-    for defense in defenses(found):
+    for defense in defenses(pick(found, attack="strike")):
         strike = one(found, attack="strike", defense_label=defense)
         others = rivals(found, defense)
         pairs = [paired_difference(strike.values, other.values) for other in others]
@@ -127,18 +172,186 @@ def lowest_of(name: str, **setting: object) -> list[str]:
 
 
 def beside(
-    first: Sequence[Cell], second: Sequence[Cell], attack: str, heads: tuple[str, str]
+    first: Sequence[Cell],
+    second: Sequence[Cell],
+    attacks: str | tuple[str, str],
+    heads: tuple[str, str],
 ) -> list[str]:
-    """One attack under two circumstances, defense by defense."""
+    """An attack under two circumstances, or one in each, defense by defense."""
+    one_each = (attacks, attacks) if isinstance(attacks, str) else attacks
     rows, ps = [], []
     for defense in dict.fromkeys(cell.defense for cell in second):
-        a, b = (one(found, attack=attack, defense=defense) for found in (first, second))
+        a, b = (
+            one(found, attack=attack, defense=defense)
+            for found, attack in zip((first, second), one_each, strict=True)
+        )
         d = paired_difference(b.values, a.values)
         ps.append(d.p if d else 1.0)
         rows.append([printed(defense, DEFENSES), mean(a), mean(b), interval(d)])
     for row, p in zip(rows, holm(ps), strict=True):
         row.append(told(p))
     return table(("Defense", *heads, "difference [95 %]", "p"), rows)
+
+
+def matrix(found: Sequence[Cell]) -> list[str]:
+    """Every attack against every defense."""
+    columns = list(dict.fromkeys(cell.column for cell in found))
+    rows = {cell.attack_label: cell.row for cell in found}
+    names = [CONTROLS.get(label, row) for label, row in rows.items()]
+    body = [
+        [name, *(mean(one(found, attack_label=label, column=column)) for column in columns)]
+        for name, label in zip(names, rows, strict=True)
+    ]
+    return table(("Attack", *columns), body)
+
+
+def against(name: str, controls: Sequence[str]) -> list[str]:
+    """What is left under each control less what is left under STRIKE, defense by defense."""
+    found = every(name)
+    rows, ps = [], []
+    for defense in dict.fromkeys(cell.defense for cell in found):
+        strike = values_of(found, "strike", defense)
+        row = [printed(defense, DEFENSES)]
+        for label in controls:
+            control = one(found, attack_label=label, defense=defense)
+            d = paired_difference(control.values, strike)
+            ps.append(d.p if d else 1.0)
+            row.append(interval(d))
+        rows.append(row)
+    adjusted = iter(holm(ps))
+    for row in rows:
+        row[1:] = [f"{text}, p {told(next(adjusted))}" for text in row[1:]]
+    return table(("Defense", *(CONTROLS[label] for label in controls)), rows)
+
+
+def strengths(name: str) -> list[str]:
+    """What each nu leaves, and whether the lowest of the others leaves less than nu = 1.
+
+    The other nu is picked after looking, so its p is times their number, then Holm's.
+    """
+    found = pick(every(name), attack="strike")
+    usual = [cell for cell in found if cell.nu == 1]
+    tried = sorted({cell.nu for cell in found if cell.nu is not None})
+    rows, ps = [], []
+    for defense in dict.fromkeys(cell.defense for cell in found):
+        here = {cell.nu: cell for cell in found if cell.defense == defense}
+        best = lowest([cell for nu, cell in here.items() if nu != 1])
+        d = paired_difference(one(usual, defense=defense).values, best.values)
+        ps.append(min(1.0, (len(tried) - 1) * d.p) if d and d.mean > 0 else 1.0)
+        levels = [f"{here[nu].summary().mean:.1f}" for nu in tried]
+        rows.append([printed(defense, DEFENSES), *levels, f"{best.nu:g}", interval(d)])
+    for row, p in zip(rows, holm(ps), strict=True):
+        row.append(told(p))
+    nus = [f"nu = {nu:g}" for nu in tried]
+    return table(("Defense", *nus, "lowest other", "nu = 1 - it [95 %]", "p"), rows)
+
+
+def costs(name: str) -> list[str]:
+    """What STRIKE costs at each heterogeneity, and how much more at the strongest than without.
+
+    The cost is no attack - STRIKE of one seed; the last columns compare it between Dirichlet 0.1
+    and equal shares.
+    """
+    levels = sorted({cell.setting.beta for cell in every(name)}, key=lambda b: b or 1e9)
+    rows, ps = [], []
+    for defense in dict.fromkeys(cell.defense for cell in every(name)):
+        cost = {
+            beta: less(
+                *(values_of(pick(every(name), beta=beta), a, defense) for a in ("none", "strike"))
+            )
+            for beta in levels
+        }
+        d = paired_difference(cost[levels[0]], cost[levels[-1]])
+        ps.append(d.p if d else 1.0)
+        means = [f"{summarize(list(by_seed.values())).mean:.1f}" for by_seed in cost.values()]
+        rows.append([printed(defense, DEFENSES), *means, interval(d)])
+    for row, p in zip(rows, holm(ps), strict=True):
+        row.append(told(p))
+    heads = [f"{b:g}" if b is not None else "equal shares" for b in levels]
+    return table(("Defense", *heads, f"{heads[0]} - {heads[-1]} [95 %]", "p"), rows)
+
+
+def leads(name: str) -> list[str]:
+    """The lowest attack at each heterogeneity, and how far STRIKE is from the lowest other."""
+    levels = sorted({cell.setting.beta for cell in every(name)}, key=lambda b: b or 1e9)
+    rows = []
+    for defense in dict.fromkeys(cell.defense for cell in every(name)):
+        row = [printed(defense, DEFENSES)]
+        for beta in levels:
+            found = pick(every(name), beta=beta, defense=defense)
+            rival = lowest(rivals(found, found[0].defense_label))
+            d = paired_difference(values_of(found, "strike", defense), rival.values)
+            row.append(f"{rival.row} {interval(d)}")
+        rows.append(row)
+    heads = [f"{b:g}" if b is not None else "equal shares" for b in levels]
+    return table(("Defense", *heads), rows)
+
+
+def changed(first: Sequence[Cell], second: Sequence[Cell], heads: tuple[str, str]) -> list[str]:
+    """The cells that differ between two circumstances, of all that both have (Holm over all)."""
+    rows, ps = [], []
+    for cell in second:
+        try:
+            usual = one(first, attack=cell.attack, defense=cell.defense)
+        except ValueError:
+            continue
+        d = paired_difference(cell.values, usual.values)
+        ps.append(d.p if d else 1.0)
+        names = [printed(cell.attack, ATTACKS), printed(cell.defense, DEFENSES)]
+        rows.append([" / ".join(names), mean(usual), mean(cell), interval(d)])
+    kept = [[*row, told(p)] for row, p in zip(rows, holm(ps), strict=True) if p <= LEVEL]
+    kept = kept or [["none of them", "", "", "", ""]]
+    return table((f"of {len(rows)} cells", *heads, "difference [95 %]", "p"), kept)
+
+
+def skewness(names: Mapping[str, str]) -> list[str]:
+    """Skew of honest updates less its null, paired by seed, at each heterogeneity and round."""
+    rows, ps = [], []
+    for name, title in names.items():
+        known = pd.read_csv(HERE / f"{name}-skew.csv")
+        known["beta"] = known["beta"].fillna(math.inf)
+        for (beta, step), at in known.groupby(["beta", "step"]):
+            of = f"{title}, {'equal shares' if beta == math.inf else f'{beta:g}'}"
+            row = [of, str(step), str(at["seed"].nunique())]
+            for metric in SKEW:
+                kept = at[at["metric"] == metric].set_index("seed")
+                d = paired_difference(kept["value"].to_dict(), kept["null"].to_dict())
+                ps.append(d.p if d else 1.0)
+                row.append(f"{kept['value'].mean():.3f} ({kept['null'].mean():.3f})")
+            rows.append(row)
+    adjusted = iter(holm(ps))
+    for row in rows:
+        row[3:] = [f"{text}, p {told(next(adjusted))}" for text in row[3:]]
+    return table(("data", "round", "runs", *SKEW.values()), rows)
+
+
+def measured(name: str, keys: Mapping[str, str]) -> list[str]:
+    """Every cell with its accuracy and other ends of its curves, variant by variant."""
+    rows = []
+    for cell in every(name):
+        if not cell.values:
+            continue
+        values = [[float(run[key]) for run in cell.runs] for key in keys]
+        last = [f"{summarize(v).mean:.3g}" for v in values]
+        variant = cell.setting.variant or "usual"
+        rows.append([variant, cell.row, cell.column, str(len(cell.values)), mean(cell), *last])
+    return table(("variant", "attack", "defense", "seeds", "accuracy", *keys.values()), rows)
+
+
+def ends(first: Cell, second: Cell, keys: Mapping[str, str], heads: tuple[str, str]) -> list[str]:
+    """The ends of curves of two cells, key by key, paired by seed."""
+    rows, ps = [], []
+    for key, name in keys.items():
+        a, b = (
+            {int(run["seed"]): float(run[key]) for run in cell.runs} for cell in (first, second)
+        )
+        d = paired_difference(b, a)
+        ps.append(d.p if d else 1.0)
+        low = "too few seeds" if d is None else f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        rows.append([name, *(f"{summarize(list(v.values())).mean:.3f}" for v in (a, b)), low])
+    for row, p in zip(rows, holm(ps), strict=True):
+        row.append(told(p))
+    return table(("at the end", *heads, "difference [95 %]", "p"), rows)
 
 
 def printed_values(names: Sequence[str]) -> list[str]:
@@ -166,8 +379,96 @@ def printed_values(names: Sequence[str]) -> list[str]:
     return table((*header, "ours - paper [90 %]", ""), rows)
 
 
+def accounts(commands: Mapping[str, str]) -> list[str]:
+    """What was run, by which command, with what code, where, and what it took."""
+    rows = []
+    for name, command in commands.items():
+        told = json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+        lost = f", {told['not_finished']} not finished" if told["not_finished"] else ""
+        processors = sorted({_processor(text) for text in told["processor"] if text})
+        rows.append(
+            [
+                f"[{name}]({Path('data', f'{name}.csv').as_posix()})",
+                f"`fl-platform grid {command}`",
+                f"{told['runs']}{lost}",
+                f"{told['seconds'] / 3600:.2f}",
+                ", ".join(commit[:7] for commit in told["commit"] if commit),
+                f"{', '.join(processors)}; torch {', '.join(told['torch'])}",
+            ]
+        )
+    header = ("rows", "command", "runs", "hours, summed", "commit", "processor")
+    return table(header, rows)
+
+
+def _processor(told: str) -> str:
+    """A processor by its name and its widest vectors."""
+    words = told.split()
+    widest = next((v for v in ("avx512f", "avx2") if v in words), "")
+    name = told.partition(" a")[0].replace("(R)", "")
+    return f"{name} ({widest.removesuffix('f').upper()})" if widest else name
+
+
 BLOCKS: dict[str, Callable[[], list[str]]] = {
+    "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),
+    "presets-official": lambda: changed(
+        every("table1-digits"),
+        pick(every("presets-digits"), preset="official"),
+        ("our defaults", "preset=official"),
+    ),
+    "presets-official-lowest": lambda: lowest_of("presets-digits", preset="official"),
+    "presets-paper": lambda: changed(
+        every("table1-digits"),
+        pick(every("presets-digits"), preset="paper"),
+        ("our defaults", "preset=paper"),
+    ),
+    "heterogeneity": lambda: costs("heterogeneity-digits"),
+    "heterogeneity-leads": lambda: leads("heterogeneity-digits"),
+    "nnm": lambda: lowest_of("nnm-digits", mixing="nnm"),
+    "nnm-strike": lambda: beside(
+        every("table1-digits"),
+        pick(every("nnm-digits"), mixing="nnm"),
+        "strike",
+        ("without mixing", "behind NNM"),
+    ),
+    "nnm-official": lambda: beside(
+        pick(every("nnm-digits"), mixing="nnm"),
+        pick(every("nnm-digits"), mixing="nnm(include_self=False)"),
+        "strike",
+        ("with itself", "without itself"),
+    ),
+    "bucketing": lambda: lowest_of("bucketing-digits", mixing="bucketing(s=2)"),
+    "bucketing-strike": lambda: beside(
+        every("table1-digits"),
+        pick(every("bucketing-digits"), mixing="bucketing(s=2)"),
+        "strike",
+        ("without mixing", "behind bucketing"),
+    ),
+    "bucketing-official": lambda: changed(
+        pick(every("bucketing-digits"), mixing="bucketing(s=2)"),
+        pick(every("bucketing-digits"), mixing="bucketing(s=2, f_after=ceil)"),
+        ("f", "f / s, rounded up"),
+    ),
+    "nu": lambda: strengths("nu-digits"),
+    "ablation": lambda: matrix(every("ablation-digits")),
+    "ablation-differences": lambda: against("ablation-digits", list(CONTROLS)),
+    "skew": lambda: skewness({"skew-digits": "digits"}),
+    "cifar10": lambda: lowest_of("cifar10-reduced", preset="none"),
+    "cifar10-side": lambda: beside(
+        pick(every("cifar10-reduced"), preset="none"),
+        pick(every("cifar10-reduced"), preset="official"),
+        ("strike", "lie"),
+        ("STRIKE", "LIE, on the side of its authors' code"),
+    ),
+    "imagenet12": lambda: measured("imagenet12-reduced", STATE),
+    "imagenet12-state": lambda: ends(
+        *(
+            one(every("imagenet12-reduced"), variant=f"task.state={s}", attack="strike")
+            for s in ("parameters", "all")
+        ),
+        STATE,
+        ("parameters", "all state"),
+    ),
     "femnist": lambda: lowest_of("femnist", preset="none"),
     "femnist-official": lambda: beside(
         pick(every("femnist"), preset="none"),
@@ -175,7 +476,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         "strike",
         ("our defaults: eq. 6 to 13", "its authors' code"),
     ),
-    "published": lambda: printed_values(("femnist",)),
+    "published": lambda: printed_values(("cifar10-reduced", "femnist")),
 }
 
 

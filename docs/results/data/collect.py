@@ -1,24 +1,27 @@
 """Keep what an experiment found as small files beside this one.
 
-python docs/results/data/collect.py EXPERIMENT NAME [HOME]
+python docs/results/data/collect.py EXPERIMENT NAME HOME [KEY ...]
 
-``NAME.csv`` has one row a run: what tells it apart, its accuracies in percent, its identity.
-``NAME-skew.csv`` has the skew statistics over the rounds of the runs without an attack under the
-plain mean, where a null was drawn; ``NAME.json`` says commit, data, versions and what it all took.
+``NAME.csv`` has one row a run: what tells it apart, its accuracies in percent, its identity, and of
+each KEY of the journal (``round/loss``) the mean of the last three values.
+``NAME-skew.csv`` has skew statistics of each run without an attack under the plain mean, beside
+their null, at the rounds where one was drawn; ``NAME.json`` says commit, data, versions and what it
+all took.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from fl_platform.grids import outcome
-from fl_platform.report.cells import cells
-from fl_platform.report.rounds import skew_table
 from fl_platform.tracking import table
 from fl_platform.tracking.folder import run_folder
 from fl_platform.tracking.journal import read
@@ -29,15 +32,22 @@ KEPT = (
     *("attack", "attack_label", "nu", "defense", "defense_label", "seed", "status"),
     *("accuracy_tail", "accuracy_last", "accuracy_best", "seconds", "config_hash", "setting"),
 )
+LAST = 3  # values of a key
+SKEW = ("rho", "mode_share", "sk2", "t3", "alpha")
 CONDITIONS = ("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python")
 
 
-def collect(experiment: str, home: Path) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
+def collect(
+    experiment: str, home: Path, keys: Sequence[str] = ()
+) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
     """The rows, the circumstances and the skew statistics of an experiment's finished runs."""
     frame = outcome.frame_of(home, experiment, "folders")
     histories = [read(run_folder(home, identity).journal) for identity in frame["config_hash"]]
     rows = frame[list(KEPT)].copy()
     rows["config_hash"] = rows["config_hash"].str[:16]
+    for key in keys:
+        ends = [[value for _, value in h.curve(key)][-LAST:] for h in histories]
+        rows[key] = [round(statistics.fmean(end), 5) if end else math.nan for end in ends]
     for name in ("seed", "clients", "rounds"):
         rows[name] = rows[name].astype("Int64")
     rows = rows.round({"accuracy_tail": 4, "accuracy_last": 4, "accuracy_best": 4, "seconds": 1})
@@ -53,18 +63,27 @@ def collect(experiment: str, home: Path) -> tuple[pd.DataFrame, dict[str, Any], 
     }
     calm = frame[(frame["attack"] == "none") & (frame["defense"] == "mean")]
     curves = table.curves(home, outcome.KEYS, "folders")
-    curves = curves[curves["run_id"].isin(set(calm["run_id"]))]
-    skew = skew_table(cells(calm), curves) if len(calm) else pd.DataFrame()
+    skew = curves.merge(calm[["run_id", "task", "beta", "seed"]], on="run_id")
+    skew = skew.pivot_table("value", ["task", "beta", "seed", "step"], "key", dropna=False)
+    skew = pd.concat({name: _beside_null(skew, name) for name in SKEW}, names=["metric"])
     return rows, told, skew
 
 
-def main(experiment: str, name: str, home: str = ".") -> None:
+def _beside_null(values: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A statistic, the mean of its null, and how many deviations of the null lie between."""
+    columns = {f"skew/{metric}": "value", f"skew/{metric}_null": "null", f"skew/{metric}_z": "z"}
+    return values.reindex(columns=list(columns)).rename(columns=columns).dropna()
+
+
+def main(experiment: str, name: str, home: str, *keys: str) -> None:
     """Write the files of one experiment."""
-    rows, told, skew = collect(experiment, Path(home).resolve())
+    rows, told, skew = collect(experiment, Path(home).resolve(), keys)
     rows.to_csv(HERE / f"{name}.csv", index=False, lineterminator="\n")
     (HERE / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
-    if len(skew) and skew["null_mean"].notna().any():
-        skew.round(5).to_csv(HERE / f"{name}-skew.csv", index=False, lineterminator="\n")
+    if len(skew):
+        skew.reset_index().round(5).to_csv(
+            HERE / f"{name}-skew.csv", index=False, lineterminator="\n"
+        )
     print(f"{len(rows)} runs, {told['not_finished']} not finished, {told['seconds']} s: {name}.csv")
 
 
