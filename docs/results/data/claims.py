@@ -56,6 +56,8 @@ STATE = {
 CONTROLS = {  # by label: the controls of the ablation, as they are read
     "lie_matched(match=step)": "LIE at STRIKE's step",
     "lie_matched(match=total)": "LIE at STRIKE's distance",
+    "lie_matched(match=step, side=above)": "LIE above, at STRIKE's step",
+    "lie_matched(match=total, side=above)": "LIE above, at STRIKE's distance",
     "strike_ablation(skewed_set=random, nu=1)": "STRIKE on random rows",
     "strike_ablation(skewed_set=all, nu=1)": "STRIKE on all rows",
     "strike_ablation(skewed_set=reversed, nu=1)": "STRIKE on the least skewed rows",
@@ -451,7 +453,9 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     ),
     "nu": lambda: strengths("nu-digits"),
     "ablation": lambda: matrix(every("ablation-digits")),
-    "ablation-differences": lambda: against("ablation-digits", list(CONTROLS)),
+    "ablation-differences": lambda: against(
+        "ablation-digits", [label for label in CONTROLS if "match=step" not in label]
+    ),
     "skew": lambda: skewness({"skew-digits": "digits"}),
     "cifar10": lambda: lowest_of("cifar10-reduced", preset="none"),
     "cifar10-side": lambda: beside(
