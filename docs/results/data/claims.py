@@ -123,10 +123,11 @@ def lowest(found: Sequence[Cell]) -> Cell:
 
 
 def mean(cell: Cell) -> str:
-    """Mean ± sample deviation, and how many runs have no part in it."""
+    """Mean ± sample deviation, of one run itself, and how many have no part in it."""
     s = cell.summary()
     lost = cell.total - len(cell.values)
-    return f"{s.mean:.1f} ± {s.sd:.1f}" + (f" ({lost} lost)" if lost else "")
+    spread = f" ± {s.sd:.1f}" if s.n > 1 else ""
+    return f"{s.mean:.1f}{spread}" + (f" ({lost} lost)" if lost else "")
 
 
 def interval(d: Difference | None) -> str:
