@@ -71,9 +71,7 @@ def training(name: str, way: WayName, device: str, dry: bool) -> dict[str, Any]:
     rates = {"float32": False, "TF32": True} if device == "cuda" else {"float32": False}
 
     def trained(which: WayName, tf32: bool) -> Callable[[], object]:
-        trainer = build_way(
-            which, there, clients
-        )  # one each: a graph keeps what it was recorded in
+        trainer = build_way(which, there, clients)  # one each: a graph keeps its precision
 
         def train() -> None:
             with tensor_float32(tf32):

@@ -196,6 +196,13 @@ def beside(
     return table(("Defense", *heads, "difference [95 %]", "p"), rows)
 
 
+def behind(name: str, mixing: str, read: str) -> list[str]:
+    """What STRIKE leaves on digits without mixing and behind one."""
+    mixed = pick(every(name), mixing=mixing)
+    heads = ("without mixing", f"behind {read}")
+    return beside(every("table1-digits"), mixed, "strike", heads)
+
+
 def matrix(found: Sequence[Cell]) -> list[str]:
     """Every attack against every defense."""
     columns = list(dict.fromkeys(cell.column for cell in found))
@@ -428,12 +435,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "heterogeneity": lambda: costs("heterogeneity-digits"),
     "heterogeneity-leads": lambda: leads("heterogeneity-digits"),
     "nnm": lambda: lowest_of("nnm-digits", mixing="nnm"),
-    "nnm-strike": lambda: beside(
-        every("table1-digits"),
-        pick(every("nnm-digits"), mixing="nnm"),
-        "strike",
-        ("without mixing", "behind NNM"),
-    ),
+    "nnm-strike": lambda: behind("nnm-digits", "nnm", "NNM"),
     "nnm-official": lambda: beside(
         pick(every("nnm-digits"), mixing="nnm"),
         pick(every("nnm-digits"), mixing="nnm(include_self=False)"),
@@ -441,12 +443,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         ("with itself", "without itself"),
     ),
     "bucketing": lambda: lowest_of("bucketing-digits", mixing="bucketing(s=2)"),
-    "bucketing-strike": lambda: beside(
-        every("table1-digits"),
-        pick(every("bucketing-digits"), mixing="bucketing(s=2)"),
-        "strike",
-        ("without mixing", "behind bucketing"),
-    ),
+    "bucketing-strike": lambda: behind("bucketing-digits", "bucketing(s=2)", "bucketing"),
     "bucketing-official": lambda: changed(
         pick(every("bucketing-digits"), mixing="bucketing(s=2)"),
         pick(every("bucketing-digits"), mixing="bucketing(s=2, f_after=ceil)"),

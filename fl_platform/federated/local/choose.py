@@ -43,8 +43,7 @@ def choose(
 
     ``auto`` is: vmapped for tiny models that allow it; on a GPU graphed for others without
     buffers or dropout; on a CPU channels_last where the convolutions gain by it there; else
-    sequential. Only shapes are read, so the model may lie on
-    the meta device.
+    sequential. Only shapes are read, so the model may lie on the meta device.
 
     Args:
         asked: ``auto`` or a way by name.
