@@ -36,13 +36,13 @@ from benchmarks.round import ALEXNET, synthetic
 from benchmarks.server_side import F, N, round_of_the_server, update_rows
 from fl_platform.config import Config, compose
 from fl_platform.core.precision import tensor_float32
-from fl_platform.federated.local import Clients, WayName, build_way
-from fl_platform.grid import plan_grid
-from fl_platform.grids.board import Board
-from fl_platform.grids.pool import Pool, warm_up
-from fl_platform.run import run
-from fl_platform.tracking.folder import run_folder
+from fl_platform.federated.client_training import Clients, WayName, build_way
+from fl_platform.grid.jobs import Board
+from fl_platform.grid.local_executor import Pool, warm_up
+from fl_platform.grid.runner import plan_grid
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LIMIT = 500.0  # seconds after which no part begins, and one that lasts is asked to stop

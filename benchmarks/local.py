@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from benchmarks.interleaved import interleaved, machine, ratios, write
 from fl_platform.core import generator
 from fl_platform.federated import Federation, Samples
-from fl_platform.federated.local import Clients, LocalTraining, WayName, build_way
+from fl_platform.federated.client_training import Clients, LocalTraining, WayName, build_way
 from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 

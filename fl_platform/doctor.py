@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fl_platform import provenance
 from fl_platform.config import Config
+from fl_platform.run import provenance
 
 TOOLS = ("mlflow", "optuna", "hydra-core", "scipy", "matplotlib", "psutil", "nvidia-ml-py")
 
@@ -85,7 +85,7 @@ def _device() -> str:
 
 
 def _store(home: Path) -> str:
-    from fl_platform.tracking.store import connect, safe_uri, tracking_uri
+    from fl_platform.tracking.mlflow.store import connect, safe_uri, tracking_uri
 
     connect(home)
     return safe_uri(tracking_uri(home))

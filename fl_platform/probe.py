@@ -11,10 +11,17 @@ from pathlib import Path
 
 import torch
 
-from fl_platform.assembly import build_model, choose_local, load_population, resolve_device
 from fl_platform.config import Config
 from fl_platform.core.precision import tensor_float32
-from fl_platform.federated.local import WAYS, Clients, LocalTraining, WayName, build_way, choose
+from fl_platform.federated.client_training import (
+    WAYS,
+    Clients,
+    LocalTraining,
+    WayName,
+    build_way,
+    choose,
+)
+from fl_platform.run.build import build_model, choose_local, load_population, resolve_device
 
 REPEATS = 5
 GAIN = 1.05  # a way must be so many times faster than the rule's to be suggested

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, cast
 
 from fl_platform.config.roles import ROLES, role_names
-from fl_platform.config.signature import fit_parameters, parameters
+from fl_platform.config.rules import fit_parameters, parameters
 from fl_platform.config.targets import load_rule
 
 _OF_ROLES = {name for group in ROLES for name in role_names(group)}

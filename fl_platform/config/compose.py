@@ -14,12 +14,12 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 
 from fl_platform.config.errors import ConfigError
+from fl_platform.config.hydra_tree import compose_tree, parse_overrides
 from fl_platform.config.preset import apply_preset
+from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
-from fl_platform.config.signature import fill
 from fl_platform.config.targets import check_target
-from fl_platform.config.tree import compose_tree, parse_overrides
-from fl_platform.config.values import build_dataclass
+from fl_platform.config.validation import build_dataclass
 
 
 def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> Config:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from fl_platform.config.values import build_dataclass
+from fl_platform.config.validation import build_dataclass
 
 
 @dataclass(frozen=True, kw_only=True)

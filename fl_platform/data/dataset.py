@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.rng import generator
-from fl_platform.core.stamps import Stamp
+from fl_platform.data.file_stats import Stamp
 
 
 class DataError(ValueError):

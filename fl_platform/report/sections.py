@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fl_platform.report import paper
+from fl_platform.report import published as paper
 from fl_platform.report.cells import Cell, Setting, by_setting
 from fl_platform.report.figures import (
     accuracy_curves,
@@ -18,9 +18,9 @@ from fl_platform.report.figures import (
     skew_figure,
     worst_case_heatmap,
 )
-from fl_platform.report.figures.cloud import LIMITS
-from fl_platform.report.page import Folded, Picture, Section
-from fl_platform.report.rounds import kappa_table, skew_table
+from fl_platform.report.figures.embedding import LIMITS
+from fl_platform.report.html import Folded, Picture, Section
+from fl_platform.report.round_metrics import kappa_table, skew_table
 from fl_platform.report.tables import (
     Table,
     accuracy_table,

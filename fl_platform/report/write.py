@@ -10,8 +10,8 @@ from fl_platform.report import sections
 from fl_platform.report.cells import Accuracy, by_setting, cells
 from fl_platform.report.figures.style import save
 from fl_platform.report.findings import facts, headline
-from fl_platform.report.page import Folded, Picture, page
-from fl_platform.report.render import RENDERERS
+from fl_platform.report.formats import RENDERERS
+from fl_platform.report.html import Folded, Picture, page
 from fl_platform.report.tables import Table, comparison_table
 
 if TYPE_CHECKING:

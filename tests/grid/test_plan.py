@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.grids.plan import Composer, divide, plan
+from fl_platform.grid.plan import Composer, divide, plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

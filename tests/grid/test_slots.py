@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.grid import Options, plan_grid, slots
-from fl_platform.grids import pool, worker
-from fl_platform.grids.board import Board
+from fl_platform.grid import local_executor as pool
+from fl_platform.grid import worker
+from fl_platform.grid.jobs import Board
+from fl_platform.grid.runner import Options, plan_grid, slots
 
 TINY = ["task=digits", "rounds=1", "runtime.tracking=journal", "task.clients=10"]
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fl_platform import provenance, repro
-from fl_platform.repros.diary import Diary
-from fl_platform.repros.reference import Reference, read_reference, write_reference
-from fl_platform.repros.refusal import CouldNotRun
-from fl_platform.repros.schedule import DAY, Clock
-from fl_platform.tracking.folder import all_runs
+from fl_platform.repro import runner as repro
+from fl_platform.repro.log import Diary
+from fl_platform.repro.reference import Reference, read_reference, write_reference
+from fl_platform.repro.refusal import CouldNotRun
+from fl_platform.repro.slots import DAY, Clock
+from fl_platform.run import provenance
+from fl_platform.tracking.run_folder import all_runs
 from tests.repro.conftest import furnish
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -255,7 +256,7 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
 HOLD = """
 import sys
 from pathlib import Path
-from fl_platform.repros.diary import Diary
+from fl_platform.repro.log import Diary
 with Diary(Path(sys.argv[1]), "tiny").lock:
     print("held", flush=True)
     sys.stdin.readline()

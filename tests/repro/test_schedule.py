@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fl_platform.repros.diary import Diary
-from fl_platform.repros.schedule import DAY, Due, Settled, begins, due, slot_at, told
-from fl_platform.repros.suite import Schedule
+from fl_platform.repro.log import Diary
+from fl_platform.repro.slots import DAY, Due, Settled, begins, due, slot_at, told
+from fl_platform.repro.spec import Schedule
 
 DAILY = Schedule(every="day", at="02:30")
 WEEKLY = Schedule(every="week", at="18:00", day="saturday")

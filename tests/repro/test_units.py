@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from fl_platform.config import ConfigError
-from fl_platform.repros import units
-from fl_platform.repros.suite import load_suite
-from fl_platform.repros.units import cron_line, install, systemd
+from fl_platform.repro import schedule as units
+from fl_platform.repro.schedule import cron_line, install, systemd
+from fl_platform.repro.spec import load_suite
 
 
 @pytest.fixture

@@ -8,18 +8,18 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from fl_platform import run as running
 from fl_platform.config import ConfigError, config_hash
-from fl_platform.federated.commit import Commit
-from fl_platform.result import finished
-from fl_platform.studies.choice import winner
-from fl_platform.studies.plan import Pruner, load_plan
-from fl_platform.studies.pruning import Percentile, behind, build_pruner
-from fl_platform.studies.show import show_study
-from fl_platform.studies.standing import Standing, Watch
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.run import runner as running
+from fl_platform.run.result import finished
+from fl_platform.study.console import show_study
+from fl_platform.study.final_comparison import winner
+from fl_platform.study.pruning import Percentile, behind, build_pruner
+from fl_platform.study.spec import Pruner, load_plan
+from fl_platform.study.standing import Standing, Watch
 from fl_platform.tracking.cadence import Cadence
-from fl_platform.tracking.folder import run_folder
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 from tests.study.fake import age, install, make_stage, run_worker
 
 ROUNDS = 8

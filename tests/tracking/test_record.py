@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from fl_platform.tracking import store, table
-from fl_platform.tracking.folder import IdentityMismatch, all_runs
+from fl_platform.tracking import frames as table
+from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.journal import JournalError, read
 from fl_platform.tracking.lock import RunOwned
-from fl_platform.tracking.record import RunRecord
-from fl_platform.tracking.sync import reap, sync
+from fl_platform.tracking.mlflow import store
+from fl_platform.tracking.mlflow.sync import reap, sync
+from fl_platform.tracking.run_folder import IdentityMismatch, all_runs
 
 HASH = "0123456789abcdef" * 4
 

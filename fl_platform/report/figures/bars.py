@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fl_platform.report.cells import Cell, usual_strength
 from fl_platform.report.figures.style import WIDTH, legend_below, marks, styled
-from fl_platform.report.names import printed_mixing
+from fl_platform.report.labels import printed_mixing
 from fl_platform.report.tables.entries import axes as table_axes
 
 if TYPE_CHECKING:

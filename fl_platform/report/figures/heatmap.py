@@ -10,7 +10,7 @@ import numpy as np
 
 from fl_platform.report.cells import Cell, usual_strength
 from fl_platform.report.figures.style import WIDTH, styled
-from fl_platform.report.names import REFERENCES
+from fl_platform.report.labels import REFERENCES
 from fl_platform.report.tables.entries import axes as table_axes
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fl_platform.report.figures.style import BLUE, GREY, legend_below, panels, styled
-from fl_platform.report.rounds import SKEW
+from fl_platform.report.round_metrics import SKEW
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fl_platform.report.cells import Cell
-from fl_platform.report.names import REFERENCES
+from fl_platform.report.labels import REFERENCES
 from fl_platform.report.ranking import Claim
+from fl_platform.report.tables.base import Entry, Table
 from fl_platform.report.tables.entries import axes, entry, only_setting, record, usual_n
-from fl_platform.report.tables.lowest import column_claims
-from fl_platform.report.tables.model import Entry, Table
+from fl_platform.report.tables.ranking import column_claims
 
 
 def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:

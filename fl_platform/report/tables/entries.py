@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fl_platform.report.cells import Cell, Setting, by_setting
-from fl_platform.report.names import DEFENSES, order
-from fl_platform.report.tables.model import Entry
+from fl_platform.report.labels import DEFENSES, order
+from fl_platform.report.tables.base import Entry
 
 SOURCES = ("commit", "code_fingerprint", "config_hash", "data_digest", "device")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fl_platform.report.cells import Cell, by_setting, differing_titles
-from fl_platform.report.names import REFERENCES
+from fl_platform.report.labels import REFERENCES
+from fl_platform.report.tables.base import Entry, Table
 from fl_platform.report.tables.entries import entry
-from fl_platform.report.tables.model import Entry, Table
 
 
 def worst_case_table(found: Sequence[Cell]) -> Table:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fl_platform.federated.local import Clients, LocalTraining, build_way, choose
+from fl_platform.federated.client_training import Clients, LocalTraining, build_way, choose
 from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fl_platform.federated.client_training import Clients, LocalTraining
+from fl_platform.federated.client_training.sequential import Sequential
+from fl_platform.federated.client_training.stacked import cross_entropy, is_perceptron
+from fl_platform.federated.client_training.vmapped import Vmapped, obstacle
 from fl_platform.federated.federation import Federation, Samples
-from fl_platform.federated.local import Clients, LocalTraining
-from fl_platform.federated.local.sequential import Sequential
-from fl_platform.federated.local.stacked import cross_entropy, is_perceptron
-from fl_platform.federated.local.vmapped import Vmapped, obstacle
 from fl_platform.models import femnist_cnn, mlp
 
 SETTINGS = {
