@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import compose
-from fl_platform.probe import Probe, probe
+from fl_platform.doctor import Probe, probe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -20,10 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fl_platform.config.errors import ConfigError, nearest, shown
-from fl_platform.config.files import GROUPS, check_files
-from fl_platform.config.hydra_internals import UnknownKeyError, merge
+from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
 from fl_platform.config.paths import conf_folder
-from fl_platform.config.roles import ROLES, role_names
+from fl_platform.config.schema import ROLES, role_names
 from fl_platform.config.targets import admit, target_name
 
 LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit

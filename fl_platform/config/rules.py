@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from functools import partial
+from typing import Any, cast, get_type_hints
 
 from fl_platform.config.errors import ConfigError, nearest
-from fl_platform.config.roles import ROLES, role, role_names
+from fl_platform.config.schema import ROLES, role, role_names
 from fl_platform.config.static_signature import read_signature
 from fl_platform.config.targets import check_target, load_rule, target_name
 from fl_platform.config.validation import describe, fit
@@ -122,3 +123,27 @@ def _check_kind(rule: Callable[..., Any], group: str, key: str, target: str) -> 
         ]
         if free:
             raise ConfigError(f"{key}._target_: {target} is no rule: it needs {', '.join(free)}.")
+
+
+_OF_ROLES = {name for group in ROLES for name in role_names(group)}
+
+
+def build_rule(node: Mapping[str, Any], seed: int = 0) -> Callable[..., Any]:
+    """The rule of a node, with its parameters: ``partial(function, **parameters)`` or an instance.
+
+    Role settings in the node are left to the role. A class is constructed, with ``seed`` where
+    its constructor takes one. What ``compose`` checks is checked here again, so that a node
+    written by hand is no way around it.
+
+    Raises:
+        ConfigError: a target that no group may name, or parameters that the rule cannot take.
+    """
+    rule = load_rule(node, None, "rule")
+    own = parameters(rule)
+    given = {k: v for k, v in node.items() if k in own or k not in _OF_ROLES}
+    settings = fit_parameters(own, given, "rule")
+    if not inspect.isclass(rule):
+        return partial(rule, **settings)
+    if "seed" in inspect.signature(rule).parameters:
+        settings["seed"] = seed
+    return cast("Callable[..., Any]", rule(**settings))

@@ -13,7 +13,18 @@ from fl_platform.console import standard_output
 from fl_platform.core.text import printable
 from fl_platform.grid.plan import Cell
 from fl_platform.repro import compare as drift
-from fl_platform.repro.conditions import differing, named, renewed, stored
+from fl_platform.repro.conditions import (
+    CouldNotRun,
+    differing,
+    diverged_before,
+    named,
+    refuse_other_runs,
+    refuse_unnamed_code,
+    renewed,
+    shared_conditions,
+    some,
+    stored,
+)
 from fl_platform.repro.log import Diary, stamp
 from fl_platform.repro.reference import (
     DIGITS,
@@ -21,14 +32,6 @@ from fl_platform.repro.reference import (
     Reference,
     read_reference,
     write_reference,
-)
-from fl_platform.repro.refusal import (
-    CouldNotRun,
-    diverged_before,
-    refuse_other_runs,
-    refuse_unnamed_code,
-    shared_conditions,
-    some,
 )
 from fl_platform.repro.report import Judged, sentences, table, write_page
 from fl_platform.repro.slots import Clock, due, told
@@ -180,7 +183,7 @@ def accept(
 def history(name: str, home: Path) -> Path | None:
     """Print every past start of a suite and draw them; the figure, if there is one."""
     from fl_platform.report.figures.style import save
-    from fl_platform.repro.history import history_figure, show_history
+    from fl_platform.repro.timeline import history_figure, show_history
 
     load_suite(name, home)
     diary = Diary(home, name)
@@ -319,8 +322,8 @@ def _tell(session: Session, judged: Judged, seconds: float) -> None:
     """Screen, page, MLflow; and what the diary keeps."""
     from fl_platform.grid.results import show
     from fl_platform.report.html import Picture
-    from fl_platform.repro.history import history_figure
     from fl_platform.repro.parent import publish
+    from fl_platform.repro.timeline import history_figure
 
     suite, found, at = judged.suite, judged.comparisons, session.clock.wall()
     runs, equal = sum(c.n for c in found), sum(c.equal for c in found)

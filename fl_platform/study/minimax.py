@@ -22,8 +22,15 @@ from fl_platform.study.objective import Objective
 from fl_platform.study.parent import Parent
 from fl_platform.study.problem import Stage
 from fl_platform.study.session import Session
-from fl_platform.study.space import Range, Space, as_overrides, parse_space
-from fl_platform.study.spec import Plan, load_plan, tuning_folder
+from fl_platform.study.spec import (
+    Plan,
+    Range,
+    Space,
+    as_overrides,
+    load_plan,
+    parse_space,
+    tuning_folder,
+)
 
 
 @dataclass

@@ -13,13 +13,12 @@ from optuna.trial import FrozenTrial
 from fl_platform.core.process import Stopper
 from fl_platform.study.console import tell_trial
 from fl_platform.study.constraint import refuse_weightless
-from fl_platform.study.export import plot_study
+from fl_platform.study.export import override_file, plot_study
 from fl_platform.study.final_comparison import winner
 from fl_platform.study.objective import Objective
-from fl_platform.study.override_file import override_file
 from fl_platform.study.parent import Parent
 from fl_platform.study.problem import Stage, open_study
-from fl_platform.study.space import as_overrides
+from fl_platform.study.spec import as_overrides
 from fl_platform.study.storage import alone
 from fl_platform.study.worker import Limits, Turn, complete, work
 from fl_platform.tracking.mlflow.store import StoreError, store_folder

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from fl_platform.repro import runner as repro
+from fl_platform.repro.conditions import CouldNotRun
 from fl_platform.repro.log import Diary
 from fl_platform.repro.reference import Reference, read_reference, write_reference
-from fl_platform.repro.refusal import CouldNotRun
 from fl_platform.repro.slots import DAY, Clock
 from fl_platform.run import provenance
 from fl_platform.tracking.run_folder import all_runs
