@@ -53,8 +53,8 @@ def conditions_now(config: Config, home: Path) -> dict[str, Any]:
     Raises:
         ConfigError, DataError: the machine or the data do not serve.
     """
-    from fl_platform.run import conditions
     from fl_platform.run.build import choose_local, load_population, resolve_device
+    from fl_platform.run.runner import conditions
 
     device = resolve_device(config.runtime)
     population = load_population(config, home)

@@ -25,7 +25,7 @@ from fl_platform.repro.conditions import (
     some,
     stored,
 )
-from fl_platform.repro.log import Diary, stamp
+from fl_platform.repro.log import Clock, Diary, stamp
 from fl_platform.repro.reference import (
     DIGITS,
     Origin,
@@ -34,7 +34,6 @@ from fl_platform.repro.reference import (
     write_reference,
 )
 from fl_platform.repro.report import Judged, sentences, table, write_page
-from fl_platform.repro.slots import Clock, due, told
 from fl_platform.repro.spec import Suite, load_suite
 from fl_platform.run import provenance
 from fl_platform.tracking.lock import RunOwned
@@ -65,7 +64,6 @@ class Session:
     diary: Diary
     clock: Clock
     jobs: int | None = None
-    slot: int | None = None
     tracking: str = "journal"
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -74,7 +72,6 @@ def run_suite(
     name: str,
     home: Path,
     *,
-    scheduled: bool = False,
     jobs: int | None = None,
     clock: Clock = Clock(),  # noqa: B008 - two functions, nothing that could change
 ) -> int:
@@ -84,8 +81,7 @@ def run_suite(
     made is run anew beside it.
 
     Args:
-        scheduled: woken by a timer: run the slot that is due, or nothing.
-        jobs: processes; else one a GPU or physical core.
+        jobs: number of processes. Default: one per GPU or physical core.
 
     Returns:
         128 and the signal's number where one stopped it; the same call then goes on.
@@ -98,17 +94,12 @@ def run_suite(
     session = Session(suite, home, Diary(home, name), clock, jobs)
     try:
         with session.diary.lock:
-            if scheduled and not _claim(session):
-                return AGREES
             return _recorded(session)
     except RunOwned as owned:
         who = f"process {owned.owner.get('pid', '?')} on {owned.owner.get('host', '?')}"
         why = f"{who} is at work on {name}; this start is skipped"
         session.diary.note("skipped", clock.wall(), why=why)
-        if not scheduled:
-            raise CouldNotRun(why) from None
-        print(why)
-        return AGREES
+        raise CouldNotRun(why) from None
 
 
 def accept(
@@ -187,7 +178,7 @@ def history(name: str, home: Path) -> Path | None:
 
     load_suite(name, home)
     diary = Diary(home, name)
-    entries = [entry for entry in diary.entries() if entry["kind"] != "slot"]
+    entries = list(diary.entries())
     if not entries:
         print(f"no run of {name} yet: fl-platform repro run {name}")
         return None
@@ -196,30 +187,12 @@ def history(name: str, home: Path) -> Path | None:
     return None if figure is None else save(figure, diary.folder / "history", ("png",))[0]
 
 
-def _claim(session: Session) -> bool:
-    """Report slots that were missed and begin the one that is due; False: there is none."""
-    suite, diary, now = session.suite, session.diary, session.clock.wall()
-    found = due(suite.schedule, now, diary.settled())
-    if found.missed:
-        first, last = found.missed[0], found.missed[-1]
-        why = f"passed without a whole run: {told(suite.schedule, first)}"
-        why += f" to {told(suite.schedule, last)}" if last > first else ""
-        diary.note("missed", now, first=first, last=last, count=last - first + 1, why=why)
-        print(f"{suite.name}: {last - first + 1} slots {why}")
-    if found.slot is None:
-        print(f"{suite.name}: nothing to do, {found.why}")
-        return False
-    diary.note("slot", now, slot=found.slot, of=told(suite.schedule, found.slot))
-    session.slot = found.slot
-    return True
-
-
 def _recorded(session: Session) -> int:
     """Run and compare; whatever comes of it, the diary says so."""
     began = session.clock.monotonic()
     commit, _ = provenance.git_state()
     code = provenance.code_fingerprint()
-    session.facts = {"slot": session.slot, "commit": commit, "code_fingerprint": code}
+    session.facts = {"commit": commit, "code_fingerprint": code}
 
     def note(verdict: str, code: int, why: str = "") -> None:
         seconds = session.clock.monotonic() - began

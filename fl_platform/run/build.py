@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node
 from fl_platform.config.schema import Runtime, role
+from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
 from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
-from fl_platform.data.file_stats import stamps
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
