@@ -37,7 +37,7 @@ def install(
     start = f"systemctl --user daemon-reload && systemctl --user enable --now {list(units)[-1]}"
     if not write:
         folder = unit_folder(environment)
-        return f"{text}\n# nothing is installed: --write puts these files into {folder}"
+        return f"{text}\n# nothing is installed; --write puts these files into {folder}"
     paths = write_systemd(units, environment)
     told = "\n".join(f"# written: {path}" for path in paths)
     return f"{text}\n{told}\n# start it: {start}"
