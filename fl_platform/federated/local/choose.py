@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from fl_platform.federated.local.channels_last import ChannelsLast, pays
 from fl_platform.federated.local.graphed import Graphed
 from fl_platform.federated.local.sequential import Sequential
+from fl_platform.federated.local.stacked_network import stacking_obstacle
+from fl_platform.federated.local.stacked_training import Stacked
 from fl_platform.federated.local.vmapped import Vmapped, obstacle
 from fl_platform.federated.local.way import Clients, Loss, Way, WayName
 
@@ -20,6 +22,7 @@ WAYS: dict[WayName, type] = {
     "channels_last": ChannelsLast,
     "vmapped": Vmapped,
     "graphed": Graphed,
+    "stacked": Stacked,
 }
 
 
