@@ -222,9 +222,7 @@ class Bands(Convolution):
         for o, taps in enumerate(self._windows):
             into = y[:, :, o].flatten(2)
             if taps:
-                torch.bmm(
-                    x[:, :, self._read(o)].flatten(2), self._matrix(dense, taps), out=into
-                )
+                torch.bmm(x[:, :, self._read(o)].flatten(2), self._matrix(dense, taps), out=into)
             else:
                 into.zero_()
         return y

@@ -238,9 +238,7 @@ class MaxPool(Layer):
             places = index.permute(0, 2, 3, 1).flatten(1, 2)
             dx.scatter_(1, places, dy.reshape(places.shape))
             return dx.view(*dy.shape[:2], *self._shape)
-        dx = torch.ops.aten.max_pool2d_with_indices_backward(
-            images(dy), flat, *self._window, index
-        )
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(images(dy), flat, *self._window, index)
         return maps(dx, len(dy))
 
 

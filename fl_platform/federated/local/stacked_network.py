@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fl_platform.federated.local.stacked_convolution import Axis, convolution
+from fl_platform.federated.local.stacked_convolution import Axis, Convolution, convolution
 from fl_platform.federated.local.stacked_layers import (
     AvgPool,
     Bias,
@@ -33,9 +33,7 @@ class UnknownLayer(ValueError):  # noqa: N818 - a fact about a model
     """The walk does not know a layer, or what stands around it."""
 
 
-def stacking_obstacle(
-    model: nn.Module, sample_shape: Shape, loss: Loss = F.cross_entropy
-) -> str:
+def stacking_obstacle(model: nn.Module, sample_shape: Shape, loss: Loss = F.cross_entropy) -> str:
     """Why the clients of this model cannot be trained as a stack; empty where they can.
 
     Args:
@@ -50,6 +48,23 @@ def stacking_obstacle(
     except UnknownLayer as reason:
         return str(reason)
     return ""
+
+
+def spares_products(model: nn.Module, sample_shape: Shape, batch: int) -> bool:
+    """Whether a stack takes fewer multiply-adds than torch's convolutions, so that a CPU gains.
+
+    Over small maps most taps fall outside, and bands leave whole rows of them out; over large maps
+    the zeros of the bands cost more. Measured in docs/performance.md.
+
+    Args:
+        model: one without `stacking_obstacle`; may lie on the meta device.
+        sample_shape: of one input.
+        batch: samples a step.
+    """
+    layers = StackedNetwork(model, sample_shape, batch).layers
+    own = [layer for layer in layers if isinstance(layer, Convolution)]
+    direct = sum(layer.out[0] * layer.out[1] * layer.slots[0].size for layer in own)
+    return sum(layer.multiply_adds() for layer in own) < direct
 
 
 class StackedNetwork:
@@ -108,8 +123,7 @@ class StackedNetwork:
             if slot.trains:
                 self.trained = self.width
         trains = [any(slot.trains for slot in layer.slots) for layer in self.layers]
-        # Whether anything before a layer trains, so that the gradient must reach it.
-        self._wanted = [any(trains[:i]) for i in range(len(trains))]
+        self._first = trains.index(True) if True in trains else len(trains)
 
     @property
     def _reordered(self) -> bool:
@@ -199,7 +213,10 @@ class StackedNetwork:
     def _add_adaptive(self, module: nn.AdaptiveAvgPool2d) -> list[Layer]:
         height, width, _ = self._maps(module)
         wanted = pair(module.output_size)
-        out = [size if side is None else side for side, size in zip(wanted, (height, width), strict=True)]
+        out = [
+            size if side is None else side
+            for side, size in zip(wanted, (height, width), strict=True)
+        ]
         if height % out[0] or width % out[1]:
             raise UnknownLayer("it has an AdaptiveAvgPool2d whose windows differ")
         return self._add_pool(nn.AvgPool2d((height // out[0], width // out[1])))
@@ -251,8 +268,8 @@ class StackedNetwork:
 
     def backward(self, dy: Tensor, parameters: Tensor, gradients: Tensor) -> None:
         """Write the gradients of all that trains, given those of the outputs of `forward`."""
-        for layer, wanted in reversed(list(zip(self.layers, self._wanted, strict=True))):
-            dy = layer.backward(dy, parameters, gradients, wanted)
+        for i in range(len(self.layers) - 1, self._first - 1, -1):
+            dy = self.layers[i].backward(dy, parameters, gradients, i > self._first)
 
 
 def _walked(sample_shape: Shape) -> Shape:

@@ -58,7 +58,7 @@ class Stacked:
         self.clients = clients
         self.batch = min(clients.settings.batch, max(sizes))
         self.network = StackedNetwork(model, shape, self.batch)
-        kind = "cpu" if device.type == "cpu" else "cuda"
+        kind = _kind(device)
         self.bucket = bucket or (1 if kind == "cpu" else BUCKET)
         room = BUDGET[kind] // self.network.bytes_per_client(first.element_size())
         buckets = -(-(chunk or len(sizes)) // self.bucket)
@@ -70,9 +70,7 @@ class Stacked:
             torch.zeros(stack, device=device, dtype=dtype) for _ in range(3)
         )
         most = num_steps(max(sizes), clients.settings)
-        self._plan = torch.zeros(
-            most, 3, self.chunk, self.batch, device=device, dtype=torch.int32
-        )
+        self._plan = torch.zeros(most, 3, self.chunk, self.batch, device=device, dtype=torch.int32)
         self._steps = torch.zeros(self.chunk, device=device, dtype=torch.int32)
         self._step_index = torch.zeros(1, device=device, dtype=torch.int32)
         self._losses = torch.zeros(self.chunk, device=device, dtype=dtype)
@@ -101,7 +99,7 @@ class Stacked:
         device = rows.device
         # Products choose their precision by `_prepare`, not layer by layer.
         precision = self._precision()
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(_kind(device), enabled=False):
             self._prepare(precision)
             for first in range(0, len(order), self.chunk):
                 self.clients.between()
@@ -117,9 +115,9 @@ class Stacked:
 
     def _precision(self) -> tuple[torch.dtype, str]:
         """The type of the products, and whether those of float32 are rounded to TF32."""
-        kind = self.parameters.device.type
-        lowered = torch.is_autocast_enabled(kind) if kind in ("cpu", "cuda") else False
-        dtype = torch.get_autocast_dtype(kind) if lowered else self.parameters.dtype
+        kind, dtype = _kind(self.parameters.device), self.parameters.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
         return dtype, torch.get_float32_matmul_precision()
 
     def _prepare(self, precision: tuple[torch.dtype, str]) -> None:
@@ -178,9 +176,7 @@ class Stacked:
             targets = relabel(targets)
         pinned = self._plan.device.type == "cuda"
         count, most, _ = index.shape
-        plan = torch.zeros(
-            most, 3, self.chunk, self.batch, dtype=torch.int32, pin_memory=pinned
-        )
+        plan = torch.zeros(most, 3, self.chunk, self.batch, dtype=torch.int32, pin_memory=pinned)
         for i, part in enumerate((index, targets, counts)):
             plan[:, i, :count] = part.transpose(0, 1)
         self._plan[:most].copy_(plan, non_blocking=True)
@@ -278,6 +274,10 @@ def cross_entropy(outputs: Tensor, targets: Tensor, counts: Tensor) -> tuple[Ten
     classes = torch.arange(logits.shape[-1], device=logits.device)
     gradient = (logarithms.exp() - (classes == truth).to(logits.dtype)) * shares.unsqueeze(-1)
     return losses, gradient.to(outputs.dtype)
+
+
+def _kind(device: torch.device) -> str:
+    return "cuda" if device.type == "cuda" else "cpu"
 
 
 def _sent(values: Tensor, device: torch.device) -> Tensor:
