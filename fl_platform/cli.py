@@ -380,7 +380,7 @@ def repro_accept(
 @repro.command("history")
 def repro_history(suite: SuiteName, home: Home = None) -> None:
     """Print every past start of a suite and draw them."""
-    from fl_platform.repro import history
+    from fl_platform.repro.runner import history
 
     figure = history(suite, _home(home))
     if figure is not None:

@@ -174,7 +174,7 @@ class Runtime:
     threads: int = 1
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
     deterministic: bool = False
-    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed"] = "auto"
+    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed", "stacked"] = "auto"
     evaluation_batch: int | None = None
     progress: Literal["auto", "bar", "plain", "none"] = "auto"
     fresh: bool = False
