@@ -9,7 +9,7 @@ Every part runs in a process session of its own with a limit of its own, after w
 killed; each record is appended to the file as soon as it is known. The parts come in the order of
 their worth, and those that no time is left for are named as such. The table is printed last.
 
-Counted by formula: the operations of an image by `flops_per_image` (multiply-adds of products and
+Counted by formula: the operations of an image by `work_per_image` (multiply-adds of products and
 convolutions, forward and backward), the bytes of a server part as its rows once and a vector out.
 """
 

@@ -26,7 +26,7 @@ from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.local import WAYS, Clients, LocalTraining, WayName, build_way
 from fl_platform.metrics import deviation, skew
 from fl_platform.models import femnist_cnn, mlp, small_alexnet
-from fl_platform.models.size import flops_per_image, num_parameters
+from fl_platform.models.size import num_parameters, work_per_image
 
 Record = dict[str, Any]
 SGD = LocalTraining(lr=0.1, momentum=0.9, weight_decay=1e-4, clip=2.0)
@@ -120,7 +120,7 @@ def rates(load: Load, group: list[WayName], rate: str, device: str, dry: bool) -
     if not calls:
         return
     found = in_turns(calls, device, 0.0 if dry else 1.5 * len(calls), most=10)
-    images, (_, operations) = sum(load.sizes), flops_per_image(model, load.shape)
+    images, operations = sum(load.sizes), work_per_image(model, load.shape).training
     base = next(iter(calls))
     for way, seconds in found.items():
         middle = statistics.median(seconds)

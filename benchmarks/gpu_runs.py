@@ -16,7 +16,7 @@ from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.grid import plan_grid
 from fl_platform.grids.board import Board
 from fl_platform.grids.pool import Pool, warm_up
-from fl_platform.models.size import flops_per_image
+from fl_platform.models.size import work_per_image
 from fl_platform.run import run
 from fl_platform.tracking.folder import run_folder
 from fl_platform.tracking.journal import read
@@ -47,7 +47,7 @@ def images_per_round(config: Config, home: Path) -> tuple[int, float]:
     bad = set(byzantine_clients(len(clients), config.byzantine.fraction, config.seed))
     images = sum(len(own) for i, own in enumerate(clients) if i not in bad)
     model = build_model(config, population.dataset)
-    operations = flops_per_image(model, population.dataset.image_shape)[1]
+    operations = work_per_image(model, population.dataset.image_shape).training
     return images * config.task.local.epochs, operations
 
 
