@@ -35,6 +35,7 @@ from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.observers import Evaluation, build_observers
 from fl_platform.federated.progress import ProgressLine
 from fl_platform.federated.stopping import Stopped, Stopper
+from fl_platform.federated.throughput import Throughput
 from fl_platform.known_data import remember
 from fl_platform.naming import run_name, run_tags
 from fl_platform.result import Result
@@ -104,7 +105,8 @@ def run(
             channels_last=choice.way == "channels_last",
         )
         evaluation = Evaluation(population.held_out, config.evaluation.every, score)
-        observers = [evaluation, *build_observers(config, record.folder.artifacts), *callbacks]
+        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
+        observers += [Throughput(), *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
         status, reason = fit(trainer, module, record, stopper)
         if status in ("FINISHED", "DIVERGED"):
