@@ -25,6 +25,7 @@ from fl_platform.federated.callbacks.checkpoint import Commit
 from fl_platform.federated.callbacks.metrics import Evaluation, build_observers
 from fl_platform.federated.callbacks.progress import ProgressLine
 from fl_platform.federated.evaluation import evaluate
+from fl_platform.federated.throughput import Throughput
 from fl_platform.run import provenance
 from fl_platform.run.build import (
     Population,
@@ -104,7 +105,8 @@ def run(
             channels_last=choice.way == "channels_last",
         )
         evaluation = Evaluation(population.held_out, config.evaluation.every, score)
-        observers = [evaluation, *build_observers(config, record.folder.artifacts), *callbacks]
+        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
+        observers += [Throughput(), *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
         status, reason = fit(trainer, module, record, stopper)
         if status in ("FINISHED", "DIVERGED"):
