@@ -24,6 +24,7 @@ NEIGHBOURS = {
     | {"result", "stored", "known_data"},
     "stored": {"result", "known_data", "provenance"},
     "known_data": {"assembly"},
+    "assembly": {"naming"},
     "artifacts": {"assembly"},
     "summary": {"result"},
     "grid": {"grids", "screen"},

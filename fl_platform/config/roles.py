@@ -32,7 +32,22 @@ class DefenseRole:
             raise ValueError(f"assumed_f: expected null or f >= 0, got {self.assumed_f}.")
 
 
-ROLES: dict[str, type] = {"attack": AttackRole, "defense": DefenseRole}
+@dataclass(frozen=True, kw_only=True)
+class MetricRole:
+    """Rounds between two measurements; the first round is measured."""
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every: expected a whole number >= 1, got {self.every}.")
+
+
+ROLES: dict[str, type] = {
+    "attack": AttackRole,
+    "defense": DefenseRole,
+    "observers.metrics": MetricRole,
+}
 
 
 def role_names(group: str) -> tuple[str, ...]:
@@ -41,7 +56,7 @@ def role_names(group: str) -> tuple[str, ...]:
 
 
 def role(node: Mapping[str, Any], group: str) -> Any:
-    """The role settings in ``node``, as ``AttackRole`` or ``DefenseRole``, defaults filled in.
+    """The role settings in ``node``, as the class in ``ROLES``, defaults filled in.
 
     Raises:
         ConfigError: a wrong value.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Node = dict[str, Any]
+LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of our own values
 
 
 def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
@@ -156,10 +157,16 @@ class SkewObserver(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class Observers:
-    """Who watches the rounds; a new observer is one more field."""
+    """What is measured of a round; ``metrics`` by the name under which their values are logged."""
 
     skew: SkewObserver = field(default_factory=SkewObserver)
     cloud: Observer = field(default_factory=Observer)
+    metrics: dict[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            expected = f"a name of its own, none of {', '.join(LOGGED)}"
+            _bounded(name not in LOGGED, "metrics", expected, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +206,8 @@ class Config:
     server: Server = field(default_factory=Server)
     evaluation: Evaluation = field(default_factory=Evaluation)
     observers: Observers = field(default_factory=Observers)
+    callbacks: dict[str, Node] = field(default_factory=dict)
+    loggers: dict[str, Node] = field(default_factory=dict)
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
