@@ -15,7 +15,7 @@ FLOORS = [
     {"provenance", "naming", "result", "stored", "known_data"}
     | {"summary", "assembly", "artifacts", "run"},
     {"grid", "grids", "study", "studies", "repro", "repros", "screen", "doctor", "probe"},
-    {"cli"},
+    {"cli", "api"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 # Within a floor: these may use their neighbours, in this direction only.

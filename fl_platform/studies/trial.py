@@ -10,7 +10,7 @@ from collections.abc import Callable
 import optuna
 from optuna.trial import Trial
 
-from fl_platform import run as running
+import fl_platform.run as running
 from fl_platform.assembly import load_population
 from fl_platform.config import Config, ConfigError, config_hash
 from fl_platform.federated.stopping import Stopper
