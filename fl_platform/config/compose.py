@@ -17,7 +17,7 @@ from fl_platform.config.errors import ConfigError, shown
 from fl_platform.config.hydra_tree import compose_tree, parse_overrides
 from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
-from fl_platform.config.targets import check_target, target_name
+from fl_platform.config.targets import PLUGIN_GROUPS, check_target, target_name
 from fl_platform.config.validation import build_dataclass
 
 
@@ -49,6 +49,7 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     apply_preset(preset, nodes, tree.get("task"), written | _keys(typed))
     config = build_dataclass(Config, tree)
     nodes.update({"task.data": config.task.data, "task.model": config.task.model})
+    nodes |= _by_name(config)
     for key, node in nodes.items():
         check_target(node, _group(key), key)
     filled = {key: fill(node, _group(key), key) for key, node in nodes.items()}
@@ -59,11 +60,36 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
         attack=filled["attack"],
         defense=filled["defense"],
         mixing=[filled[key] for key in mixings],
+        observers=dataclasses.replace(
+            config.observers, metrics=_below(filled, "observers.metrics")
+        ),
+        callbacks=_below(filled, "callbacks"),
+        loggers=_below(filled, "loggers"),
     )
 
 
 def _group(key: str) -> str:
-    return "mixing" if key.startswith("mixing") else key
+    parent = key.rpartition(".")[0]
+    return parent if parent in ("mixing", *PLUGIN_GROUPS) else key
+
+
+def _by_name(config: Config) -> dict[str, Node]:
+    """The nodes of the groups of which a run may have several, by key, in order of names."""
+    groups = {
+        "callbacks": config.callbacks,
+        "loggers": config.loggers,
+        "observers.metrics": config.observers.metrics,
+    }
+    for group, nodes in groups.items():
+        if "_target_" in nodes:
+            raise ConfigError(f"{group}: expected a name above _target_, as {group}.NAME._target_.")
+    return {
+        f"{group}.{name}": groups[group][name] for group in groups for name in sorted(groups[group])
+    }
+
+
+def _below(nodes: Mapping[str, Node], group: str) -> dict[str, Node]:
+    return {key.rpartition(".")[2]: node for key, node in nodes.items() if _group(key) == group}
 
 
 def _in_sequence(mixing: Any) -> dict[str, Node]:

@@ -113,7 +113,10 @@ def _without_environment() -> Iterator[None]:
 
 State = tuple[tuple[Path, int], ...]  # every file and when it was changed
 
-GROUPS = ("task", "attack", "defense", "mixing", "preset", "observers", "experiment")
+GROUPS = (
+    *("task", "attack", "defense", "mixing", "preset", "observers", "observers/metrics"),
+    *("callbacks", "loggers", "experiment"),
+)
 LARGEST = 65536  # bytes; the longest of ours has 2,000
 
 QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")

@@ -94,7 +94,10 @@ def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
 
 def _for_any_rule(override: Override) -> Override:
     """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
-    if override.type is OverrideType.CHANGE and override.key_or_group in ROLE_KEYS:
+    group, _, name = override.key_or_group.rpartition(".")
+    of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
+    known = override.key_or_group in ROLE_KEYS or of_metric
+    if override.type is OverrideType.CHANGE and known:
         return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
     return override
 

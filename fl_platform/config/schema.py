@@ -15,6 +15,7 @@ from typing import Any, Literal
 from fl_platform.config.validation import build_dataclass
 
 Node = dict[str, Any]
+LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of our own values
 
 
 def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
@@ -159,10 +160,16 @@ class SkewObserver(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class Observers:
-    """Who watches the rounds; a new observer is one more field."""
+    """What is measured of a round; ``metrics`` by the name under which their values are logged."""
 
     skew: SkewObserver = field(default_factory=SkewObserver)
     cloud: Observer = field(default_factory=Observer)
+    metrics: dict[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            expected = f"a name of its own, none of {', '.join(LOGGED)}"
+            _bounded(name not in LOGGED, "metrics", expected, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +209,8 @@ class Config:
     server: Server = field(default_factory=Server)
     evaluation: Evaluation = field(default_factory=Evaluation)
     observers: Observers = field(default_factory=Observers)
+    callbacks: dict[str, Node] = field(default_factory=dict)
+    loggers: dict[str, Node] = field(default_factory=dict)
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -270,7 +279,22 @@ class DefenseRole:
             raise ValueError(f"assumed_f: expected null or f >= 0, got {self.assumed_f}.")
 
 
-ROLES: dict[str, type] = {"attack": AttackRole, "defense": DefenseRole}
+@dataclass(frozen=True, kw_only=True)
+class MetricRole:
+    """Rounds between two measurements; the first round is measured."""
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every: expected a whole number >= 1, got {self.every}.")
+
+
+ROLES: dict[str, type] = {
+    "attack": AttackRole,
+    "defense": DefenseRole,
+    "observers.metrics": MetricRole,
+}
 
 
 def role_names(group: str) -> tuple[str, ...]:
@@ -279,7 +303,7 @@ def role_names(group: str) -> tuple[str, ...]:
 
 
 def role(node: Mapping[str, Any], group: str) -> Any:
-    """The role settings in ``node``, as ``AttackRole`` or ``DefenseRole``, defaults filled in.
+    """The role settings in ``node``, as the class in ``ROLES``, defaults filled in.
 
     Raises:
         ConfigError: a wrong value.

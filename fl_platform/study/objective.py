@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import optuna
 from optuna.trial import Trial
 
+import fl_platform.run.runner as running
 from fl_platform.config import Config, ConfigError, config_hash
 from fl_platform.core.process import Stopper
-from fl_platform.run import runner as running
 from fl_platform.run.build import load_population
 from fl_platform.run.provenance import code_fingerprint
 from fl_platform.run.result import Result
