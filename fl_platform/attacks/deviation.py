@@ -27,7 +27,7 @@ def toward(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
     elif kind == "unit":
         mean = honest.mean()
         length = honest.length(mean)
-        way = mean / length if length > 0 else torch.zeros_like(mean)
+        way = torch.where(torch.as_tensor(length > 0), mean / length, 0.0)
     else:
         raise ValueError(f"Expected deviation std, sign or unit, got {kind!r}.")
     return way if sign_of(side) > 0 else -way
