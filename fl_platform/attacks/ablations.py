@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from fl_platform.attacks.deviation import Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.strike import hidden_row, strength
+from fl_platform.core.deferred import number, over, sqrt
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
@@ -123,14 +123,14 @@ def lie_matched(
     if num_byzantine == 0:
         return equal_rows(mean, 0)
     if match == "given":
-        radius = distance * math.sqrt(float(offsets_sq(honest).mean()))
+        radius = distance * sqrt(number(offsets_sq(honest).mean()))
     else:
         space = skewed(honest, skewed_size(len(honest), num_byzantine)).room
         step = strength(space) * space.way
         radius = honest.length(step if match == "step" else space.centre + step - mean)
     way = toward(honest, "std", side)
     length = honest.length(way)
-    return equal_rows(mean + (radius / length if length > 0 else 0.0) * way, num_byzantine)
+    return equal_rows(mean + over(radius, length) * way, num_byzantine)
 
 
 strike_ablation = StrikeAblation

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from fl_platform.attacks.deviation import along
 from fl_platform.attacks.rows import check_inputs, equal_rows
+from fl_platform.core.deferred import number, on_device, sent
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
-from fl_platform.core.deferred import number, on_device, sent
 from fl_platform.core.updates import Updates
 
 

@@ -38,7 +38,8 @@ class Kernel:
         """Launch on the current stream: tensors and ``None`` as pointers, integers as 64 bits."""
         if torch.cuda.current_device() != self._index:
             with torch.cuda.device(self._index):
-                return self(blocks, threads, *arguments)
+                self(blocks, threads, *arguments)
+            return
         values = tuple(a.data_ptr() if isinstance(a, Tensor) else a or 0 for a in arguments)
         kinds = tuple(
             ctypes.c_longlong if isinstance(a, int) else ctypes.c_void_p for a in arguments
@@ -57,7 +58,9 @@ def _bindings(name: str) -> Any:
     try:
         return importlib.import_module(f"cuda.bindings.{name}")
     except Exception as reason:  # the package raises errors of several kinds without a driver
-        logger.info("No cuda.bindings.%s, torch's own operations are used instead: %s", name, reason)
+        logger.info(
+            "No cuda.bindings.%s, torch's own operations are used instead: %s", name, reason
+        )
         return None
 
 

@@ -115,7 +115,7 @@ def sqrt(value: Number) -> Number:
 
 
 def chosen(condition: Condition, value: Callable[[], Number], default: float) -> Number:
-    """``value()`` where the condition holds, else ``default``; a tensor's value is formed always."""
+    """``value()`` where the condition holds, else ``default``; tensors are formed in any case."""
     if isinstance(condition, Tensor):
         result = value()
         assert isinstance(result, Tensor)

@@ -85,9 +85,7 @@ def leading(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return vector @ (gram @ vector), vector, gram.diagonal().sum()
 
 
-def largest_step(
-    offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number
-) -> Number:
+def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number) -> Number:
     """The largest step along a direction that keeps every distance within a bound.
 
     .. math:: \\max\\{\\alpha \\ge 0 : c_s + 2 \\alpha b_s + \\alpha^2 a \\le D^2 \\ \\forall s\\}

@@ -196,7 +196,8 @@ def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
     if found is not None and bool(found.isfinite().all()) and bool(found.median() >= small):
         return found
     total = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
-    for part, chunk in updates.columns(GPU_SLAB if on_device(point) else CHUNK):  # float64 holds every square of a float32
+    size = GPU_SLAB if on_device(point) else CHUNK
+    for part, chunk in updates.columns(size):  # float64 holds every square of a float32
         total += (chunk - point[part]).double().square().sum(1)
     return total
 

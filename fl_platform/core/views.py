@@ -87,12 +87,13 @@ class Selected(_View):
             base = base._base
         super().__init__(base, len(chosen))
         self._index: Tensor = chosen
+        self._run: slice | None
         if on_device(chosen):  # a slice is known to be a run; to look at an index, the host waits
             self._run = run if run is not None and run.step in (None, 1) else None
             return
         first = int(chosen[0])
-        run = torch.arange(first, first + len(chosen), device=base.device)
-        self._run = slice(first, first + len(chosen)) if torch.equal(chosen, run) else None
+        rising = torch.arange(first, first + len(chosen), device=base.device)
+        self._run = slice(first, first + len(chosen)) if torch.equal(chosen, rising) else None
 
     @property
     def matrix(self) -> Tensor:

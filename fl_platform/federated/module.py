@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
-from fl_platform.core.deferred import Number, deferring, number, on_device, sent
+from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
 from fl_platform.core.products import weighted_sum
 from fl_platform.core.vector import state_tensors
@@ -401,7 +401,7 @@ class _Before:
     def __init__(self, module: FederatedModule) -> None:
         self._module = module
         self._model = [t.detach().clone() for t in state_tensors(module.model, "all")]
-        self._optimizer = module.optimizers(use_pl_optimizer=False)
+        self._optimizer = cast(Any, module.optimizers(use_pl_optimizer=False))
         self._rules = [module._aggregator, module._adversary]
         self._states = copy.deepcopy(
             [self._optimizer.state_dict(), *(r.state_dict() if r else {} for r in self._rules)]

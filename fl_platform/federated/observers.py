@@ -55,9 +55,7 @@ class Evaluation(Callback):
         """Bring the samples to the device once."""
         self.held_out = {name: s.to(pl_module.device) for name, s in self.held_out.items()}
 
-    def measure(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, Number]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """The scores, or nothing between two evaluations."""
         finished = done.index + 1
         if finished % self.every and finished != trainer.max_epochs:
@@ -74,7 +72,7 @@ class Evaluation(Callback):
 
     def finish(self, done: Round, values: Values) -> dict[str, float]:
         """Keep the scores; a loss that is not finite ends the run."""
-        metrics = {}
+        metrics: dict[str, float] = {}
         for name in self.held_out if values else ():
             accuracy, loss = values[f"{name}/accuracy"], values[f"{name}/loss"]
             self.scores[name] = Score(accuracy, loss, tuple(values[f"{name}/per_class"]))
@@ -87,9 +85,7 @@ class Evaluation(Callback):
 class Diagnosis(Callback):
     """What attack and defense did to each round: distances, weights, rejected rows."""
 
-    def measure(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, Number]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge."""
         aggregate, lost = done.aggregate, []
         if aggregate.dropped is not None:
@@ -120,9 +116,7 @@ class Skew(Callback):
         self.every = every
         self.null = null
 
-    def measure(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, Number]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``skew/…`` of the honest updates."""
         if done.honest is None or len(done.honest) < 3:
             return {}
@@ -152,9 +146,7 @@ class Robustness(Callback):
         self.every = every
         self.bound = bound
 
-    def measure(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, Number]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """The inner products from which kappa is found."""
         rows, honest = len(done.updates), done.num_honest
         if done.index % self.every or not honest or 2 * honest <= rows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from fl_platform.core.deferred import Number, assumed, finite
@@ -22,9 +21,7 @@ def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
     return squared_distances_to(gram, gram.new_full((rows,), 1 / rows))
 
 
-def step_within(
-    offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number
-) -> Number:
+def step_within(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number) -> Number:
     """``core.geometry.largest_step``, or 0 where honest rows are not finite.
 
     What is made of such rows is not finite either, and the gate before the defense drops and
