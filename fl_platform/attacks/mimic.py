@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fl_platform.attacks.deviation import along
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.deferred import number, on_device, sent
+from fl_platform.core.deferred import chosen, number, on_device, sent
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
@@ -129,7 +129,7 @@ def power_step(honest: Updates, centre: Tensor, z: Tensor) -> Tensor:
     weights = -along(honest, centre, z)
     turned = honest.combine(weights) - weights.sum().to(centre) * centre
     length = number(turned.double().norm())
-    return torch.where(torch.as_tensor(length > 0), turned / length, z)
+    return chosen(length > 0, lambda: turned / length, z)
 
 
 mimic = Mimic

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -114,12 +115,13 @@ def sqrt(value: Number) -> Number:
     return value.sqrt() if isinstance(value, Tensor) else math.sqrt(value)
 
 
-def chosen(condition: Condition, value: Callable[[], Number], default: float) -> Number:
-    """``value()`` where the condition holds, else ``default``; tensors are formed in any case."""
+def chosen(condition: Condition, value: Callable[[], Any], default: Any) -> Any:
+    """``value()`` where the condition holds, else ``default``: numbers or tensors of any shape.
+
+    A condition that is a tensor is not looked at: both are formed.
+    """
     if isinstance(condition, Tensor):
-        result = value()
-        assert isinstance(result, Tensor)
-        return torch.where(condition, result, default)
+        return torch.where(condition, value(), default)
     return value() if condition else default
 
 

@@ -108,7 +108,11 @@ class Updates:
         return list(self._source.unbind(0))
 
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
-        """Cache-sized ``(m, <= size)`` chunks of columns, each with its slice; not to be kept."""
+        """``(m, <= size)`` chunks of columns, each with its slice; not to be kept.
+
+        Their size fits a processor's cache; a GPU takes at least 2^18, to have enough to do.
+        """
+        size = max(size, 1 << 18) if self.device.type == "cuda" else size
         for start in range(0, self.dimension, size):
             part = slice(start, min(start + size, self.dimension))
             yield part, self._source[:, part]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
-from fl_platform.core.deferred import Number, number, over, sqrt
+from fl_platform.core.deferred import Number, chosen, number, over, sqrt
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
 
@@ -63,7 +62,7 @@ def deviation(
 def ratio(part: Number, whole: Number) -> Number:
     """part / whole for part and whole >= 0; 0 / 0 is 0, anything else over 0 infinite."""
     if isinstance(part, Tensor) or isinstance(whole, Tensor):
-        return torch.where(torch.as_tensor(part == 0), 0.0, part / whole)
+        return chosen(part != 0, lambda: part / whole, 0.0)
     if whole == 0:
         return 0.0 if part == 0 else math.inf
     return part / whole
