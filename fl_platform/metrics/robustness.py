@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fl_platform.core.deferred import Number
 from fl_platform.core.updates import Updates
 
 
@@ -46,11 +46,11 @@ def empirical_kappa(
             f" got {tuple(aggregate.shape)} and num_honest={num_honest}."
         )
     asked = kappa_products(updates, aggregate)
-    gram, inner, length_sq = (torch.as_tensor(value).cpu() for value in asked.values())
-    return kappa_found(gram, inner, float(length_sq), num_honest, swaps=swaps)
+    gram, inner = asked["gram"].cpu(), asked["inner"].cpu()
+    return kappa_found(gram, inner, float(asked["length_sq"]), num_honest, swaps=swaps)
 
 
-def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Number]:
+def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
     """All that `kappa_found` needs of the rows: ``gram`` ``(n, n)``, ``inner`` ``(n,)``, and
     ``length_sq``, the inner products with the aggregate's way from the Gram's centre."""
     off = aggregate.double() - updates.centre().double()
