@@ -114,9 +114,9 @@ extern "C" __global__ void leading(const double* __restrict__ matrix, long long 
     __syncthreads();
     if (round == @SQUARINGS@) break;
     for (int c = me; c < cells; c += step) {
-      const double *left = now + c / m * m, *right = now + c % m * m;  // symmetric: rows serve
+      const double *row = now + c / m * m, *column = now + c % m;
       double total = 0;
-      for (int k = 0; k < m; k++) total += left[k] * right[k];
+      for (int k = 0; k < m; k++) total += row[k] * column[k * m];
       next[c] = total;
     }
     __syncthreads();
