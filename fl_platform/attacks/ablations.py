@@ -10,7 +10,7 @@ from torch import Tensor
 from fl_platform.attacks.deviation import Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.strike import hidden_row, strength
-from fl_platform.core.deferred import number, over, sqrt
+from fl_platform.core.deferred import number, over, sent, sqrt
 from fl_platform.core.parameters import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
@@ -69,7 +69,7 @@ class StrikeAblation:
         if self.skewed_set == "random":
             stream = generator(self.seed, "strike_ablation", call)
             index = torch.randperm(rows, generator=stream)[:size].sort().values
-            space = room(honest, index.to(honest.device))
+            space = room(honest, sent(index, honest.device))
         else:
             reverse = self.skewed_set == "reversed"
             space = skewed(honest, size, self.median, reverse=reverse).room

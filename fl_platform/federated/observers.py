@@ -158,7 +158,8 @@ class Robustness(Callback):
         if not values:
             return {}
         rows, honest = len(done.updates), done.num_honest
-        gram, inner = (torch.as_tensor(values[x], dtype=torch.float64) for x in ("gram", "inner"))
+        parts = (torch.as_tensor(values[name]) for name in ("gram", "inner"))
+        gram, inner = (part.double().cpu() for part in parts)
         found = kappa_found(gram.reshape(rows, rows), inner, values["length_sq"], honest)
         told = done.num_byzantine == rows - honest and not done.aggregate.clamped
         if self.bound is not None and told:  # a rule that was told less promises less
