@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fl_platform.federated.local import LocalTraining
+from fl_platform.federated.client_training import LocalTraining
 
 Order = Callable[[int, Tensor], Tensor]  # of a client's samples, from its number and them
 

@@ -22,8 +22,8 @@ from fl_platform.data.partition import dirichlet
 from fl_platform.defenses import Chain, dnc, median, multi_krum, nnm, rfa, trimmed_mean
 from fl_platform.defenses.gate import accepted
 from fl_platform.federated import Federation, Samples
+from fl_platform.federated.client_training import WAYS, Clients, LocalTraining, WayName, build_way
 from fl_platform.federated.evaluation import evaluate
-from fl_platform.federated.local import WAYS, Clients, LocalTraining, WayName, build_way
 from fl_platform.metrics import deviation, skew
 from fl_platform.models import femnist_cnn, mlp, small_alexnet
 from fl_platform.models.size import num_parameters, work_per_image

@@ -10,16 +10,16 @@ from typing import Any
 
 from benchmarks.card import RUNTIME, Watch
 from benchmarks.round import ALEXNET, synthetic
-from fl_platform.assembly import build_model, load_population
 from fl_platform.config import Config, compose, config_hash
 from fl_platform.federated.sampling import byzantine_clients
-from fl_platform.grid import plan_grid
-from fl_platform.grids.board import Board
-from fl_platform.grids.pool import Pool, warm_up
+from fl_platform.grid.jobs import Board
+from fl_platform.grid.local_executor import Pool, warm_up
+from fl_platform.grid.runner import plan_grid
 from fl_platform.models.size import work_per_image
-from fl_platform.run import run
-from fl_platform.tracking.folder import run_folder
+from fl_platform.run.build import build_model, load_population
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 Record = dict[str, Any]
 ROUNDS = 200  # of the paper's CIFAR-10 setting

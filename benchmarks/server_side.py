@@ -33,7 +33,8 @@ from torch import Tensor
 
 from benchmarks import plain
 from fl_platform.attacks import min_max, min_sum, strike
-from fl_platform.core import Updates, generator, native
+from fl_platform.core import Updates, generator
+from fl_platform.core.native import compiler as native
 from fl_platform.defenses import (
     Chain,
     bucketing,

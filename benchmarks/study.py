@@ -26,14 +26,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.interleaved import machine, write
-from fl_platform.federated.stopping import Stopper
-from fl_platform.run import run
-from fl_platform.studies.plan import Budget, Plan
-from fl_platform.studies.session import Session
-from fl_platform.studies.stage import Stage
-from fl_platform.studies.storage import open_storage
-from fl_platform.studies.worker import Limits
-from fl_platform.study import assemble
+from fl_platform.core.process import Stopper
+from fl_platform.run.runner import run
+from fl_platform.study.problem import Stage
+from fl_platform.study.runner import assemble
+from fl_platform.study.session import Session
+from fl_platform.study.spec import Budget, Plan
+from fl_platform.study.storage import open_storage
+from fl_platform.study.worker import Limits
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEEDS = [0, 1]

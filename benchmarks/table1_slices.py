@@ -33,11 +33,11 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fl_platform.config import target_name
-from fl_platform.grid import Options, asked_to_stop, plan_grid, slots
-from fl_platform.grids.board import Board, Entry
-from fl_platform.grids.plan import Cell
-from fl_platform.grids.pool import GRACE, Pool, warm_up
-from fl_platform.tracking.folder import RunFolder, run_folder, runs_root
+from fl_platform.grid.jobs import Board, Entry
+from fl_platform.grid.local_executor import GRACE, Pool, warm_up
+from fl_platform.grid.plan import Cell
+from fl_platform.grid.runner import Options, asked_to_stop, plan_grid, slots
+from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FIRST = ("none", "strike")  # attacks whose rows are wanted most

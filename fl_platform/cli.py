@@ -83,17 +83,17 @@ def run(
     place = _home(home)
     config = _compose(typed, place, plugin)
     from fl_platform.config import config_hash
-    from fl_platform.screen import show_result
-    from fl_platform.stored import of_other_code, stored
-    from fl_platform.tracking.folder import run_folder
+    from fl_platform.console import show_result
+    from fl_platform.run.lookup import of_other_code, stored
     from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
+    from fl_platform.tracking.run_folder import run_folder
 
     lock = run_folder(place, config_hash(config)).lock
     if is_owned(lock):
         raise RunOwned(lock, read_owner(lock))
     result = None if config.runtime.fresh else stored(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
-        from fl_platform.run import run as run_config
+        from fl_platform.run.runner import run as run_config
 
         result = run_config(config, place)
     elif other := of_other_code(config, place):
@@ -139,7 +139,7 @@ def grid(
     ] = False,
 ) -> None:
     """Run a grid of attacks, defenses and seeds; the same command continues an unfinished one."""
-    from fl_platform.grid import Options, dry, plan_grid, run_grid
+    from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
 
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
@@ -178,7 +178,7 @@ def report(
     source: Annotated[str, typer.Option(help="folders, mlflow, or auto.")] = "auto",
 ) -> None:
     """Redraw the tables, figures and page of an experiment from what is stored."""
-    from fl_platform.grids import outcome
+    from fl_platform.grid import results as outcome
 
     place = _home(home)
     origin, kinds = outcome.source(source), outcome.kinds(formats)
@@ -211,7 +211,7 @@ def list_rules(
 ) -> None:
     """Say what there is, one line and reference each."""
     from fl_platform.config import conf_folder
-    from fl_platform.screen import show_rules
+    from fl_platform.console import show_rules
 
     show_rules(conf_folder(_home(home)), group)
 
@@ -248,7 +248,7 @@ def tune(
     if (study is None) == (show is None):
         raise typer.BadParameter("expected a file of tuning/, or --show STUDY.")
     if show is not None:
-        from fl_platform.study import show as show_study
+        from fl_platform.study.runner import show as show_study
 
         show_study(show, place, storage=storage)
         return
@@ -257,8 +257,8 @@ def tune(
     several = expand(overrides or [], place, plugins=plugin or ())
     if name is not None and len(several) > 1:
         raise typer.BadParameter("--name: expected one study, got a sweep over several.")
-    from fl_platform.study import prepare
-    from fl_platform.study import tune as tune_study
+    from fl_platform.study.runner import prepare
+    from fl_platform.study.runner import tune as tune_study
 
     for typed in several:
         prepare(str(study), typed, place, plugins=plugin or ())
@@ -309,13 +309,13 @@ def ui(
 ) -> None:
     """Open the MLflow store in a browser, on this machine alone."""
     if studies:
-        from fl_platform.studies.dashboard import open_dashboard
+        from fl_platform.study.dashboard import open_dashboard
 
         open_dashboard(_home(home), port, storage)
         return
     if storage is not None:
         raise typer.BadParameter("--storage: expected --studies beside it; MLflow has its own.")
-    from fl_platform.tracking.ui import open_ui
+    from fl_platform.tracking.mlflow.ui import open_ui
 
     open_ui(_home(home), port)
 
@@ -323,7 +323,7 @@ def ui(
 @runs.command("sync")
 def sync_runs(home: Home = None) -> None:
     """Bring what runs have journalled to MLflow; safe to repeat."""
-    from fl_platform.tracking.sync import sync
+    from fl_platform.tracking.mlflow.sync import sync
 
     report = sync(_home(home))
     print(f"{report.runs} runs looked at, {report.records} records brought")
@@ -337,7 +337,7 @@ def sync_runs(home: Home = None) -> None:
 @runs.command("reap")
 def reap_runs(home: Home = None) -> None:
     """Mark runs that say RUNNING but have no living owner as KILLED."""
-    from fl_platform.tracking.sync import reap
+    from fl_platform.tracking.mlflow.sync import reap
 
     idle = True
     for folder in reap(_home(home)):
@@ -354,15 +354,14 @@ def repro_run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
     ] = None,
-    scheduled: Annotated[
-        bool,
-        typer.Option("--scheduled", help="Woken by a timer: run the slot that is due."),
-    ] = False,
+    scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
     """Repeat a suite; exits 0: it agrees, 1: it drifted, 2: it could not run."""
-    from fl_platform.repro import run_suite
+    from fl_platform.repro.runner import run_suite
 
-    raise typer.Exit(run_suite(suite, _home(home), scheduled=scheduled, jobs=jobs))
+    if scheduled:
+        print("--scheduled has no effect now: renew the timer with fl-platform repro install")
+    raise typer.Exit(run_suite(suite, _home(home), jobs=jobs))
 
 
 @repro.command("accept")
@@ -375,7 +374,7 @@ def repro_accept(
     home: Home = None,
 ) -> None:
     """Make the finished runs of a suite its reference, a file to be committed."""
-    from fl_platform.repro import accept
+    from fl_platform.repro.runner import accept
 
     accept(suite, _home(home), why, diverged=diverged)
 
@@ -383,7 +382,7 @@ def repro_accept(
 @repro.command("history")
 def repro_history(suite: SuiteName, home: Home = None) -> None:
     """Print every past start of a suite and draw them."""
-    from fl_platform.repro import history
+    from fl_platform.repro.runner import history
 
     figure = history(suite, _home(home))
     if figure is not None:
@@ -400,10 +399,10 @@ def repro_install(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Print what has this machine wake a suite by itself."""
+    """Print a systemd unit or cron line that runs a suite on schedule."""
     if systemd == cron:
         raise typer.BadParameter("expected one of --systemd and --cron.")
-    from fl_platform.repros.units import install
+    from fl_platform.repro.schedule import install
 
     print(install(suite, _home(home), os.environ, cron=cron, write=write))
 

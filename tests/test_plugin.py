@@ -27,7 +27,7 @@ PACKAGE = {
         from typing import Annotated
         from torch import Tensor
         from fl_platform.core import Aggregate, Updates
-        from fl_platform.core.parameters import Above
+        from fl_platform.core.constraints import Above
         from fl_platform.defenses import tolerates
 
         __all__ = ["opposite", "first_row"]
@@ -152,7 +152,7 @@ def test_a_process_that_is_no_fork_admits_the_plugins_again(tmp_path):
         import pickle, sys
         from pathlib import Path
         from fl_platform.config import compose
-        from fl_platform.grids.slurm import Job
+        from fl_platform.grid.slurm_executor import Job
         home = Path(sys.argv[1])
         typed = ["attack._target_=changing_rules.shrink", "rounds=1"]
         asked = compose(typed, home, plugins=["changing_rules"])

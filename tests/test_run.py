@@ -1,4 +1,4 @@
-"""Whole runs through `fl_platform.run.run`, on the embedded digits, journal only."""
+"""Whole runs through `fl_platform.run.runner.run`, on the embedded digits, journal only."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import Callback
 
 from fl_platform.config import compose, config_hash
-from fl_platform.federated.commit import Commit
-from fl_platform.federated.stopping import Stopper
-from fl_platform.run import run
-from fl_platform.tracking.folder import IdentityMismatch, run_folder
+from fl_platform.core.process import Stopper
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned
+from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUIET = ["runtime.tracking=journal", "runtime.progress=none"]
@@ -117,7 +117,7 @@ def test_a_run_killed_after_its_last_round_loses_nothing(home, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fl_platform.run.write_artifacts", killed)
+    monkeypatch.setattr("fl_platform.run.runner.write_artifacts", killed)
     with pytest.raises(KeyboardInterrupt):
         run(config(home), home)
     monkeypatch.undo()
@@ -155,7 +155,8 @@ def test_a_diverging_run_ends_as_such_and_keeps_its_reason(home):
 
 def test_an_error_is_the_last_word_of_the_journal(home, monkeypatch):
     monkeypatch.setattr(
-        "fl_platform.run.build_module", lambda *_: (_ for _ in ()).throw(RuntimeError("planted"))
+        "fl_platform.run.runner.build_module",
+        lambda *_: (_ for _ in ()).throw(RuntimeError("planted")),
     )
     asked = config(home)
     with pytest.raises(RuntimeError, match="planted"):

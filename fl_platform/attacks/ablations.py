@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Side, toward
+from fl_platform.attacks.directions import Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.strike import hidden_row, strength
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, room, skewed, skewed_size
+from fl_platform.metrics.skewed_set import MedianStart, room, skewed, skewed_size
 from fl_platform.metrics.spread import offsets_sq
 
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Deviation, Side, toward
+from fl_platform.attacks.directions import Deviation, Side, toward
+from fl_platform.attacks.line_search import line_maximise
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import line_maximise
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq

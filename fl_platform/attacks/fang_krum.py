@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.attacks.deviation import along
+from fl_platform.attacks.directions import along
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import Above
+from fl_platform.core.constraints import Above
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Side, sign_of, std_of
+from fl_platform.attacks.directions import Side, sign_of, std_of
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 

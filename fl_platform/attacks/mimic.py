@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.attacks.deviation import along
+from fl_platform.attacks.directions import along
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
 

@@ -6,9 +6,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Deviation, Side, along, toward
+from fl_platform.attacks.directions import Deviation, Side, along, toward
+from fl_platform.attacks.line_search import halve
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import halve
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq, step_within

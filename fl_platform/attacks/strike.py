@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
+from fl_platform.attacks.line_search import bisect
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import bisect
-from fl_platform.core.parameters import AtLeast, Between
+from fl_platform.core.constraints import AtLeast, Between
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, Room, search_direction, skewed, skewed_size
+from fl_platform.metrics.skewed_set import MedianStart, Room, search_direction, skewed, skewed_size
 
 Search = Literal["closed", "bisection"]
 Outnumbered = Literal["single", "push"]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
+
+from fl_platform.config.validation import build_dataclass
 
 Node = dict[str, Any]
 
@@ -171,7 +174,7 @@ class Runtime:
     threads: int = 1
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
     deterministic: bool = False
-    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed"] = "auto"
+    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed", "stacked"] = "auto"
     evaluation_batch: int | None = None
     progress: Literal["auto", "bar", "plain", "none"] = "auto"
     fresh: bool = False
@@ -242,3 +245,44 @@ class Config:
         if isinstance(known, int) and not isinstance(known, bool):
             shown = f"at most {most} honest updates, the most that a round has, or all"
             _bounded(known <= most, "attack.knowledge", shown, known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRole:
+    """What the adversary sees: all honest updates, its own clients', or those of k clients."""
+
+    knowledge: Literal["all", "own"] | int = "all"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.knowledge, int) and self.knowledge < 1:
+            raise ValueError(f"knowledge: expected all, own or k >= 1, got {self.knowledge}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefenseRole:
+    """What the server does where f exceeds what the rule tolerates, and the f it is told."""
+
+    on_excess_f: Literal["clamp", "keep_model", "error"] = "clamp"
+    assumed_f: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.assumed_f is not None and self.assumed_f < 0:
+            raise ValueError(f"assumed_f: expected null or f >= 0, got {self.assumed_f}.")
+
+
+ROLES: dict[str, type] = {"attack": AttackRole, "defense": DefenseRole}
+
+
+def role_names(group: str) -> tuple[str, ...]:
+    """The names of the role settings of a group; none for groups without a role."""
+    return tuple(field.name for field in fields(ROLES[group])) if group in ROLES else ()
+
+
+def role(node: Mapping[str, Any], group: str) -> Any:
+    """The role settings in ``node``, as ``AttackRole`` or ``DefenseRole``, defaults filled in.
+
+    Raises:
+        ConfigError: a wrong value.
+    """
+    said = {name: node[name] for name in role_names(group) if name in node}
+    return build_dataclass(ROLES[group], said, group)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core import kernels
+from fl_platform.core.native import kernels
 from fl_platform.core.sorting_network import network
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fl_platform.core import kernels
 from fl_platform.core.geometry import median_distances, squared_distances
+from fl_platform.core.native import kernels
 from fl_platform.core.precision import tensor_float32
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fl_platform.core.stamps import stamps
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
 
 # How the four arrays may be called: MedMNIST's names, and Keras's.

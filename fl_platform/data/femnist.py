@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fl_platform.core.stamps import stamps
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fl_platform.core.parameters import AtLeast
-from fl_platform.core.stamps import stamps
+from fl_platform.core.constraints import AtLeast
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.rng import generator, stream_seed
 from fl_platform.data.dataset import DataError, Dataset
 

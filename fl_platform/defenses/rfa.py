@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, geometry
-from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 

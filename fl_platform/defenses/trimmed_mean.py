@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fl_platform.core import Aggregate, Updates, coordinatewise
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 

@@ -16,10 +16,22 @@ from torch.utils.data import DataLoader
 from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.precision import tensor_float32
 from fl_platform.core.vector import state_tensors
+from fl_platform.federated.callbacks.roles import (
+    Adversary,
+    AgnosticAdversary,
+    find_roles,
+    rule_name,
+)
+from fl_platform.federated.client_training import (
+    Clients,
+    LocalTraining,
+    Loss,
+    Way,
+    WayName,
+    build_way,
+)
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
-from fl_platform.federated.local import Clients, LocalTraining, Loss, Way, WayName, build_way
-from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles, rule_name
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
 
@@ -52,7 +64,7 @@ class FederatedModule(LightningModule):
         seed: of every stream of this run.
         server: makes the server's optimizer from its parameters.
         loss: of the clients, from outputs and targets to a scalar.
-        way: how clients are trained, see `fl_platform.federated.local.choose`.
+        way: how clients are trained, see `fl_platform.federated.client_training.select`.
         should_stop: asked between clients; may raise to leave a long round.
     """
 

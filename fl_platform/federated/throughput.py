@@ -6,8 +6,8 @@ import time
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fl_platform.federated.callbacks.roles import find_roles
 from fl_platform.federated.module import FederatedModule
-from fl_platform.federated.roles import find_roles
 from fl_platform.federated.round import Round
 from fl_platform.models.size import work_per_image
 

@@ -15,7 +15,13 @@ from torch import Tensor
 
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, Skewed, search_direction, skewed, skewed_size
+from fl_platform.metrics.skewed_set import (
+    MedianStart,
+    Skewed,
+    search_direction,
+    skewed,
+    skewed_size,
+)
 from fl_platform.metrics.spread import offsets_sq
 
 

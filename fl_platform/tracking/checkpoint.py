@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fl_platform.core.text import reason
 from fl_platform.tracking.atomic import sync_folder, write_beside
-from fl_platform.tracking.reason import reason
 
 NAME = "checkpoint.pt"
 _MAGIC = b"fl_platform checkpoint 1\n"

@@ -8,8 +8,8 @@ from fl_platform.attacks import strike
 from fl_platform.core import Updates, generator
 from fl_platform.defenses import multi_krum
 from fl_platform.federated import Federation, Samples
-from fl_platform.federated.local import Clients, LocalTraining, build_way
-from fl_platform.federated.local.batches import stream
+from fl_platform.federated.client_training import Clients, LocalTraining, build_way
+from fl_platform.federated.client_training.batches import stream
 from fl_platform.models import mlp
 
 

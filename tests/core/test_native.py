@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fl_platform.core import Updates, generator, kernels, native
+from fl_platform.core import Updates, generator
+from fl_platform.core.native import compiler as native
+from fl_platform.core.native import kernels
 
 SOURCE = 'extern "C" int answer() { return %d; }'
 needs_compiler = pytest.mark.skipif(not native.enabled(), reason="no C++ compiler here")

@@ -20,7 +20,7 @@ def commit_every(seconds: float) -> None:
 
 def courier_patience(seconds: float) -> None:
     """Connect to MLflow after so many seconds instead of ten."""
-    from fl_platform.tracking.courier import Courier
+    from fl_platform.tracking.mlflow.uploader import Courier
 
     Courier.__init__.__kwdefaults__["patience"] = seconds
 
@@ -52,7 +52,7 @@ def mask(bits: int) -> None:
 def connect_only(where: str) -> None:
     """Instead of the program: open the store at ``where`` and make a run in it."""
     from fl_platform import cli
-    from fl_platform.tracking import store
+    from fl_platform.tracking.mlflow import store
 
     def connect() -> None:
         client = store.connect(where)
@@ -63,7 +63,7 @@ def connect_only(where: str) -> None:
 
 def tell_commits(_: None) -> None:
     """Print at the end what share of the run's time its commits took."""
-    from fl_platform.federated.commit import Commit
+    from fl_platform.federated.callbacks.checkpoint import Commit
 
     def tell(self: Commit, *_: Any) -> None:
         print(f"commits: {self.record.cadence.spent} of {time.monotonic() - self.begun} s")
@@ -76,7 +76,7 @@ def tell_commits(_: None) -> None:
 
 def terminate_at(hook: str) -> None:
     """SIGTERM to ourselves inside ``hook`` of the trainer's callbacks."""
-    from fl_platform.federated.commit import Commit
+    from fl_platform.federated.callbacks.checkpoint import Commit
 
     def hooked(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.tracking.folder import all_runs
-from fl_platform.tracking.forward import RUN_TAG, valid_key
 from fl_platform.tracking.journal import read
-from fl_platform.tracking.page import shown_step
+from fl_platform.tracking.mlflow.exporter import RUN_TAG, valid_key
+from fl_platform.tracking.mlflow.ui_view import shown_step
+from fl_platform.tracking.run_folder import all_runs
 from tests.faults.conftest import make_home
 from tests.faults.runs import PAIRS, SMALL, kill_until_done, side_by_side
 from tests.faults.zygote import Zygote
@@ -248,8 +248,8 @@ def test_a_server_that_fails_in_any_way_delays_no_run(bare, server, tmp_path, fi
 
 def test_the_page_answers_this_machine_only(home, tmp_path, figure):
     """S4: the command that the verb `ui` runs, started for real."""
-    from fl_platform.tracking import store
-    from fl_platform.tracking.ui import ui_command
+    from fl_platform.tracking.mlflow import store
+    from fl_platform.tracking.mlflow.ui import ui_command
 
     script = "import sys; from fl_platform.tracking import store; store.connect(sys.argv[1])"
     subprocess.run([sys.executable, "-c", script, str(home)], check=True)

@@ -11,9 +11,9 @@ from fl_platform.config import compose
 from fl_platform.federated import FederatedModule, LocalTraining, throughput
 from fl_platform.federated.sampling import Cohort
 from fl_platform.federated.throughput import Throughput
-from fl_platform.run import run
-from fl_platform.tracking.folder import run_folder
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_what_strike_found_is_remembered_and_never_keeps_the_updates_alive():
     import gc
 
     from fl_platform.attacks import strike
-    from fl_platform.metrics import skewed
+    from fl_platform.metrics import skewed_set as skewed
 
     honest = updates(dirichlet(h=8, d=50))
     strike(honest, 2)

@@ -8,12 +8,12 @@ import pytest
 
 from fl_platform import cli
 from fl_platform.config import config_hash
-from fl_platform.studies.choice import Sample
-from fl_platform.studies.show import show_samples
-from fl_platform.studies.storage import open_storage
-from fl_platform.study import study_name, tune
-from fl_platform.tracking.folder import all_runs, run_folder
+from fl_platform.study.console import show_samples
+from fl_platform.study.final_comparison import Sample
+from fl_platform.study.runner import study_name, tune
+from fl_platform.study.storage import open_storage
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.fake import install, make_stage
 
 NU = "strike_nu/defense=multi_krum,task=digits"
@@ -132,7 +132,7 @@ def test_every_number_of_the_test_set_is_shown_however_narrow_the_screen(monkeyp
 
 
 def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(home):
-    from fl_platform.tracking import store
+    from fl_platform.tracking.mlflow import store
 
     typed = ["task=digits", "defense=multi_krum", "rounds=2"]
     outcome = tune("strike_nu", typed, home, trials=2)
@@ -157,8 +157,8 @@ def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(hom
 
 
 def test_what_a_killed_worker_did_not_bring_is_brought_by_the_next(home, monkeypatch):
-    from fl_platform.studies.session import Session
-    from fl_platform.tracking import store
+    from fl_platform.study.session import Session
+    from fl_platform.tracking.mlflow import store
 
     begun = install(monkeypatch)
     with monkeypatch.context() as patch:  # it died after its trial and before its last word
@@ -176,7 +176,7 @@ def test_what_a_killed_worker_did_not_bring_is_brought_by_the_next(home, monkeyp
 
 def test_a_study_s_run_is_no_result(home, monkeypatch):
     """Reports read accuracies off runs: the study's own run has none to be mistaken for one."""
-    from fl_platform.tracking.table import runs
+    from fl_platform.tracking.frames import runs
 
     install(monkeypatch)
     tune("strike_nu", ["defense=multi_krum", "runtime.tracking=journal"], home, trials=1)
@@ -188,12 +188,12 @@ def test_a_study_s_run_is_no_result(home, monkeypatch):
 
 
 def test_pictures_of_a_stealthy_study_show_the_trade_off(home, tmp_path, monkeypatch):
-    from fl_platform.studies.plots import plot_study
+    from fl_platform.study.export import plot_study
     from tests.study.fake import run_worker
 
     install(monkeypatch)
     monkeypatch.setattr(
-        "fl_platform.studies.trial.weight_share", lambda config, home: config.attack["nu"]
+        "fl_platform.study.objective.weight_share", lambda config, home: config.attack["nu"]
     )
     stage = make_stage(home, trials=6, stealth=2.0)
     study, objective, _ = run_worker(stage)
@@ -206,7 +206,7 @@ def test_pictures_of_a_stealthy_study_show_the_trade_off(home, tmp_path, monkeyp
 
 
 def test_a_study_of_one_value_has_no_pictures(home, tmp_path, monkeypatch):
-    from fl_platform.studies.plots import plot_study
+    from fl_platform.study.export import plot_study
     from tests.study.fake import run_worker
 
     install(monkeypatch, accuracy=lambda config: 50.0)

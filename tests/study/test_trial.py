@@ -5,15 +5,15 @@ import math
 import optuna
 import pytest
 
-from fl_platform import run as running
 from fl_platform.config import ConfigError, config_hash
-from fl_platform.studies.stage import open_study
-from fl_platform.studies.standing import worst
-from fl_platform.studies.stealth import refuse_weightless, weight_share
-from fl_platform.studies.storage import open_storage
-from fl_platform.study import tune
-from fl_platform.tracking.folder import run_folder, write_json
+from fl_platform.run import runner as running
+from fl_platform.study.constraint import refuse_weightless, weight_share
+from fl_platform.study.objective import worst
+from fl_platform.study.problem import open_study
+from fl_platform.study.runner import tune
+from fl_platform.study.storage import open_storage
 from fl_platform.tracking.journal import Journal, read
+from fl_platform.tracking.run_folder import run_folder, write_json
 from tests.study.conftest import REPOSITORY
 from tests.study.fake import install, make_stage, run_worker
 
@@ -177,7 +177,7 @@ def test_the_starting_points_are_queued_once(home):
 
 
 def test_a_second_machine_means_the_same_parent(home, tmp_path):
-    from fl_platform.studies.parent import Parent
+    from fl_platform.study.parent import Parent
 
     study = open_study(make_stage(home), open_storage(home))
     here = Parent(study, home, "study")

@@ -10,13 +10,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fl_platform.tracking import page, store, table
-from fl_platform.tracking.courier import Courier
-from fl_platform.tracking.folder import RunFolder
-from fl_platform.tracking.forward import Forwarder
-from fl_platform.tracking.level import level
-from fl_platform.tracking.record import RunRecord
-from fl_platform.tracking.sync import sync
+from fl_platform.tracking import frames as table
+from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.mlflow import store
+from fl_platform.tracking.mlflow import ui_view as page
+from fl_platform.tracking.mlflow.exporter import Forwarder
+from fl_platform.tracking.mlflow.level import level
+from fl_platform.tracking.mlflow.sync import sync
+from fl_platform.tracking.mlflow.uploader import Courier
+from fl_platform.tracking.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,9 @@ def test_calls_that_fail_are_repeated_harmlessly_and_lose_nothing(
         if len(calls) > good:
             raise ConnectionError("the answer was lost")
 
-    monkeypatch.setattr("fl_platform.tracking.forward._METRICS", 8)  # so that it takes many calls
+    monkeypatch.setattr(
+        "fl_platform.tracking.mlflow.exporter._METRICS", 8
+    )  # so that it takes many calls
     monkeypatch.setattr(client, "log_batch", lost)
     for _ in range(2):
         with pytest.raises(ConnectionError):
@@ -231,7 +235,7 @@ def test_a_store_that_does_not_answer_costs_no_run(
 ) -> None:
     folder = _run(home)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setattr("fl_platform.tracking.store._QUIET", {})
+    monkeypatch.setattr("fl_platform.tracking.mlflow.store._QUIET", {})
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     assert not Courier(folder, home).start().close()
     assert "runs sync" in caplog.text

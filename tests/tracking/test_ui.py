@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.tracking.store import StoreError
-from fl_platform.tracking.ui import PortError, open_ui, ui_address, ui_command
+from fl_platform.tracking.mlflow.store import StoreError
+from fl_platform.tracking.mlflow.ui import PortError, open_ui, ui_address, ui_command
 
 
 def test_the_page_is_served_on_loopback_by_one_worker_without_jobs(

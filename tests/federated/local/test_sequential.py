@@ -8,9 +8,9 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grad_norm_
 
 from fl_platform.core import generator
-from fl_platform.federated.local import Clients, LocalTraining
-from fl_platform.federated.local.batches import batches
-from fl_platform.federated.local.sequential import Sequential
+from fl_platform.federated.client_training import Clients, LocalTraining
+from fl_platform.federated.client_training.batches import batches
+from fl_platform.federated.client_training.sequential import Sequential
 
 SETTINGS = {
     "plain": LocalTraining(batch=4, lr=0.1, momentum=0.0, clip=None),

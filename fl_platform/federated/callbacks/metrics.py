@@ -1,0 +1,214 @@
+"""Who watches the rounds: observers return numbers and never steer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from fl_platform.config import Config, target_name
+from fl_platform.federated.evaluation import Score, evaluate
+from fl_platform.federated.federation import Samples
+from fl_platform.federated.module import Diverged, FederatedModule
+from fl_platform.federated.round import Round
+from fl_platform.metrics import (
+    deviation,
+    empirical_kappa,
+    kappa_bound,
+    selection,
+    skew,
+    skew_null,
+)
+from fl_platform.metrics.skewed_set import highest, search_direction
+
+Scorer = Callable[[nn.Module, Samples, int], Score]
+
+
+class Evaluation(Callback):
+    """Scores the global model every ``every`` rounds and after the last.
+
+    Args:
+        held_out: samples by name; metrics are ``<name>/accuracy`` and ``<name>/loss``.
+        every: rounds between two evaluations.
+        score: from model, samples and the number of classes; ``None`` for `evaluate`.
+
+    Attributes:
+        scores: the newest score of each set, per class included.
+    """
+
+    def __init__(
+        self, held_out: Mapping[str, Samples], every: int = 1, score: Scorer | None = None
+    ) -> None:
+        self.held_out = dict(held_out)
+        self.every = every
+        self.score = score or evaluate
+        self.scores: dict[str, Score] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the samples to the device once."""
+        self.held_out = {name: s.to(pl_module.device) for name, s in self.held_out.items()}
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """The scores, or nothing between two evaluations."""
+        finished = done.index + 1
+        if finished % self.every and finished != trainer.max_epochs:
+            return {}
+        if not trainer.is_global_zero:  # every process has the same model
+            return {}
+        metrics = {}
+        for name, samples in self.held_out.items():
+            score = self.score(module.model, samples, module.federation.num_classes)
+            self.scores[name] = score
+            metrics[f"{name}/accuracy"] = score.accuracy
+            metrics[f"{name}/loss"] = score.loss
+            if not score.loss < float("inf"):
+                raise Diverged(f"round {done.index}: the {name} loss is {score.loss}")
+        return metrics
+
+
+class Diagnosis(Callback):
+    """What attack and defense did to each round: distances, weights, rejected rows."""
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge."""
+        aggregate, lost = done.aggregate, []
+        if aggregate.dropped is not None:
+            lost = aggregate.dropped.tolist()
+        values = {
+            "byzantine": len(done.updates) - done.num_honest,
+            "rejected": len(lost),
+            "rejected_honest": sum(row < done.num_honest for row in lost),
+            "clamped": aggregate.clamped,
+        }
+        if done.known is not None:
+            values["known"] = done.known
+        if done.honest is not None:
+            values |= deviation(done.honest, aggregate.vector, done.byzantine)
+        if aggregate.weights is not None:
+            values |= selection(aggregate.weights, done.num_honest)
+        return {f"round/{name}": float(value) for name, value in values.items()}
+
+
+class Skew(Callback):
+    """Measures of gradient skew every ``every`` rounds; their sign-flip null every ``null``."""
+
+    def __init__(self, every: int, null: int = 0) -> None:
+        self.every = every
+        self.null = null
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``skew/…`` of the honest updates."""
+        if done.honest is None or len(done.honest) < 3:
+            return {}
+        values: dict[str, float] = {}
+        f = hidden(done)
+        if self.every and done.index % self.every == 0:
+            values |= skew(done.honest, f)
+        if self.null and done.index % self.null == 0:
+            values |= skew_null(done.honest, f, seed=module.seed, index=done.index)
+        return {f"skew/{name}": value for name, value in values.items()}
+
+
+class Robustness(Callback):
+    """The kappa that a round demands of the rule, beside the constant that it is proved to have.
+
+    Args:
+        every: rounds between two looks.
+        bound: the name in `metrics.kappa_bound` that holds for this rule as configured; ``None``
+            where no constant is known.
+    """
+
+    def __init__(self, every: int, bound: str | None) -> None:
+        self.every = every
+        self.bound = bound
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` where it holds."""
+        rows, honest = len(done.updates), done.num_honest
+        if done.index % self.every or not honest or 2 * honest <= rows:
+            return {}
+        values = empirical_kappa(done.updates, done.aggregate.vector, honest)
+        told = done.num_byzantine == rows - honest and not done.aggregate.clamped
+        if self.bound is not None and told:  # a rule that was told less promises less
+            values["kappa_bound"] = kappa_bound(self.bound, rows, rows - honest)
+        return {f"round/{name}": value for name, value in values.items()}
+
+
+class Cloud(Callback):
+    """Keeps the Gram matrix of honest updates, one Byzantine row and the mean, for pictures.
+
+    Args:
+        every: rounds between two clouds.
+        folder: where ``cloud_<round>.npz`` goes: ``gram`` ``(h + 2, h + 2)`` about the honest
+            mean, rows in the order honest, Byzantine (absent without an attack), mean;
+            ``num_honest``; ``skewed``, which honest rows STRIKE would hide among.
+    """
+
+    def __init__(self, every: int, folder: Path) -> None:
+        self.every = every
+        self.folder = folder
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """Write this round's cloud if it is time for one."""
+        if done.index % self.every or done.honest is None or len(done.honest) < 3:
+            return {}
+        honest, mean = done.honest, done.honest.mean()
+        rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean
+        gram = honest.summed(rows.double() @ rows.double().T).cpu().numpy()
+        size = max(done.num_honest - hidden(done), 1)
+        skewed = highest(honest.project(search_direction(honest)), size)
+        if not trainer.is_global_zero:
+            return {}
+        np.savez(
+            self.folder / f"cloud_{done.index + 1:05d}.npz",
+            gram=gram,
+            num_honest=done.num_honest,
+            skewed=skewed.cpu().numpy(),
+        )
+        return {}
+
+
+def hidden(done: Round) -> int:
+    """How many rows STRIKE hides or would hide: f_t, not what the defense assumes of it."""
+    return len(done.cohort.byzantine) or done.num_byzantine
+
+
+def bounded_as(config: Config) -> str | None:
+    """The name under which the configured defense has a proved constant, if it has one."""
+    node, name = config.defense, target_name(config.defense)
+    if config.mixing or node["assumed_f"] is not None:
+        return None
+    if name == "median":
+        return "median" if node["kind"] == "midpoint" else "median_lower"
+    if name == "trimmed_mean":
+        return name if node["trim"] is None else None
+    if name == "multi_krum":
+        return name if node["averaged"] == "n-f" and node["neighbors"] == "n-f-2" else None
+    return None
+
+
+def build_observers(config: Config, folder: Path) -> list[Callback]:
+    """The observers that a configuration asks for; files go below ``folder``."""
+    asked = config.observers
+    observers: list[Callback] = [Diagnosis()]
+    if asked.skew.every or asked.skew.null_every:
+        observers.append(Skew(asked.skew.every, asked.skew.null_every))
+    if asked.skew.every:
+        observers.append(Robustness(asked.skew.every, bounded_as(config)))
+    if asked.cloud.every:
+        observers.append(Cloud(asked.cloud.every, folder))
+    return observers

@@ -1,0 +1,220 @@
+"""The run loop's one handle on tracking: open, resume, log, commit, finish, forward."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from fl_platform.core.text import reason
+from fl_platform.tracking.atomic import remove_orphans
+from fl_platform.tracking.cadence import Cadence
+from fl_platform.tracking.checkpoint import CheckpointFile
+from fl_platform.tracking.journal import Journal
+from fl_platform.tracking.lock import RunLock
+from fl_platform.tracking.mlflow.uploader import Courier
+from fl_platform.tracking.params import flat
+from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
+from fl_platform.tracking.summary import accuracies
+from fl_platform.tracking.system_metrics import MachineSampler
+
+Status = Literal["FINISHED", "KILLED", "FAILED", "DIVERGED"]
+_FINAL = ("FINISHED", "DIVERGED")
+
+
+class RunRecord:
+    """One run's folder, held under its lock.
+
+    Left by an exception, the run is marked KILLED (a signal) or FAILED, and can be resumed.
+    """
+
+    def __init__(
+        self, folder: RunFolder, lock: RunLock, home: Path, described: dict[str, Any], tracking: str
+    ) -> None:
+        self.folder, self.described = folder, described
+        self.run_id: str = described["run_id"]
+        self.journal = Journal(folder.journal)
+        self.checkpoint = CheckpointFile(folder.checkpoint)
+        self.cadence = Cadence()
+        self._lock, self._home, self._tracking = lock, home, tracking
+        self._courier: Courier | None = None
+        self._sampler: MachineSampler | None = None
+        self._open = True
+
+    @classmethod
+    def open(
+        cls,
+        home: Path | str,
+        *,
+        name: str,
+        config_hash: str,
+        experiment: str,
+        conditions: Mapping[str, Any],
+        tracking: Literal["mlflow", "journal"] = "mlflow",
+        parent_run_id: str = "",
+        fresh: bool = False,
+        continue_anyway: bool = False,
+    ) -> RunRecord:
+        """Take the run with this hash, new or known; see :meth:`RunFolder.introduce`.
+
+        Raises:
+            RunOwned: another process works on it.
+            IdentityMismatch: it was started under other conditions.
+        """
+        folder = run_folder(home, config_hash).create()
+        lock = RunLock(folder.lock).acquire()
+        try:
+            if fresh:
+                lock = _begin_afresh(folder, lock)
+            described = folder.introduce(
+                name=name,
+                config_hash=config_hash,
+                experiment=experiment,
+                conditions=conditions,
+                parent_run_id=parent_run_id,
+                continue_anyway=continue_anyway,
+            )
+            remove_orphans(folder.path)
+            return cls(folder, lock, Path(home), described, tracking)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The stored result where this run is over, else None."""
+        return self.folder.result if self.journal.history.status in _FINAL else None
+
+    def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> RunRecord:
+        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and forward.
+
+        The run's conditions become tags too. ``params`` may be nested.
+        """
+        history = self.journal.history
+        new_params = {k: v for k, v in flat(params).items() if history.params.get(k) != v}
+        all_tags = {k: str(v) for k, v in {**self.described["conditions"], **tags}.items()}
+        new_tags = {k: v for k, v in all_tags.items() if history.tags.get(k) != v}
+        if new_params:
+            self.journal.note("params", values=new_params)
+        if new_tags:
+            self.journal.note("tags", values=new_tags)
+        self.journal.note("status", status="RUNNING")
+        self.journal.flush()
+        self._sampler = MachineSampler(self.journal).start()
+        if self._tracking == "mlflow":
+            self._courier = Courier(self.folder, self._home).start()
+        return self
+
+    def log(self, round_index: int, values: Mapping[str, float]) -> None:
+        """Journal one round's values."""
+        self.journal.metrics(round_index, values)
+
+    def commit(self, write: Callable[[], None]) -> None:
+        """Make the journal durable, then let ``write`` save the checkpoint; measures the cost."""
+        with self.cadence:
+            self.journal.flush()
+            write()
+
+    def publish(self, path: Path, folder: str = "") -> None:
+        """Note a file inside the run folder as an artifact, shown under ``folder`` in MLflow."""
+        inside = path.resolve().relative_to(self.folder.path.resolve())
+        self.journal.note("artifact", path=str(inside), folder=folder)
+
+    def finish(
+        self,
+        status: Status = "FINISHED",
+        result: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        tail: int = 10,
+    ) -> dict[str, Any]:
+        """End the run: store its result, say its status, bring the rest to MLflow, let go.
+
+        Args:
+            result: the run's own entries; ``accuracy_last``, ``accuracy_tail``, ``accuracy_best``
+                (percent; the tail over the last ``tail`` evaluations), run_id, status and
+                config_hash are added. NaN becomes null.
+
+        Returns:
+            The result as stored; stored as ``result.json`` only where the run is over for good.
+        """
+        if self._sampler is not None:
+            self._sampler.close()
+        history = self.journal.history
+        numbers = accuracies(history, tail=tail, diverged=status == "DIVERGED")
+        stored = {
+            "run_id": self.run_id,
+            "status": status,
+            "config_hash": self.described["config_hash"],
+            **{k: _plain(v) for k, v in {**numbers, **(result or {})}.items()},
+        }
+        if status in _FINAL:
+            self._log_result(stored)
+            write_json(self.folder.result_file, stored)
+        self.journal.note("status", status=status, reason=reason)
+        self.close(hurry=status == "KILLED")
+        return stored
+
+    def close(self, *, hurry: bool = False) -> None:
+        """Stop the threads, bring the rest, let the run go; does nothing the second time.
+
+        Args:
+            hurry: whoever stopped the run waits: open no store for it, and drain two seconds.
+        """
+        if not self._open:
+            return
+        self._open = False
+        if self._sampler is not None:
+            self._sampler.close()
+        try:
+            self.journal.close()
+            if self._courier is not None:
+                self._courier.close(*((2.0, 0.0) if hurry else ()))
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> RunRecord:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._open and error is not None:
+            killed = isinstance(error, KeyboardInterrupt | SystemExit)
+            why = f"{type(error).__name__}: {reason(error)}"
+            with contextlib.suppress(OSError):  # a full disk takes no last word either
+                self.finish("KILLED" if killed else "FAILED", reason=why)
+        self.close()
+
+    def _log_result(self, stored: Mapping[str, Any]) -> None:
+        rounds = [self.journal.history.next_step(family) for family in ("test/", "round/")]
+        step = max(0, *(r - 1 for r in rounds))
+        values: dict[str, float] = {}
+        for key, value in stored.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                # clocks are not compared when a killed ending is repeated
+                values[f"{'time' if key.startswith('seconds') else 'result'}/{key}"] = value
+        self.journal.metrics(step, values)
+
+
+def _begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
+    """Put the old run aside under the old lock, then lock the new folder."""
+    if folder.identity_file.exists():
+        journal = Journal(folder.journal)
+        journal.note("tags", values={"superseded": "true"})
+        journal.close()
+        folder.set_aside()
+        folder.create()
+        lock.release()
+        lock = RunLock(folder.lock).acquire()
+    return lock
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
