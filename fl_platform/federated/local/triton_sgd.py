@@ -21,8 +21,8 @@ def _move(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     client = tl.program_id(1).to(tl.int64)
     columns = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    if SOME:
-        if tl.load(active + client) == 0:  # noqa: SIM102 - the outer is decided when compiled
+    if SOME:  # noqa: SIM102 - decided when compiled, the next line on the device
+        if tl.load(active + client) == 0:
             return
     inside = columns < width
     at = parameters + client * parameter_row + columns
