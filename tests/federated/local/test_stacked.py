@@ -76,10 +76,14 @@ def apart(rows, expected):
     return float(((rows - expected).norm(dim=1) / expected.norm(dim=1)).max())
 
 
-@pytest.fixture(params=["bands", "patches"])
+@pytest.fixture(params=["bands", "banded patches", "patches"])
 def kind(request, monkeypatch):
     """Every convolution computed so, whatever costs less."""
-    kinds = {"bands": stacked_convolution.Bands, "patches": stacked_convolution.Patches}
+    kinds = {
+        "bands": stacked_convolution.Bands,
+        "banded patches": stacked_convolution.BandedPatches,
+        "patches": stacked_convolution.Patches,
+    }
     for name, other in kinds.items():
         if name != request.param:
             monkeypatch.setattr(other, "cost", lambda *_: float("inf"))
@@ -317,9 +321,15 @@ def test_hooks_weights_used_twice_and_other_losses_are_refused(images):
 
 
 def test_bands_are_taken_over_small_maps_and_spare_products_there():
-    network = StackedNetwork(small_alexnet(10, (3, 32, 32)), (3, 32, 32), 128)
-    kinds = [type(layer) for layer in network.layers if hasattr(layer, "cost")]
-    assert kinds == [stacked_convolution.Bands] * 5
+    kinds = {
+        batch: [
+            type(layer).__name__
+            for layer in StackedNetwork(small_alexnet(10, (3, 32, 32)), (3, 32, 32), batch).layers
+            if isinstance(layer, stacked_convolution.Convolution)
+        ]
+        for batch in (8, 128)
+    }
+    assert kinds == {8: ["Patches"] * 5, 128: ["BandedPatches", *["Bands"] * 4]}
     assert spares_products(small_alexnet(10, (3, 32, 32)), (3, 32, 32), 128)
     assert not spares_products(femnist_cnn(62, (1, 28, 28)), (1, 28, 28), 128)
     assert not spares_products(mlp(10, (1, 8, 8)), (1, 8, 8), 16)
