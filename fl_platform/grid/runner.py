@@ -201,8 +201,8 @@ def slots(config: Config, options: Options, home: Path) -> tuple[int, list[dict[
 
     With ``options.gpu_slots`` None the data of ``config`` are loaded to estimate its memory.
     """
+    from fl_platform.grid.gpu_slots import automatic
     from fl_platform.grid.local_executor import gpus, physical_cores
-    from fl_platform.grid.runner.gpu_slots import automatic
 
     cards = gpus() if config.runtime.device in ("auto", "cuda") else []
     if not cards:
