@@ -75,7 +75,7 @@ def test_control_a_form_for_a_processor_is_noticed():
 
 
 def test_a_centre_that_is_none_is_seen_at_the_end():
-    """Ten rows that are central in the sampled columns alone: the guess from the sample is wrong."""
+    """Ten rows that are central in the sampled columns alone: the first guess is wrong."""
     rows = honest_rows(DIMENSION)
     marks = torch.arange(DIMENSION, dtype=torch.float64).expand(2, -1)
     places = products._sample(marks)[0].long()
