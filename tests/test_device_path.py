@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from fl_platform.core import Updates, products
 from fl_platform.core.deferred import deferring
 from tests.device_cases import ATTACKS, DEFENSES, Card, Waits, honest_rows, one_round
 
@@ -71,6 +72,21 @@ def test_control_a_form_for_a_processor_is_noticed():
     rows = honest_rows(64)
     with Card(rows), pytest.raises(Waits):
         one_round(rows, ATTACKS["strike"](), *DEFENSES["multi_krum"]())
+
+
+def test_a_centre_that_is_none_is_seen_at_the_end():
+    """Ten rows that are central in the sampled columns alone: the first guess is wrong."""
+    rows = honest_rows(DIMENSION)
+    marks = torch.arange(DIMENSION, dtype=torch.float64).expand(2, -1)
+    places = products._sample(marks)[0].long()
+    rows[30:] = 1e4
+    rows[30:, places] = rows[:30].mean(0)[places]
+    with deferring(everywhere=True) as deferral:
+        Updates(rows).gram()
+    assert not deferral.settle({})[0]
+    updates = Updates(rows)
+    updates.gram()
+    assert updates.centre().abs().max() < 1  # looked at, the centre is an honest row
 
 
 @pytest.mark.parametrize("fault", ["nan", "huge", "equal"])

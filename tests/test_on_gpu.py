@@ -1,5 +1,6 @@
 """The server's side of a round on a real GPU: a processor's answers, and the host never waits."""
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -31,16 +32,19 @@ def torch_only(monkeypatch):
     monkeypatch.setenv("FL_PLATFORM_NATIVE", "0")
 
 
-def compare(attack, defense, *, strict):
-    rows = honest_rows(DIMENSION)
-    vector, weights, numbers = one_round(rows, ATTACKS[attack](), *DEFENSES[defense]())
-    on_card = rows.cuda()
-    if strict:  # once without: libraries make their handles, kernels are compiled
-        with deferring():
-            one_round(on_card, ATTACKS[attack](), *DEFENSES[defense]())
+@functools.cache
+def expected(attack, defense):
+    """What a processor answers."""
+    return one_round(honest_rows(DIMENSION), ATTACKS[attack](), *DEFENSES[defense]())
+
+
+def compare(attack, defense):
+    vector, weights, numbers = expected(attack, defense)
+    on_card = honest_rows(DIMENSION).cuda()
+    with deferring():  # once without a check: libraries make their handles, kernels are compiled
+        one_round(on_card, ATTACKS[attack](), *DEFENSES[defense]())
     torch.cuda.synchronize()
-    if strict:
-        torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")
     with deferring() as deferral:
         seen = one_round(on_card, ATTACKS[attack](), *DEFENSES[defense]())
     torch.cuda.set_sync_debug_mode("default")
@@ -61,13 +65,13 @@ def compare(attack, defense, *, strict):
 @pytest.mark.usefixtures("waiting_is_an_error")
 @pytest.mark.parametrize(("attack", "defense"), PAIRS)
 def test_a_round_waits_nowhere_and_answers_as_a_processor(attack, defense):
-    compare(attack, defense, strict=True)
+    compare(attack, defense)
 
 
 @pytest.mark.usefixtures("torch_only", "waiting_is_an_error")
 @pytest.mark.parametrize(("attack", "defense"), PAIRS)
 def test_without_kernels_too(attack, defense):
-    compare(attack, defense, strict=True)
+    compare(attack, defense)
 
 
 def test_kernels_are_there():
@@ -85,16 +89,24 @@ def test_kernels_are_there():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("m", [1, 2, 3, 17, 40, 50, 64, 128, 130])
 @pytest.mark.parametrize("d", [1, 127, 100_001])
-def test_ranks_and_variances_have_a_processors_bits(m, d, dtype):
+def test_ranks_have_a_processors_bits_and_deviations_its_order(m, d, dtype):
     matrix = torch.randn(m, d, generator=generator(m, "gpu"), dtype=dtype)
     matrix[:, ::5] = matrix[:, ::5].sign()
-    here, there = Updates(matrix), Updates(matrix.cuda())
-    trim = (m - 1) // 4
-    assert torch.equal(there.median().cpu(), here.median())
-    assert torch.equal(there.median("upper").cpu(), here.median("upper"))
-    trimmed = coordinatewise.trimmed_mean(there, trim).cpu()
-    assert torch.equal(trimmed, coordinatewise.trimmed_mean(here, trim))
-    torch.testing.assert_close(there.std().cpu(), here.std(), rtol=1e-6, atol=0)
+    there, ordered = Updates(matrix.cuda()), matrix.sort(0).values
+    for first, stop in (((m - 1) // 2, m // 2 + 1), (m // 2, m // 2 + 1), (m // 4, m - m // 4)):
+        total = ordered[first].clone()
+        for rank in range(first + 1, stop):  # a processor's bits: see test_coordinatewise
+            total += ordered[rank]
+        found = coordinatewise.mean_of_ranks(there, first, stop)
+        assert torch.equal(found.cpu(), total / (stop - first))
+    mean = matrix[0].clone()
+    for row in matrix[1:]:
+        mean += row
+    mean /= m
+    squares = torch.zeros(d, dtype=dtype)
+    for row in matrix:
+        squares += (row - mean).square()
+    torch.testing.assert_close(there.std().cpu(), (squares / m).sqrt(), rtol=1e-6, atol=1e-12)
 
 
 def test_rows_of_every_view_are_read_in_place():
@@ -117,7 +129,8 @@ def test_rows_of_every_view_are_read_in_place():
             yield seen.gathered(torch.tensor([5, 0, 4999], device=device))
 
     for here, there in zip(answers("cpu"), answers("cuda"), strict=True):
-        torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=1e-4)
+        sums = 1e-5 if here.numel() >= 5000 else 1e-2  # along a row of 5000: close to no zero
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-4, atol=sums)
 
 
 def test_distances_stay_exact_beside_a_large_mean_and_far_rows():

@@ -103,8 +103,7 @@ class Updates:
         One pass: NaN spreads through minimum and maximum.
         """
         if on_device(self.device):
-            sizes = self.largest(self._largest().double())
-            return sizes.nan_to_num(nan=torch.inf)
+            return self.largest(self._largest().double().nan_to_num(nan=torch.inf))
         extremes = [torch.stack(row.aminmax()) for row in self.rows() or self.matrix]
         return self.largest(torch.stack(extremes).double().abs().amax(1).nan_to_num(nan=torch.inf))
 
