@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fl_platform.report.statistics import holm, summarize
-from fl_platform.repro.spec import Bands
+from fl_platform.repro.spec import Tolerance
 
 FEWEST = 10  # seeds behind a verdict that is not by digest
 POWER = 0.99
@@ -64,7 +64,7 @@ class Comparison:
     verdict: Verdict
 
 
-def suspects(cells: Mapping[str, Sequence[Pair]], bands: Bands) -> list[str]:
+def suspects(cells: Mapping[str, Sequence[Pair]], bands: Tolerance) -> list[str]:
     """Cells whose mean difference leaves the margin: to be run with every reference seed.
 
     No test is made here, so a few seeds that scatter cannot hide a change larger than the margin
@@ -77,7 +77,9 @@ def suspects(cells: Mapping[str, Sequence[Pair]], bands: Bands) -> list[str]:
     ]
 
 
-def compare(cells: Mapping[str, Sequence[Pair]], bands: Bands, *, exact: bool) -> list[Comparison]:
+def compare(
+    cells: Mapping[str, Sequence[Pair]], bands: Tolerance, *, exact: bool
+) -> list[Comparison]:
     r"""Every cell against its reference.
 
     Where ``exact`` (same code, versions, device, processor, data), a single run that is not equal

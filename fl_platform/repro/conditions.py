@@ -10,7 +10,7 @@ from typing import Any
 
 from fl_platform.config import Config, config_hash
 from fl_platform.grid.plan import Cell
-from fl_platform.repro.reference import DIGITS, Outcome, Reference
+from fl_platform.repro.reference import DIGITS, Reference, ReferenceRun
 from fl_platform.run import provenance
 from fl_platform.run.result import Result, finished
 from fl_platform.tracking.journal import read
@@ -28,12 +28,12 @@ class Stored:
     commit: str
     dirty: bool
 
-    def outcome(self, cell: str, seed: int) -> Outcome:
+    def outcome(self, cell: str, seed: int) -> ReferenceRun:
         """The run as a reference keeps it."""
         result = self.result
         accuracy = result.accuracy_tail if result.status == "FINISHED" else None
         digests = (result.config_hash[:DIGITS], result.weights_sha256[:DIGITS])
-        return Outcome(cell, seed, *digests, accuracy)
+        return ReferenceRun(cell, seed, *digests, accuracy)
 
 
 def stored(home: Path, cell: Cell) -> Stored | None:

@@ -24,7 +24,7 @@ class Clock(NamedTuple):
 KINDS = ("run", "skipped")
 
 
-class Diary:
+class SuiteLog:
     """The folder ``mlruns/repro/SUITE``: its diary, its lock, and the reports beside them."""
 
     def __init__(self, home: Path, suite: str) -> None:

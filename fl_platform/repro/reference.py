@@ -18,7 +18,7 @@ DIGITS = 16  # of a digest: enough to tell results apart, and the file stays sma
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ReferenceRun:
     """What one run came to.
 
     Attributes:
@@ -56,16 +56,16 @@ class Reference:
     """Accepted results by ``config_hash``, and where they come from."""
 
     origin: Origin
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, ReferenceRun]
 
     def seeds(self, cell: str) -> int:
         """How many seeds stand behind ``cell``."""
         return sum(outcome.cell == cell for outcome in self.outcomes.values())
 
 
-def by_cell(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+def by_cell(outcomes: Iterable[ReferenceRun]) -> dict[str, list[ReferenceRun]]:
     """The outcomes of each cell, by seed."""
-    found: dict[str, list[Outcome]] = {}
+    found: dict[str, list[ReferenceRun]] = {}
     for outcome in sorted(outcomes, key=lambda outcome: outcome.seed):
         found.setdefault(outcome.cell, []).append(outcome)
     return found
@@ -100,7 +100,9 @@ def read_reference(path: Path) -> Reference | None:
         cells = tree.pop("cells")
         outcomes = [
             build_dataclass(
-                Outcome, {"cell": cell["cell"], **dict(zip(_COLUMNS, run, strict=True))}, path.name
+                ReferenceRun,
+                {"cell": cell["cell"], **dict(zip(_COLUMNS, run, strict=True))},
+                path.name,
             )
             for cell in cells
             for run in cell["runs"]
@@ -116,7 +118,7 @@ def read_reference(path: Path) -> Reference | None:
 _COLUMNS = ("seed", "config_hash", "weights", "accuracy")
 
 
-def _cell(name: str, runs: Sequence[Outcome]) -> str:
+def _cell(name: str, runs: Sequence[ReferenceRun]) -> str:
     s = summarize([run.accuracy for run in runs if run.accuracy is not None])
     told: dict[str, Any] = {"cell": name, "n": len(runs)}
     if s.n:

@@ -10,16 +10,16 @@ from typing import Any
 
 from fl_platform.report.formats import to_csv
 from fl_platform.report.html import Picture, Section, page
-from fl_platform.report.tables.base import Entry, Table, signed
+from fl_platform.report.tables.table import Table, TableEntry, signed
 from fl_platform.repro.compare import Comparison
 from fl_platform.repro.reference import Reference
 from fl_platform.repro.spec import Suite
 
-TONES = {"drifted": "differs", "agrees": "agrees", "same bits": "agrees"}
+STYLES = {"drifted": "differs", "agrees": "agrees", "same bits": "agrees"}
 
 
 @dataclass(frozen=True)
-class Judged:
+class ComparisonResult:
     """A suite's runs beside their reference.
 
     Attributes:
@@ -39,7 +39,7 @@ class Judged:
         return [c for c in self.comparisons if c.verdict == "drifted"]
 
 
-def sentences(judged: Judged) -> list[str]:
+def sentences(judged: ComparisonResult) -> list[str]:
     """What came out, the first sentence being the verdict."""
     found, bands = judged.comparisons, judged.suite.bands
     drifted = judged.drifted
@@ -79,7 +79,7 @@ def drift_line(found: Comparison) -> str:
     return f"{found.cell}: {signed(found.mean)} points{interval}, n = {found.n}{bits}."
 
 
-def table(judged: Judged) -> Table:
+def table(judged: ComparisonResult) -> Table:
     """One row a cell, drifted ones first."""
     ordered = sorted(judged.comparisons, key=lambda c: c.verdict != "drifted")
     rows, records = [], []
@@ -87,8 +87,8 @@ def table(judged: Judged) -> Table:
         interval = "–" if math.isnan(c.low) else f"[{signed(c.low)}, {signed(c.high)}]"
         noticed = "any" if math.isnan(c.noticed) else f"{c.noticed:.2f}"
         line = [c.cell, str(c.n), str(c.equal), signed(c.mean), interval, noticed]
-        verdict = Entry(c.verdict, bold=c.verdict == "drifted", tone=TONES[c.verdict])
-        rows.append((*(Entry(text) for text in line), verdict))
+        verdict = TableEntry(c.verdict, bold=c.verdict == "drifted", style=STYLES[c.verdict])
+        rows.append((*(TableEntry(text) for text in line), verdict))
         records.append(dict(vars(c)))
     level = 100 * (1 - judged.suite.bands.level)
     return Table(
@@ -104,7 +104,7 @@ def table(judged: Judged) -> Table:
     )
 
 
-def write_page(judged: Judged, folder: Path, picture: Picture | None) -> list[Path]:
+def write_page(judged: ComparisonResult, folder: Path, picture: Picture | None) -> list[Path]:
     """Write ``index.html`` and ``comparison.csv`` into ``folder``; their paths."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     origin = judged.reference.origin

@@ -25,7 +25,7 @@ from fl_platform.repro.conditions import (
     some,
     stored,
 )
-from fl_platform.repro.log import Clock, Diary, stamp
+from fl_platform.repro.log import Clock, SuiteLog, stamp
 from fl_platform.repro.reference import (
     DIGITS,
     Origin,
@@ -33,7 +33,7 @@ from fl_platform.repro.reference import (
     read_reference,
     write_reference,
 )
-from fl_platform.repro.report import Judged, sentences, table, write_page
+from fl_platform.repro.report import ComparisonResult, sentences, table, write_page
 from fl_platform.repro.spec import Suite, load_suite
 from fl_platform.run import provenance
 from fl_platform.tracking.lock import RunOwned
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 AGREES, DRIFTED, COULD_NOT_RUN = 0, 1, 2
 
 
-class Stopped(Exception):  # noqa: N818 - no error: asked for
+class Interrupted(Exception):  # noqa: N818 - no error: asked for
     """A signal ended the runs; the same command goes on."""
 
     def __init__(self, signal: int) -> None:
@@ -52,7 +52,7 @@ class Stopped(Exception):  # noqa: N818 - no error: asked for
 
 
 @dataclass
-class Session:
+class SuiteSession:
     """One start of a suite, under its lock.
 
     Attributes:
@@ -61,7 +61,7 @@ class Session:
 
     suite: Suite
     home: Path
-    diary: Diary
+    diary: SuiteLog
     clock: Clock
     jobs: int | None = None
     tracking: str = "journal"
@@ -91,7 +91,7 @@ def run_suite(
         CouldNotRun: there was nothing to compare; the diary has the reason.
     """
     suite = load_suite(name, home)
-    session = Session(suite, home, Diary(home, name), clock, jobs)
+    session = SuiteSession(suite, home, SuiteLog(home, name), clock, jobs)
     try:
         with session.diary.lock:
             return _recorded(session)
@@ -129,7 +129,7 @@ def accept(
     refuse_unnamed_code(None)
     from fl_platform.grid.runner import plan_grid  # imports torch, for which no refusal need wait
 
-    with Diary(home, name).lock:
+    with SuiteLog(home, name).lock:
         _, cells = plan_grid(suite.grid(0, suite.reference_seeds), home)
         runs = [(label, cell, stored(home, cell)) for label, cell in named(cells)]
         found = [(label, cell, run) for label, cell, run in runs if run is not None]
@@ -177,7 +177,7 @@ def history(name: str, home: Path) -> Path | None:
     from fl_platform.repro.timeline import history_figure, show_history
 
     load_suite(name, home)
-    diary = Diary(home, name)
+    diary = SuiteLog(home, name)
     entries = list(diary.entries())
     if not entries:
         print(f"no run of {name} yet: fl-platform repro run {name}")
@@ -187,7 +187,7 @@ def history(name: str, home: Path) -> Path | None:
     return None if figure is None else save(figure, diary.folder / "history", ("png",))[0]
 
 
-def _recorded(session: Session) -> int:
+def _recorded(session: SuiteSession) -> int:
     """Run and compare; whatever comes of it, the diary says so."""
     began = session.clock.monotonic()
     commit, _ = provenance.git_state()
@@ -204,7 +204,7 @@ def _recorded(session: Session) -> int:
     try:
         judged = _judge(session)
         _tell(session, judged, session.clock.monotonic() - began)
-    except Stopped as stopped:
+    except Interrupted as stopped:
         note("stopped", 128 + stopped.signal, f"by signal {stopped.signal}")
         return 128 + stopped.signal
     except Exception as error:
@@ -220,7 +220,7 @@ def _recorded(session: Session) -> int:
     return code_out
 
 
-def _judge(session: Session) -> Judged:
+def _judge(session: SuiteSession) -> ComparisonResult:
     """Run what is to be run, and compare."""
     suite, home = session.suite, session.home
     reference = read_reference(suite.reference_file)
@@ -255,10 +255,10 @@ def _judge(session: Session) -> Judged:
             )
     exact = not changed
     found = drift.compare(pairs, suite.bands, exact=exact)
-    return Judged(suite, reference, found, exact, changed)
+    return ComparisonResult(suite, reference, found, exact, changed)
 
 
-def _work(session: Session, grid: Grid, cells: Sequence[Cell]) -> None:
+def _work(session: SuiteSession, grid: Grid, cells: Sequence[Cell]) -> None:
     """Have every cell finished under today's conditions."""
     from fl_platform.grid.runner import Options, run_grid
 
@@ -266,7 +266,7 @@ def _work(session: Session, grid: Grid, cells: Sequence[Cell]) -> None:
     outcome = run_grid(grid, renewed(cells, session.home), session.home, options, ["repro"])
     session.tracking = cells[0].config.runtime.tracking
     if outcome.signal:
-        raise Stopped(outcome.signal)
+        raise Interrupted(outcome.signal)
     failed = outcome.board.of_state("failed")
     if failed:
         told_cells = [f"{entry.cell.name} ({entry.reason})" for entry in failed]
@@ -291,7 +291,7 @@ def _beside(
     return pairs, changed
 
 
-def _tell(session: Session, judged: Judged, seconds: float) -> None:
+def _tell(session: SuiteSession, judged: ComparisonResult, seconds: float) -> None:
     """Screen, page, MLflow; and what the diary keeps."""
     from fl_platform.grid.results import show
     from fl_platform.report.html import Picture

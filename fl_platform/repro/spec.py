@@ -19,7 +19,7 @@ Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "satur
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bands:
+class Tolerance:
     """What is called drift where bits cannot be compared.
 
     Attributes:
@@ -67,7 +67,7 @@ class Settings:
     seeds: int
     reference: str
     reference_seeds: int
-    bands: Bands = field(default_factory=Bands)
+    bands: Tolerance = field(default_factory=Tolerance)
     schedule: Schedule
 
     def __post_init__(self) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from fl_platform.repro.compare import FEWEST, Pair, compare, noticed, suspects
 from fl_platform.repro.reference import by_cell, read_reference
-from fl_platform.repro.spec import Bands, load_suite
+from fl_platform.repro.spec import Tolerance, load_suite
 from tests.repro.conftest import REPOSITORY
 
-BANDS = Bands(level=0.01, margin=1.0)
+BANDS = Tolerance(level=0.01, margin=1.0)
 SUITES = 1000
 ALLOWED = 10  # of them: 1 of 100
 
@@ -83,7 +83,7 @@ def few_seeds(cells, bands, *, exact):
 
 @pytest.mark.parametrize("judge", [each_cell_alone, few_seeds])
 def test_the_count_of_alarms_notices_a_test_that_cries_too_often(judge):
-    assert alarms(real, Bands(level=0.01, margin=0.0), judge) > ALLOWED
+    assert alarms(real, Tolerance(level=0.01, margin=0.0), judge) > ALLOWED
 
 
 def test_a_fall_of_five_points_in_all_seeds_of_any_one_cell_is_caught():

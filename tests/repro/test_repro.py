@@ -10,7 +10,7 @@ import pytest
 
 from fl_platform.repro import runner as repro
 from fl_platform.repro.conditions import CouldNotRun
-from fl_platform.repro.log import Clock, Diary
+from fl_platform.repro.log import Clock, SuiteLog
 from fl_platform.repro.reference import Reference, read_reference, write_reference
 from fl_platform.run import provenance
 from fl_platform.tracking.run_folder import all_runs
@@ -37,7 +37,7 @@ def home(accepted, tmp_path):
 
 
 def entries(home, kind="run"):
-    return list(Diary(home, "tiny").entries(kind))
+    return list(SuiteLog(home, "tiny").entries(kind))
 
 
 def reference_file(home):
@@ -254,8 +254,8 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
 HOLD = """
 import sys
 from pathlib import Path
-from fl_platform.repro.log import Clock, Diary
-with Diary(Path(sys.argv[1]), "tiny").lock:
+from fl_platform.repro.log import Clock, SuiteLog
+with SuiteLog(Path(sys.argv[1]), "tiny").lock:
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -288,7 +288,7 @@ def test_a_run_that_was_stopped_says_so_and_goes_on(call, home, clean, monkeypat
     judge = repro._judge
 
     def stop(session):
-        raise repro.Stopped(15)
+        raise repro.Interrupted(15)
 
     monkeypatch.setattr(repro, "_judge", stop)
     assert call("repro", "run", "tiny")[0] == 143
@@ -300,7 +300,7 @@ def test_a_run_that_was_stopped_says_so_and_goes_on(call, home, clean, monkeypat
 
 
 def test_history_shows_every_start_and_draws_the_runs(call, home, clean):
-    diary = Diary(home, "tiny")
+    diary = SuiteLog(home, "tiny")
     call("repro", "run", "tiny")
     change(home, accuracy=lambda o: o.accuracy + 5)
     call("repro", "run", "tiny")
