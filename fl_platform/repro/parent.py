@@ -1,4 +1,4 @@
-"""The reproduction's own run: what MLflow shows of it, with its report."""
+"""MLflow run of a reproduction, with its report."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def publish(
     paths: Sequence[Path],
     tracking: str,
 ) -> str:
-    """Record one reproduction as a run of kind ``repro``; its id.
+    """Record one reproduction as a run of kind ``repro``; returns the run id.
 
-    A store that cannot be reached is told and hurts nothing: ``fl-platform runs sync`` brings it.
+    If MLflow cannot be reached, a line is printed; ``fl-platform runs sync`` uploads the run later.
     """
     identity = hashlib.sha256(f"{KIND}\n{name}\n{at!r}".encode()).hexdigest()
     with RunRecord.open(
@@ -53,5 +53,5 @@ def publish(
             client: Any = store.connect(home)
             Forwarder(folder, home, client).forward()
         except Exception as error:
-            print(f"not in MLflow yet ({reason(error)}): fl-platform runs sync")
+            print(f"not uploaded to MLflow ({reason(error)}); upload later: fl-platform runs sync")
     return run_id

@@ -87,7 +87,7 @@ def test_printing_installs_nothing(call, home, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(subprocess, "run", None)
     code, out, _ = call("repro", "install", "tiny", kind)
     assert code == 0
-    assert "nothing is installed; --write" in out
+    assert "not installed; --write" in out
     assert not (tmp_path / "config").exists()
 
 
