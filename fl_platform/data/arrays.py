@@ -1,4 +1,4 @@
-"""Any data set that was saved as NumPy arrays in one .npz file."""
+"""Data set from NumPy arrays in one .npz file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
 
-# How the four arrays may be called: MedMNIST's names, and Keras's.
+# Accepted names of the four arrays: those of MedMNIST and of Keras.
 NAMES = {
     "train_images": "x_train",
     "train_labels": "y_train",
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
-HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
+LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip file can declare any size
+HOW = "Create it with numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
 def arrays(
@@ -33,29 +33,29 @@ def arrays(
     mean: list[float] | None = None,
     std: list[float] | None = None,
 ) -> Dataset:
-    """Images and labels from ``ROOT/FILE``; pickled content is never loaded.
+    """Images and labels from ``ROOT/FILE``; pickled content is refused.
 
     The file holds ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (or
-    Keras's ``x_train`` ...), and ``writers`` where images come from people. Images are uint8 or
-    floating point in [0, 1], which is rounded to bytes; their shape is ``(N, H, W)`` or
+    Keras's ``x_train`` ...), and optionally ``writers``. Images are uint8, or floating point in
+    [0, 1] that is rounded to uint8; their shape is ``(N, H, W)`` or
     ``(N, H, W, C)``, or ``(N, C, H, W)`` with ``layout="channels_first"``. Labels are whole
     numbers of shape ``(N,)`` or ``(N, 1)``.
 
     Args:
-        root: the data folder.
-        file: the file's name below it; an absolute path stands for itself.
-        layout: where four-dimensional images have their channels.
-        num_classes: how many classes; ``None`` means one more than the largest training label.
-        mean: per channel, of ``x / 255``; ``None`` means that of the training images.
-        std: likewise.
+        root: Data folder.
+        file: File name relative to ``root``, or an absolute path.
+        layout: Position of the channels in four-dimensional images.
+        num_classes: Number of classes. Default: the largest training label plus 1.
+        mean: Mean of ``x / 255`` per channel. Default: computed from the training images.
+        std: Standard deviation of ``x / 255`` per channel. Default: likewise.
 
     Raises:
-        DataError: the file is absent, damaged or too large, or its arrays are not as above.
+        DataError: The file is missing, damaged or too large, or its arrays differ from the above.
     """
     path = (Path(root) / file).absolute()
     if not path.is_file():
         raise DataError(
-            f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
+            f"Expected a file at {path}, got none. Set another path with task.data.file.\n{HOW}"
         )
     files = stamps([path])
     content = _read(path)
@@ -108,10 +108,10 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     if values.ndim != 4 or 0 in values.shape:
         raise ValueError(f"Expected images of 3 or 4 dimensions, none 0, got {values.shape}.")
     if np.issubdtype(values.dtype, np.floating):
-        if not (values.min() >= 0 and values.max() <= 1):  # so written, NaN fails too
+        if not (values.min() >= 0 and values.max() <= 1):  # this form also refuses NaN
             raise ValueError(
                 "Expected floating-point pixels in [0, 1], got"
-                f" [{values.min()}, {values.max()}]; save bytes, or divide by 255 first."
+                f" [{values.min()}, {values.max()}]; save uint8, or divide by 255 first."
             )
         values = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
     if values.dtype != np.uint8:
@@ -131,7 +131,7 @@ def _integers(values: np.ndarray) -> Tensor:
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of ``x / 255`` for each channel, from its histogram: exact, no large copy."""
+    """Mean and std of ``x / 255`` per channel, exact, from histograms: no copy of the images."""
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):

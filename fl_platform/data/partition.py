@@ -1,4 +1,4 @@
-"""Who holds what: every training image is given to exactly one client."""
+"""Partitions: every training image belongs to exactly one client."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MAX_REDRAWS = 100
 
 @dataclass(frozen=True)
 class Partition:
-    """The training images of each client.
+    """Training images of each client.
 
     Attributes:
-        indices: one ascending ``(n_i,)`` int64 tensor a client; none is empty.
-        redraws: how many draws were thrown away because a client fell under the minimum.
-        moved: how many images then still had to be moved to clients under the minimum.
+        indices: One ascending ``(n_i,)`` int64 tensor per client; none is empty.
+        redraws: Number of rejected draws, in which a client had too few images.
+        moved: Number of images moved to clients below the minimum after the last draw.
 
     Raises:
-        DataError: there is no client, or a client has no image.
+        DataError: There is no client, or a client has no image.
     """
 
     indices: tuple[Tensor, ...]
@@ -47,7 +47,7 @@ class Partition:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the clients' sizes and indices."""
+        """SHA-256 of the sizes and indices of all clients."""
         content = hashlib.sha256()
         for index in self.indices:
             content.update(len(index).to_bytes(8, "little"))
@@ -56,15 +56,15 @@ class Partition:
 
 
 def iid(labels: Tensor, num_clients: int, seed: int) -> Partition:
-    """Deals the shuffled images out in equal shares (sizes differ by one at most).
+    """Partition into equal shares of the shuffled images (sizes differ by at most one).
 
     Args:
-        labels: ``(N,)`` int64; only their number matters.
-        num_clients: n, at least 1 and at most N.
-        seed: the run's seed; the order comes from its stream "partition".
+        labels: ``(N,)`` int64; only their number is used.
+        num_clients: n, from 1 to N.
+        seed: Seed of the run; the order is drawn from its stream "partition".
 
     Raises:
-        DataError: there are fewer images than clients.
+        DataError: There are fewer images than clients.
     """
     _check_enough(len(labels), num_clients, minimum=1)
     order = torch.randperm(len(labels), generator=generator(seed, "partition"))
@@ -79,27 +79,26 @@ def dirichlet(
     beta: Annotated[float, Above(0)] = 0.5,
     minimum: Annotated[int, AtLeast(1)] = 10,
 ) -> Partition:
-    """Deals each class out in shares drawn from a Dirichlet distribution.
+    """Partition of each class in shares drawn from a Dirichlet distribution.
 
     .. math:: p_k \\sim \\mathrm{Dir}_n(\\beta), \\quad
         \\text{client } i \\text{ gets a share } p_{k,i} \\text{ of class } k
 
-    Classes are drawn independently, so clients differ in size as well as in classes. A draw that
-    leaves a client under ``minimum`` is thrown away, up to 100 times; after that the clients
-    still short take one image after the other from whoever holds most, and `Partition.moved`
-    counts them. (The STRIKE authors' code draws for ever, and loses the images that rounding
-    leaves behind the last cut.)
+    Classes are drawn independently, so clients differ in size as well as in classes. A draw with a
+    client below ``minimum`` is rejected, up to 100 times; after that, images move one by one from
+    the largest client to clients below the minimum, and `Partition.moved` counts them. (The STRIKE
+    authors' code redraws without limit and loses the images after the last rounded cut.)
 
     Args:
         labels: ``(N,)`` int64.
         num_clients: n, at least 1.
-        seed: the run's seed; draw t comes from its stream ("partition", t).
-        beta: concentration, above 0: small means few classes a client, large means near IID.
-        minimum: images that every client has at least, 1 or more.
+        seed: Seed of the run; draw t comes from its stream ("partition", t).
+        beta: Concentration, above 0. Small: few classes per client; large: close to IID.
+        minimum: Smallest number of images per client, at least 1.
 
     Raises:
-        DataError: there are fewer than ``num_clients * minimum`` images.
-        ValueError: beta or minimum is outside its range.
+        DataError: There are fewer than ``num_clients * minimum`` images.
+        ValueError: ``beta`` or ``minimum`` is outside its range.
 
     References:
         M. Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks,
@@ -132,10 +131,10 @@ def dirichlet(
 
 
 def by_writer(writers: Tensor) -> Partition:
-    """One client a writer, in the order of the writers' numbers: the data's own partition.
+    """Natural partition: one client per writer, in the order of the writers' numbers.
 
     Args:
-        writers: ``(N,)`` int64, who made each training image.
+        writers: ``(N,)`` int64, writer of each training image.
     """
     return Partition(
         tuple(torch.nonzero(writers == writer).flatten() for writer in writers.unique().tolist())
@@ -151,25 +150,25 @@ def divide(
     beta: float | None = None,
     minimum: int | None = None,
 ) -> Partition:
-    """The partition that a task names, of the training images of ``dataset``.
+    """Partition of the training images of ``dataset``, as configured by a task.
 
     Args:
-        dataset: after `hold_out`, if anything is held out.
+        dataset: The data set, after `hold_out`.
         how: "iid", "dirichlet" or "writer".
-        num_clients: n; ``None`` means the number of writers, and needs "writer".
-        seed: the run's seed.
-        beta: for "dirichlet".
-        minimum: for "dirichlet".
+        num_clients: n; ``None`` with "writer": the number of writers.
+        seed: Seed of the run.
+        beta: Concentration of "dirichlet".
+        minimum: Smallest number of images per client of "dirichlet".
 
     Raises:
-        DataError: there are too few images, or "writer" is asked of data without writers.
-        ValueError: the arguments do not go together.
+        DataError: There are too few images, or "writer" is set for data without writers.
+        ValueError: The arguments are inconsistent.
     """
     if how == "writer":
         if dataset.writers is None:
             raise DataError(
-                f"Expected data with writers for task.partition=writer, got {dataset.name},"
-                " which has none; use iid or dirichlet."
+                f"Expected data with writers for task.partition=writer, got {dataset.name}"
+                " without writers; use iid or dirichlet."
             )
         partition = by_writer(dataset.writers)
         if num_clients not in (None, len(partition)):
@@ -191,7 +190,7 @@ def divide(
 
 
 def classes_per_client(partition: Partition, labels: Tensor, num_classes: int) -> Tensor:
-    """``(n, num_classes)`` int64: how many images of each class each client holds."""
+    """``(n, num_classes)`` int64: number of images per client and class."""
     return torch.stack(
         [torch.bincount(labels[index], minlength=num_classes) for index in partition.indices]
     )
@@ -210,21 +209,21 @@ def _check_enough(size: int, num_clients: int, minimum: int) -> None:
 def _draw_cuts(
     sizes: list[int], num_clients: int, beta: float, seed: int, attempt: int
 ) -> np.ndarray:
-    """``(classes, n + 1)`` where to cut each class; the last cut is its size, nothing is lost."""
-    # NumPy, not torch: torch has no public Dirichlet that takes a generator, and NumPy's breaks
-    # sticks for small beta where normalised gamma draws would all be zero.
+    """``(classes, n + 1)`` cuts of each class; the last cut is its size, so no image is lost."""
+    # NumPy, since torch has no public Dirichlet with a generator. For small beta NumPy uses stick
+    # breaking, where normalised gamma draws would all be zero.
     chance = np.random.Generator(np.random.PCG64(stream_seed(seed, "partition", attempt)))
     shares = chance.dirichlet(np.full(num_clients, beta), size=len(sizes))
     inner = np.cumsum(shares, axis=1)[:, :-1] * np.array(sizes)[:, None]
     cuts = np.zeros((len(sizes), num_clients + 1), dtype=np.int64)
-    # Rounded, not cut off, or small shares at the two ends would be rejected unequally often.
+    # Rounded, not truncated: otherwise the first and last client are rejected unequally often.
     cuts[:, 1:-1] = np.minimum(np.rint(inner).astype(np.int64), np.array(sizes)[:, None])
     cuts[:, -1] = sizes
     return cuts
 
 
 def _fill_up(clients: list[Tensor], minimum: int) -> tuple[list[Tensor], int]:
-    """Moves images, one at a time, from the largest client to clients under the minimum."""
+    """Move images one by one from the largest client to clients below the minimum."""
     held = [index.tolist() for index in clients]
     moved = 0
     for poor in held:

@@ -146,5 +146,5 @@ def test_impossible_questions_are_refused():
         empirical_kappa(g, torch.zeros(2), 0)
     with pytest.raises(ValueError, match="Expected 0 <= f < n / 2, got n=10 and f=5"):
         kappa_bound("krum", 10, 5)
-    with pytest.raises(ValueError, match="Expected a rule out of aksel"):
+    with pytest.raises(ValueError, match="Expected one of the rules aksel"):
         kappa_bound("guess", 10, 2)
