@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node
 from fl_platform.config.roles import role
-from fl_platform.config.schema import Runtime
+from fl_platform.config.schema import Local, Runtime, schedule_of
 from fl_platform.core.rng import stream_seed
 from fl_platform.core.stamps import stamps
 from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
@@ -136,22 +136,28 @@ def build_module(
     way: WayName = "sequential",
 ) -> FederatedModule:
     """The Lightning module of the run."""
-    local = config.task.local
     return FederatedModule(
         build_model(config, population.dataset),
         population.federation,
-        LocalTraining(
-            local.epochs, local.batch, local.lr, local.momentum, local.weight_decay, local.clip
-        ),
+        local_training(config.task.local),
         byzantine=config.byzantine.fraction,
         sampled=config.task.sampled,
         sampling=config.byzantine.sampling,
         state=config.task.state,
         seed=config.seed,
         server=functools.partial(server_optimizer, config),
+        server_schedule=schedule_of(config.server.schedule),
+        worker_momentum=config.worker.momentum,
+        worker_dampening=config.worker.dampening,
         should_stop=between,
         way=way,
     )
+
+
+def local_training(local: Local) -> LocalTraining:
+    """The settings of the clients' SGD."""
+    settings = vars(local) | {"epochs": local.epochs or 1, "schedule": schedule_of(local.schedule)}
+    return LocalTraining(**settings)
 
 
 def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -160,14 +166,17 @@ def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.opti
     SGD at rate 1 is federated averaging (eq. 3); with momentum it is FedAvgM (Hsu, Qi and Brown,
     "Measuring the Effects of Non-Identical Data Distribution", 2019). FedAdam is Adam on the
     aggregate (Reddi et al., "Adaptive Federated Optimization", 2021); torch's Adam corrects the
-    bias of its moments, which theirs does not.
+    bias of its moments, which theirs does not. ``server.weight_decay`` adds that share of the
+    parameters to the aggregate, before any momentum.
     """
     server = config.server
     if server.optimizer == "fedadam":
         betas = (server.beta1, server.beta2)
-        return torch.optim.Adam(parameters, lr=server.lr, betas=betas, eps=server.eps)
+        return torch.optim.Adam(
+            parameters, server.lr, betas, server.eps, weight_decay=server.weight_decay
+        )
     momentum = server.momentum if server.optimizer == "fedavgm" else 0.0
-    return torch.optim.SGD(parameters, lr=server.lr, momentum=momentum)
+    return torch.optim.SGD(parameters, server.lr, momentum, weight_decay=server.weight_decay)
 
 
 def resolve_device(runtime: Runtime) -> torch.device:

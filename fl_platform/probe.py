@@ -11,10 +11,16 @@ from pathlib import Path
 
 import torch
 
-from fl_platform.assembly import build_model, choose_local, load_population, resolve_device
+from fl_platform.assembly import (
+    build_model,
+    choose_local,
+    load_population,
+    local_training,
+    resolve_device,
+)
 from fl_platform.config import Config
 from fl_platform.core.precision import tensor_float32
-from fl_platform.federated.local import WAYS, Clients, LocalTraining, WayName, build_way, choose
+from fl_platform.federated.local import WAYS, Clients, WayName, build_way, choose
 
 REPEATS = 5
 GAIN = 1.05  # a way must be so many times faster than the rule's to be suggested
@@ -65,10 +71,7 @@ def probe(config: Config, home: Path, clients: int = 50, samples: int = 256) -> 
         if count > samples:
             break
         tried.append(client)
-    local = LocalTraining(
-        task.epochs, task.batch, task.lr, task.momentum, task.weight_decay, task.clip
-    )
-    given = Clients(federation, local, config.seed)
+    given = Clients(federation, local_training(task), config.seed)
     start = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]), [*model.buffers()])
     rows = torch.empty(len(tried), len(start[0]), device=device)
     ways, refused = {}, {}

@@ -7,7 +7,7 @@ of the rules are all settled before any rule's module (and with it torch) is imp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     tree["preset"] = choices.get("preset") or "none"
     tree["experiment"] = choices.get("experiment") or ""
     nodes: dict[str, Any] = {key: tree.get(key) for key in ("attack", "defense")} | mixings
-    apply_preset(preset, nodes, tree.get("task"), written | _keys(typed))
+    said = written | _keys(typed)
+    apply_preset(preset, nodes, tree.get("task"), said)
+    _steps_in_place_of_epochs(tree.get("task"), said)
     config = build_dataclass(Config, tree)
     nodes.update({"task.data": config.task.data, "task.model": config.task.model})
     for key, node in nodes.items():
@@ -61,6 +63,14 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
         defense=filled["defense"],
         mixing=[filled[key] for key in mixings],
     )
+
+
+def _steps_in_place_of_epochs(task: Any, said: Set[str]) -> None:
+    """Leave out the epochs that a task's file has where a person asked for steps."""
+    local = task.get("local") if isinstance(task, dict) else None
+    asked = "task.local.steps" in said and "task.local.epochs" not in said
+    if asked and isinstance(local, dict) and local.get("steps") is not None:
+        local["epochs"] = None
 
 
 def _group(key: str) -> str:

@@ -8,10 +8,34 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from fl_platform.config.values import build_dataclass, fit
+from fl_platform.core.schedules import KINDS, Schedule
+
 Node = dict[str, Any]
+
+
+def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
+    """The schedule that ``node`` describes: its ``kind``, and the fields of that kind.
+
+    Raises:
+        ConfigError: an unknown kind or field, or a wrong value.
+    """
+    if node is None:
+        return None
+    kinds = Literal[tuple(KINDS)]  # type: ignore[valid-type]
+    kind = fit(node.get("kind"), kinds, f"{key}.kind")
+    return build_dataclass(KINDS[kind], {k: v for k, v in node.items() if k != "kind"}, key)
+
+
+def _filled_schedule(settings: object) -> None:
+    """Check the schedule of ``settings`` and fill its defaults in, so that it has one form."""
+    node: Node | None = settings.schedule  # type: ignore[attr-defined]
+    schedule = schedule_of(node)
+    if node is not None and schedule is not None:
+        object.__setattr__(settings, "schedule", {"kind": node["kind"], **asdict(schedule)})
 
 
 def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
@@ -35,15 +59,26 @@ def _share(settings: object, *names: str) -> None:
 class Local:
     """How an honest client trains; its optimiser starts anew every round."""
 
-    epochs: int = 1
+    epochs: int | None = None
+    steps: int | None = None
+    walk: Literal["fresh", "cycling"] = "fresh"
     batch: int
+    drop_last: bool = False
     lr: float
+    schedule: Node | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "epochs", "batch")
+        if self.epochs is None and self.steps is None:
+            object.__setattr__(self, "epochs", 1)
+        both = f"null beside epochs={self.epochs} (exactly one of the two)"
+        _bounded(self.epochs is None or self.steps is None, "steps", both, self.steps)
+        whole = "fresh with epochs: only steps can end inside a pass (cycling needs steps)"
+        _bounded(self.walk == "fresh" or self.steps is not None, "walk", whole, self.walk)
+        _filled_schedule(self)
+        _at_least(1, self, "epochs", "steps", "batch")
         _at_least(0, self, "weight_decay")
         _share(self, "momentum")
         for name in ("lr", "clip"):
@@ -107,17 +142,34 @@ class Byzantine:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Worker:
+    """The momentum that each client keeps from round to round, and how far it is damped."""
+
+    momentum: float = 0.0
+    dampening: float = 0.0
+
+    def __post_init__(self) -> None:
+        _share(self, "momentum", "dampening")
+        alone = self.dampening == 0 or self.momentum > 0
+        _bounded(alone, "dampening", "0 without worker.momentum", self.dampening)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Server:
     """The optimizer that takes the aggregate for a gradient; SGD with lr 1 is eq. 3."""
 
     optimizer: Literal["sgd", "fedavgm", "fedadam"] = "sgd"
     lr: float = 1.0
+    schedule: Node | None = None
+    weight_decay: float = 0.0
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.99
     eps: float = 1e-3
 
     def __post_init__(self) -> None:
+        _filled_schedule(self)
+        _at_least(0, self, "weight_decay")
         _share(self, "momentum", "beta1", "beta2")
         for name in ("lr", "eps"):
             _bounded(getattr(self, name) > 0, name, "a number > 0", getattr(self, name))
@@ -196,6 +248,7 @@ class Config:
     byzantine: Byzantine = field(default_factory=Byzantine)
     seed: int = 0
     rounds: int
+    worker: Worker = field(default_factory=Worker)
     server: Server = field(default_factory=Server)
     evaluation: Evaluation = field(default_factory=Evaluation)
     observers: Observers = field(default_factory=Observers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.precision import tensor_float32
+from fl_platform.core.schedules import Schedule
 from fl_platform.core.vector import state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
@@ -22,6 +23,8 @@ from fl_platform.federated.local import Clients, LocalTraining, Loss, Way, WayNa
 from fl_platform.federated.roles import Adversary, AgnosticAdversary, find_roles, rule_name
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
+from fl_platform.federated.server_rate import server_rates, step_schedulers
+from fl_platform.federated.worker_momentum import WorkerMomentum
 
 State = Literal["parameters", "all"]
 
@@ -51,6 +54,10 @@ class FederatedModule(LightningModule):
             the STRIKE authors' code, and stepped by plain subtraction.
         seed: of every stream of this run.
         server: makes the server's optimizer from its parameters.
+        server_schedule: factor of the server's rate in each round; ``None`` for 1.
+        worker_momentum: beta of the momentum that each client keeps over rounds, see
+            `WorkerMomentum`; 0 for none.
+        worker_dampening: delta of it.
         loss: of the clients, from outputs and targets to a scalar.
         way: how clients are trained, see `fl_platform.federated.local.choose`.
         should_stop: asked between clients; may raise to leave a long round.
@@ -68,6 +75,9 @@ class FederatedModule(LightningModule):
         state: State = "parameters",
         seed: int = 0,
         server: Callable[[Any], torch.optim.Optimizer] | None = None,
+        server_schedule: Schedule | None = None,
+        worker_momentum: float = 0.0,
+        worker_dampening: float = 0.0,
         loss: Loss = F.cross_entropy,
         way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
@@ -87,6 +97,11 @@ class FederatedModule(LightningModule):
         self.state = state
         self.byzantine = byzantine_clients(len(federation), byzantine, seed)
         self._server = server or (lambda parameters: torch.optim.SGD(parameters, lr=1.0))
+        self._server_schedule = server_schedule
+        self._rates: list[float] = []
+        self._worker = (worker_momentum, worker_dampening)
+        self._momentum: WorkerMomentum | None = None
+        self._momentum_state: dict[str, Tensor] | None = None
         self._loss = loss
         self._should_stop = should_stop
         self._way_name: WayName = way
@@ -103,7 +118,11 @@ class FederatedModule(LightningModule):
         return len(self.federation), len(self.byzantine)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The server's optimizer; SGD at rate 1 is federated averaging."""
+        """The server's optimizer; SGD at rate 1 is federated averaging.
+
+        A subclass may return a scheduler beside it, in any form of Lightning's: it is stepped once
+        a round, after the server's step.
+        """
         return self._server(self.model.parameters())
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -122,17 +141,51 @@ class FederatedModule(LightningModule):
         if isinstance(self._adversary, Adversary):
             rules.append(self._adversary.rule)
         self._ranks = join(self.trainer, rules, self._width())
+        if self._worker[0] and self._ranks.size > 1:
+            raise ValueError(
+                "Expected worker momentum 0 for several processes, got"
+                f" {self._worker[0]}: each client's momentum lies in one process."
+            )
 
     def on_fit_start(self) -> None:
-        """Bring the samples to the device and lay out the matrix of updates once."""
+        """Bring the samples to the device and lay out the matrices of rows once."""
         self.federation = self.federation.to(self.device)
-        clients = Clients(self.federation, self.local, self.seed, self._loss, self._should_stop)
-        self._way = build_way(self._way_name, self.model, clients)
+        self._clients = Clients(
+            self.federation, self.local, self.seed, self._loss, self._should_stop
+        )
+        self._way = build_way(self._way_name, self.model, self._clients)
+        self._rates = server_rates(self.trainer, self._server_schedule)
         most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
         dtype = next(self.model.parameters()).dtype
         self._rows = torch.empty(-(-most // ranks.size), width, device=self.device, dtype=dtype)
         if ranks.size > 1:
             self._received = torch.empty(most, ranks.width(width), device=self.device, dtype=dtype)
+        if self._worker[0]:
+            self._lay_out_momentum()
+
+    def _lay_out_momentum(self) -> None:
+        """A row of momentum for each client that trains, in the order of a round of them all."""
+        assert self._rows is not None
+        like = self._rows[:, : sum(p.numel() for p in self.model.parameters())]
+        everybody = range(len(self.federation))
+        if self._adversary is None:
+            order = list(everybody)
+        else:
+            order = [i for i in everybody if i not in self.byzantine]
+            order += self.byzantine if self._adversary.trains else ()
+        self._momentum = WorkerMomentum(order, like, *self._worker)
+        if self._momentum_state is not None:
+            self._momentum.load_state_dict(self._momentum_state)
+            self._momentum_state = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the momentum of the clients, where they keep any."""
+        if self._momentum is not None:
+            checkpoint["worker_momentum"] = self._momentum.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the momentum of the clients for `on_fit_start`."""
+        self._momentum_state = checkpoint.get("worker_momentum")
 
     def _width(self) -> int:
         """d, the number of coordinates that rules see."""
@@ -162,12 +215,13 @@ class FederatedModule(LightningModule):
             )
             clock.lap("defense")
             vector = self._ranks.whole(aggregate.vector)
-            self._step(vector, aggregate, trained, len(updates))
+            rates = self._step(index, vector, aggregate, trained, len(updates))
             clock.lap("server")
             done = Round(index, cohort, updates, honest, byzantine, told, aggregate, known)
             self._refuse_divergence(done, vector)
             loss = {"round/loss": float(trained.loss)} if cohort.honest else {}
-            metrics = loss | self._observed(done)
+            metrics = loss | rates | self._observed(done)
+            step_schedulers(self.trainer)  # observers see the rate of this round
             clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
@@ -175,6 +229,7 @@ class FederatedModule(LightningModule):
         """Train who trains this round."""
         assert self._way is not None
         assert self._rows is not None
+        self._way.clients = replace(self._clients, settings=self.local.at(index))
         adversary = self._adversary
         clients = cohort.honest
         if adversary is not None and adversary.trains:
@@ -208,6 +263,8 @@ class FederatedModule(LightningModule):
             )
             for part, change in parts
         ]
+        if self._momentum is not None:
+            self._momentum.apply(clients, rows[:, :d])
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[own:])
         loss = self._ranks.sum(losses[0].sum()) / h
@@ -247,19 +304,37 @@ class FederatedModule(LightningModule):
         clients = (cohort.honest + cohort.byzantine)[:received]
         return torch.tensor([len(self.federation.clients[i]) for i in clients])
 
-    def _step(self, vector: Tensor, aggregate: Aggregate, trained: _Trained, received: int) -> None:
-        """The server's step; running statistics follow as ``state`` says."""
+    def _step(
+        self, index: int, vector: Tensor, aggregate: Aggregate, trained: _Trained, received: int
+    ) -> dict[str, float]:
+        """The server's step, and the rates that are scheduled; the statistics follow it."""
+        rates = {}
+        if self.local.schedule is not None:
+            rates["round/local_lr"] = self.local.at(index).lr
+        optimizer = self.optimizers()
+        if self._server_schedule is not None:
+            factor = self._server_schedule(index)
+            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):  # type: ignore[union-attr]
+                group["lr"] = rate * factor
+            rates["round/server_lr"] = self._rates[0] * factor
         start = 0
         for parameter in self.model.parameters():
             stop = start + parameter.numel()
             parameter.grad = vector[start:stop].view_as(parameter).clone()
             start = stop
-        self.optimizers().step()  # type: ignore[union-attr]
+        optimizer.step()  # type: ignore[union-attr]
+        self._step_buffers(vector[start:], aggregate, trained, received)
+        return rates
+
+    def _step_buffers(
+        self, stepped: Tensor, aggregate: Aggregate, trained: _Trained, received: int
+    ) -> None:
+        """Running statistics follow as ``state`` says; ``stepped`` is their part of the vector."""
         buffers = list(self.model.buffers())
         if not buffers:
             return
         if self.state == "all":
-            change = vector[start:].double()
+            change = stepped.double()
         else:
             changes, own = trained.buffer_rows, trained.honest
             assert changes is not None
