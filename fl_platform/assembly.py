@@ -17,7 +17,7 @@ from fl_platform.config.roles import role
 from fl_platform.config.schema import Local, Runtime, schedule_of
 from fl_platform.core.rng import stream_seed
 from fl_platform.core.stamps import stamps
-from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
+from fl_platform.data import DataError, Dataset, Partition, deal, divide, hold_out, subset
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -28,6 +28,7 @@ from fl_platform.federated import (
 )
 from fl_platform.federated.local import Choice, WayName, choose
 from fl_platform.federated.roles import rule_name
+from fl_platform.federated.sampling import byzantine_clients
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,11 @@ def load_population(config: Config, home: Path) -> Population:
     """Load the task's data and split it; a relative ``root`` of the data lies in ``home``."""
     dataset = load_dataset(data_node(config, home))
     if config.task.samples is not None:
-        dataset = subset(dataset, config.task.samples, config.seed)
-    dataset, images, labels = hold_out(dataset, config.task.validation, config.seed)
+        dataset = subset(dataset, config.task.samples, config.data_seed)
+    dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
-    task = config.task
     try:
-        partition = divide(
-            dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
-        )
+        partition = build_partition(config, dataset)
     except DataError:
         raise
     except ValueError as error:  # what was asked for does not go together with these data
@@ -70,8 +68,23 @@ def load_population(config: Config, home: Path) -> Population:
         samples(dataset.train_images, dataset.train_labels),
         partition.indices,
         dataset.num_classes,
+        partition.idle,
     )
     return Population(dataset, partition, federation, held_out)
+
+
+def build_partition(config: Config, dataset: Dataset) -> Partition:
+    """Who holds which training sample."""
+    task, byzantine, seed = config.task, config.byzantine, config.data_seed
+    how: Any = task.partition if isinstance(task.partition, str) else build_rule(task.partition)
+
+    def split(clients: int | None) -> Partition:
+        return divide(dataset, how, clients, seed, beta=task.beta, minimum=task.minimum)
+
+    if task.clients is None or byzantine.data == "share":
+        return split(task.clients)
+    members = byzantine_clients(task.clients, byzantine.share, config.seed)
+    return deal(split, task.clients, members, byzantine.data, dataset.train_labels, seed)
 
 
 def load_dataset(node: Mapping[str, Any]) -> Dataset:
@@ -126,6 +139,11 @@ def build_roles(config: Config) -> list[Any]:
     attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
         roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+        if config.byzantine.data == "none" and roles[-1].trains:
+            raise ConfigError(
+                f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"
+                " clients train on data of their own, got 'none'."
+            )
     return roles
 
 
@@ -140,7 +158,7 @@ def build_module(
         build_model(config, population.dataset),
         population.federation,
         local_training(config.task.local),
-        byzantine=config.byzantine.fraction,
+        byzantine=config.byzantine.share,
         sampled=config.task.sampled,
         sampling=config.byzantine.sampling,
         state=config.task.state,

@@ -7,7 +7,7 @@ of the rules are all settled before any rule's module (and with it torch) is imp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fl_platform.config.preset import apply_preset
 from fl_platform.config.schema import Config, Node
 from fl_platform.config.signature import fill
 from fl_platform.config.targets import check_target
+from fl_platform.config.task_groups import PARTS, prefer_typed, take_task_groups
 from fl_platform.config.tree import compose_tree, parse_overrides
 from fl_platform.config.values import build_dataclass
 
@@ -48,14 +49,17 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     tree["experiment"] = choices.get("experiment") or ""
     nodes: dict[str, Any] = {key: tree.get(key) for key in ("attack", "defense")} | mixings
     said = written | _keys(typed)
+    chosen = take_task_groups(tree, said)
     apply_preset(preset, nodes, tree.get("task"), said)
-    _steps_in_place_of_epochs(tree.get("task"), said)
+    prefer_typed(tree, said)
     config = build_dataclass(Config, tree)
-    nodes.update({"task.data": config.task.data, "task.model": config.task.model})
+    parts = [name for name in PARTS if not isinstance(getattr(config.task, name), str)]
+    nodes.update({f"task.{name}": getattr(config.task, name) for name in parts})
     for key, node in nodes.items():
-        check_target(node, _group(key), key)
-    filled = {key: fill(node, _group(key), key) for key, node in nodes.items()}
-    task = dataclasses.replace(config.task, data=filled["task.data"], model=filled["task.model"])
+        check_target(node, _group(key), chosen.get(key, key))
+    filled = {key: fill(node, _group(key), chosen.get(key, key)) for key, node in nodes.items()}
+    changes: dict[str, Any] = {name: filled[f"task.{name}"] for name in parts}
+    task = dataclasses.replace(config.task, **changes)
     return dataclasses.replace(
         config,
         task=task,
@@ -63,14 +67,6 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
         defense=filled["defense"],
         mixing=[filled[key] for key in mixings],
     )
-
-
-def _steps_in_place_of_epochs(task: Any, said: Set[str]) -> None:
-    """Leave out the epochs that a task's file has where a person asked for steps."""
-    local = task.get("local") if isinstance(task, dict) else None
-    asked = "task.local.steps" in said and "task.local.epochs" not in said
-    if asked and isinstance(local, dict) and local.get("steps") is not None:
-        local["epochs"] = None
 
 
 def _group(key: str) -> str:

@@ -11,7 +11,10 @@ from fl_platform.config.errors import ConfigError
 
 State = tuple[tuple[Path, int], ...]  # every file and when it was changed
 
-GROUPS = ("task", "local", "attack", "defense", "mixing", "preset", "observers", "experiment")
+GROUPS = (
+    *("task", "model", "partition", "local", "attack", "defense", "mixing"),
+    *("preset", "observers", "experiment"),
+)
 LARGEST = 65536  # bytes; the longest of ours has 2,000
 
 QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")

@@ -26,6 +26,9 @@ LATER: dict[str, Any] = {
     "task.local.drop_last": False,
     "task.local.schedule": None,
     "worker": {"momentum": 0.0, "dampening": 0.0},
+    "data": {"seed": None},
+    "byzantine.count": None,
+    "byzantine.data": "share",
     "server.schedule": None,
     "server.weight_decay": 0.0,
 }

@@ -21,6 +21,7 @@ GIVES = {
     "mixing": "Tensor",
     "task.data": "Dataset",
     "task.model": "Module",
+    "task.partition": "Partition",
 }
 
 

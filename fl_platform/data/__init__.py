@@ -6,14 +6,9 @@ from fl_platform.data.dataset import DataError, Dataset, hold_out, subset
 from fl_platform.data.digits import digits
 from fl_platform.data.femnist import femnist
 from fl_platform.data.imagenet12 import imagenet12
-from fl_platform.data.partition import (
-    Partition,
-    by_writer,
-    classes_per_client,
-    dirichlet,
-    divide,
-    iid,
-)
+from fl_platform.data.partitions import by_writer, dirichlet, iid
+from fl_platform.data.partitions.base import Partition, classes_per_client
+from fl_platform.data.partitions.deal import deal, divide
 
 __all__ = [
     "DataError",
@@ -23,6 +18,7 @@ __all__ = [
     "by_writer",
     "cifar10",
     "classes_per_client",
+    "deal",
     "digits",
     "dirichlet",
     "divide",

@@ -45,7 +45,8 @@ class FederatedModule(LightningModule):
         model: the global model.
         federation: the clients' samples.
         local: how clients train.
-        byzantine: the share of Byzantine clients, from 0 below 0.5; ceil(share × n) of them.
+        byzantine: the share of Byzantine clients, a real number from 0 below 0.5: ceil(share × n)
+            of them; or how many, a whole number of at most half of the clients.
         sampled: participants a round; ``None`` for all.
         sampling: ``"random"`` or ``"fixed_share"``, see `sample_cohort`.
         state: ``"parameters"``: rules see parameters only, running statistics are averaged with
@@ -69,7 +70,7 @@ class FederatedModule(LightningModule):
         federation: Federation,
         local: LocalTraining | None = None,
         *,
-        byzantine: float = 0.0,
+        byzantine: float | int = 0.0,
         sampled: int | None = None,
         sampling: Sampling = "random",
         state: State = "parameters",
@@ -83,8 +84,12 @@ class FederatedModule(LightningModule):
         should_stop: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        if not 0 <= byzantine < 0.5:
-            raise ValueError(f"Expected a Byzantine share from 0 below 0.5, got {byzantine}.")
+        whole = isinstance(byzantine, int)
+        if not (0 <= 2 * byzantine <= len(federation) if whole else 0 <= byzantine < 0.5):
+            raise ValueError(
+                "Expected a Byzantine share from 0 below 0.5, or a number of at most half of"
+                f" {len(federation)} clients, got {byzantine}."
+            )
         if sampled is not None and not 1 <= sampled <= len(federation):
             raise ValueError(f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}.")
         self.automatic_optimization = False
@@ -136,6 +141,11 @@ class FederatedModule(LightningModule):
             raise ValueError(
                 f"Expected a Byzantine client for {rule_name(self._adversary.rule)} to play, got"
                 " byzantine=0; give FederatedModule a share, or leave the adversary out."
+            )
+        if self.federation.idle and (self._adversary is None or self._adversary.trains):
+            raise ValueError(
+                "Expected an adversary whose clients do not train, because"
+                f" {len(self.federation.idle)} clients hold no data."
             )
         rules = [self._aggregator.chain.rule, *self._aggregator.chain.mixings]
         if isinstance(self._adversary, Adversary):
@@ -302,7 +312,7 @@ class FederatedModule(LightningModule):
     def _sizes(self, cohort: Cohort, received: int) -> Tensor:
         """``(received,)`` samples of each client whose row was received."""
         clients = (cohort.honest + cohort.byzantine)[:received]
-        return torch.tensor([len(self.federation.clients[i]) for i in clients])
+        return torch.tensor([self.federation.sizes[i] for i in clients])
 
     def _step(
         self, index: int, vector: Tensor, aggregate: Aggregate, trained: _Trained, received: int

@@ -15,9 +15,9 @@ from fl_platform.naming import run_name
 # Key -> the part of a configuration that it belongs to. ``rounds`` follows the task's own number.
 PARTS = {
     **{name: name for name in ("task", "attack", "defense", "mixing", "byzantine", "server")},
-    **{name: name for name in ("evaluation", "observers", "runtime", "seed", "worker")},
+    **{name: name for name in ("evaluation", "observers", "runtime", "seed", "worker", "data")},
     "rounds": "task",
-    "local": "task",
+    **dict.fromkeys(("model", "partition", "local"), "task"),
 }
 FIELDS = {"task": ("task", "rounds")}  # what a part may touch, where that is not just itself
 OTHERS = ("preset", "experiment")  # reach into several parts
