@@ -118,9 +118,12 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
     """The way that clients of this run train; a function of its configuration and device."""
     with torch.device("meta"):
         model = build_rule(config.task.model)(dataset.num_classes, dataset.image_shape)
-    batch = config.task.local.batch
+    local, shape = config.task.local, dataset.image_shape
+    augments = local_training(local).augments
+    if augments and len(shape) != 3:
+        raise ConfigError(f"task.local.crop: expected 0 and flip=false for inputs {shape}.")
     try:
-        return choose(config.runtime.local, device, model, dataset.image_shape, batch)
+        return choose(config.runtime.local, device, model, shape, local.batch, augments=augments)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

@@ -77,7 +77,8 @@ def probe(config: Config, home: Path, clients: int = 50, samples: int = 256) -> 
     ways, refused = {}, {}
     for name in WAYS:
         try:
-            choose(name, device, model, dataset.image_shape, task.batch)
+            augments = given.settings.augments
+            choose(name, device, model, dataset.image_shape, task.batch, augments=augments)
             ways[name] = build_way(name, model, given)
         except ValueError as error:
             refused[name] = str(error)

@@ -21,9 +21,12 @@ LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds")
 # name with a colon between) and the default under which the run keeps its old name.
 LATER: dict[str, Any] = {
     "task.samples": None,
+    "fl_platform.models.resnet18:stem": "imagenet",
     "task.local.steps": None,
     "task.local.walk": "fresh",
     "task.local.drop_last": False,
+    "task.local.crop": 0,
+    "task.local.flip": False,
     "task.local.schedule": None,
     "worker": {"momentum": 0.0, "dampening": 0.0},
     "data": {"seed": None},

@@ -65,6 +65,8 @@ class Local:
     walk: Literal["fresh", "cycling"] = "fresh"
     batch: int
     drop_last: bool = False
+    crop: int = 0
+    flip: bool = False
     lr: float
     schedule: Node | None = None
     momentum: float = 0.0
@@ -80,7 +82,7 @@ class Local:
         _bounded(self.walk == "fresh" or self.steps is not None, "walk", whole, self.walk)
         _filled_schedule(self)
         _at_least(1, self, "epochs", "steps", "batch")
-        _at_least(0, self, "weight_decay")
+        _at_least(0, self, "weight_decay", "crop")
         _share(self, "momentum")
         for name in ("lr", "clip"):
             value = getattr(self, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -42,9 +42,13 @@ class Samples:
         """These samples on ``device``."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
-    def read(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """The normalised inputs and the targets at ``index``."""
+    def read(
+        self, index: Tensor | slice, change: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The normalised inputs and the targets at ``index``; ``change`` comes before that."""
         inputs = self.inputs[index]
+        if change is not None:
+            inputs = change(inputs)
         if inputs.dtype == torch.uint8:
             dtype = torch.get_default_dtype()
             if dtype not in self._moments:  # once: a GPU would wait for each copy

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fl_platform.federated.local.channels_last import ChannelsLast, pays
+from fl_platform.federated.local.draws import draws_numbers
 from fl_platform.federated.local.graphed import Graphed
 from fl_platform.federated.local.sequential import Sequential
 from fl_platform.federated.local.vmapped import Vmapped, obstacle
@@ -38,6 +39,7 @@ def choose(
     image_shape: tuple[int, ...],
     batch: int,
     loss: Loss = F.cross_entropy,
+    augments: bool = False,
 ) -> Choice:
     """The way to train clients of ``model``.
 
@@ -52,11 +54,17 @@ def choose(
         image_shape: of one input.
         batch: samples a step.
         loss: of the clients.
+        augments: whether images are cropped or flipped at random.
 
     Raises:
         ValueError: the way that was asked for cannot train this model on this device.
     """
-    against = obstacle(model, loss)
+    against = obstacle(model, loss, augments)
+    if asked in ("graphed", "channels_last") and draws_numbers(model):
+        raise ValueError(
+            f"Expected a model without dropout for runtime.local={asked}: the same draws would fall"
+            " on other numbers; use auto or sequential."
+        )
     if asked == "vmapped" and against:
         raise ValueError(
             f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
@@ -78,9 +86,9 @@ def choose(
     if device.type == "cuda" and not against:
         return Choice("graphed", f"as CUDA graphs: {work}")
     capability = torch.backends.cpu.get_cpu_capability()
-    if device.type == "cpu" and pays(model, image_shape, capability):
+    if device.type == "cpu" and not draws_numbers(model) and pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    told = against and (size <= TINY or device.type == "cuda")
+    told = against and (size <= TINY or device.type == "cuda" or draws_numbers(model))
     return Choice("sequential", f"{work}{'; ' + against if told else ''}")
 
 

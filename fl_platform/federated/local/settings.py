@@ -26,6 +26,8 @@ class LocalTraining:
             before ended, which needs ``steps``.
         drop_last: leave out the last batch of a pass where it is smaller; a client with fewer
             samples than one batch keeps its only one.
+        crop: pixels by which images are padded, to be cut back at a random place; 0 for none.
+        flip: whether images are turned left to right at random.
         schedule: factor of ``lr`` in each round; ``None`` for 1.
     """
 
@@ -38,6 +40,8 @@ class LocalTraining:
     steps: int | None = None
     walk: Walk = "fresh"
     drop_last: bool = False
+    crop: int = 0
+    flip: bool = False
     schedule: Schedule | None = None
 
     def __post_init__(self) -> None:
@@ -52,6 +56,8 @@ class LocalTraining:
             raise ValueError(f"Expected walk fresh or cycling, got {self.walk!r}.")
         if self.walk == "cycling" and self.steps is None:
             raise ValueError("Expected steps for walk=cycling, got None: an epoch is a whole pass.")
+        if self.crop < 0:
+            raise ValueError(f"Expected crop >= 0, got {self.crop}.")
         if not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise ValueError(
                 "Expected 0 <= momentum < 1 and weight_decay >= 0, got"
@@ -59,6 +65,11 @@ class LocalTraining:
             )
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"Expected clip > 0 or None, got {self.clip}.")
+
+    @property
+    def augments(self) -> bool:
+        """Whether images are changed at random."""
+        return self.crop > 0 or self.flip
 
     def at(self, round_index: int) -> LocalTraining:
         """The settings of one round: the rate is ``lr`` times the factor of the schedule."""
