@@ -95,7 +95,7 @@ def _like_mnist(
         f'{", split=..." if folder == "EMNIST" else ""}, download=True)" with the data folder as'
         " ROOT. task.data.root names another folder."
     )
-    place = find_folder(root, [f"{folder}/raw"], [], how)
+    place = find_folder(root, [f"{folder}/raw"], ["."], how)
     files = [
         _file(place, f"{part}-{kind}-ubyte", how)
         for part in parts
@@ -137,8 +137,8 @@ def read_idx(path: Path) -> Tensor:
     if len(content) > LARGEST or content[:3] != b"\0\0\x08" or len(content) < 4:
         raise DataError(f"Expected an IDX file of bytes, at most {LARGEST} of them, at {path}.")
     start = 4 + 4 * content[3]
-    sizes = np.frombuffer(content[4:start], dtype=">u4").tolist()
-    if len(sizes) != content[3] or not sizes or math.prod(sizes) != len(content) - start:
+    sizes = [int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4)]
+    if not sizes or 0 in sizes or math.prod(sizes) != len(content) - start:
         raise DataError(
             f"Expected {math.prod(sizes)} bytes of data for sizes {sizes} in {path}, got"
             f" {max(0, len(content) - start)}; a file that was cut short looks like this."

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fl_platform.federated.local.batches import Relabel, num_steps, side_by_side, stream
-from fl_platform.federated.local.sgd import sgd_step
 from fl_platform.federated.local.draws import draws_numbers
+from fl_platform.federated.local.sgd import sgd_step
 from fl_platform.federated.local.stacked import cross_entropy, stacked_forward
 from fl_platform.federated.local.way import Clients, Loss
 from fl_platform.federated.local.workspace import Workspace
