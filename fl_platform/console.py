@@ -21,6 +21,8 @@ GROUPS = {
     "defenses": "defense",
     "mixings": "mixing",
     "tasks": "task",
+    "models": "model",
+    "partitions": "partition",
     "presets": "preset",
     "experiments": "experiment",
     "suites": "suite",

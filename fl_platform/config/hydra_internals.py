@@ -114,8 +114,8 @@ def _without_environment() -> Iterator[None]:
 State = tuple[tuple[Path, int], ...]  # every file and when it was changed
 
 GROUPS = (
-    *("task", "attack", "defense", "mixing", "preset", "observers", "observers/metrics"),
-    *("callbacks", "loggers", "experiment"),
+    *("task", "model", "partition", "local", "attack", "defense", "mixing", "preset"),
+    *("observers", "observers/metrics", "callbacks", "loggers", "experiment"),
 )
 LARGEST = 65536  # bytes; the longest of ours has 2,000
 

@@ -27,6 +27,7 @@ PACKAGES = {
     "mixing": "fl_platform.defenses",
     "task.data": "fl_platform.data",
     "task.model": "fl_platform.models",
+    "task.partition": "fl_platform.data.partitions",
 }
 PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package has none of its own
 _plugins: dict[str, Path] = {}  # what a person admitted by name in this process
@@ -80,7 +81,9 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     if group is None:
         packages = sorted(set(PACKAGES.values()))
     root = Path(fl_platform.__file__).parent
-    sources = {name: root / name.split(".")[1] / "__init__.py" for name in packages} | _plugins
+    sources = {
+        name: root.joinpath(*name.split(".")[1:], "__init__.py") for name in packages
+    } | _plugins
     sources = {name: file for name, file in sources.items() if file.is_file()}
     known = [f"{name}.{rule}" for name, file in sources.items() for rule in public_names(file)]
     if not isinstance(target, str) or target not in known:

@@ -132,22 +132,19 @@ def refuse_excess(config: Config, clients: int) -> None:
     Where a round's participants are drawn, ``on_excess_f`` decides in each round instead whether
     the defense tolerates f.
     """
-    sampled, f = config.task.sampled, config.byzantine.count(clients)
+    sampled, f = config.task.sampled, config.byzantine.number(clients)
     if sampled is not None and sampled > clients:
         raise ConfigError(f"task.sampled: expected at most {clients}, all clients, got {sampled}.")
-    if 2 * f >= clients:
-        raise ConfigError(
-            f"byzantine.fraction: expected fewer than half of {clients} clients, got {f}."
-        )
+    roles = build_roles(config)
     try:
+        config.byzantine.refuse_majority(clients, f"{clients} clients")
         config.refuse_idle(clients)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if sampled is not None and sampled < clients:
         return
-    aggregator = build_roles(config)[0]
     try:
-        aggregator.refuse_excess(clients, f)
+        roles[0].refuse_excess(clients, f)
     except ValueError as error:
         raise ConfigError(f"byzantine.fraction: {error}") from None
 
