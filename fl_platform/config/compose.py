@@ -18,7 +18,7 @@ from fl_platform.config.hydra_tree import compose_tree, parse_overrides
 from fl_platform.config.preset import apply_preset
 from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
-from fl_platform.config.targets import check_target
+from fl_platform.config.targets import check_exporter, check_target
 from fl_platform.config.validation import build_dataclass
 
 
@@ -49,6 +49,7 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     nodes: dict[str, Any] = {key: tree.get(key) for key in ("attack", "defense")} | mixings
     apply_preset(preset, nodes, tree.get("task"), written | _keys(typed))
     config = build_dataclass(Config, tree)
+    check_exporter(config.runtime.tracking)
     nodes.update({"task.data": config.task.data, "task.model": config.task.model})
     for key, node in nodes.items():
         check_target(node, _group(key), key)

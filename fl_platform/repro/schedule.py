@@ -44,7 +44,7 @@ def install(
 
 def command(suite: Suite, home: Path) -> list[str]:
     """What is to be run: absolute paths, since a timer has neither this folder nor this PATH."""
-    verb = ["-m", "fl_platform.cli", "repro", "run", suite.name, "--scheduled"]
+    verb = ["-P", "-m", "fl_platform.cli", "repro", "run", suite.name, "--scheduled"]
     return [sys.executable, *verb, "--home", str(home.absolute())]
 
 

@@ -12,7 +12,7 @@ from fl_platform.run import runner as running
 from fl_platform.run.naming import run_name
 from fl_platform.run.result import Result, finished
 from fl_platform.study.objective import Objective
-from fl_platform.study.parent import Parent
+from fl_platform.study.parent import join_parent
 from fl_platform.study.problem import Stage, open_study
 from fl_platform.study.space import parse_space
 from fl_platform.study.spec import Plan
