@@ -22,6 +22,7 @@ from fl_platform.tracking.mlflow.store import StoreError, safe_uri, sqlite_uri, 
 HEARTBEAT = 10  # seconds between two signs of life of a running trial
 GRACE = 60  # seconds without one until somebody else takes the trial over
 RETRIES = 3
+PATIENCE = 60.0  # seconds to wait for another process that writes
 
 
 def database(home: Path) -> Path:
@@ -52,7 +53,7 @@ def open_storage(
                     _create(file)
             url = sqlite_uri(file)
         sqlite = url.startswith("sqlite")
-        engine = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+        engine = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
         return RDBStorage(
             url,
             engine_kwargs=engine,
@@ -79,13 +80,28 @@ def faults_of_storage(storage: RDBStorage, name: str) -> Iterator[None]:
     kept = "Nothing is lost: the runs are kept, and the same command continues the study."
     try:
         yield
-    except (optuna.exceptions.StorageInternalError, SQLAlchemyError) as error:
-        cause = reason(error.__cause__ or error)
-        raise StoreError(f"The storage of study {name} does not answer: {cause}. {kept}") from error
-    except (KeyError, UnboundLocalError) as error:  # Optuna's, where rows are gone
-        if _deleted(storage, name):
-            raise StoreError(f"Study {name} was deleted while this worker ran. {kept}") from error
+    except StoreError:
         raise
+    except Exception as error:  # Optuna raises others while it handles these
+        fault = next((e for e in _chain(error) if isinstance(e, _FAULTS)), None)
+        if fault is not None:
+            cause = reason(fault.__cause__ or fault)
+            told = f"The storage of study {name} does not answer: {cause}. {kept}"
+        elif isinstance(error, _GONE) and _deleted(storage, name):
+            told = f"Study {name} was deleted while this worker ran. {kept}"
+        else:
+            raise
+        raise StoreError(told) from error
+
+
+_FAULTS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+_GONE = (KeyError, UnboundLocalError, AssertionError)  # Optuna's, where rows are gone
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _deleted(storage: RDBStorage, name: str) -> bool:

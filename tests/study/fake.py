@@ -88,7 +88,7 @@ def run_worker(stage, *, trials=None, storage=None, stopper=None):
     """One worker from its storage on; the study, the objective and the report."""
     study = open_study(stage, storage or open_storage(stage.home))
     stopper = stopper or Stopper()
-    objective = Objective(stage, Parent(study, stage.home, stage.name), stopper)
+    objective = Objective(stage, join_parent(study, stage.home, stage.name), stopper)
     turn = Turn(stage.home / "mlruns" / ".studies.lock")
     report = work(stage, study, objective, turn, stopper, Limits(trials), lambda *_: None)
     return study, objective, report
