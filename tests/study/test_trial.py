@@ -221,5 +221,6 @@ def test_workers_share_a_parent_and_the_last_one_says_how_it_stands(home):
             third.note(status="RUNNING")
             raise ValueError("a fault")
 
-    pytest.raises(ValueError, fail)
+    with pytest.raises(ValueError, match="a fault"):
+        fail()
     assert read(first.folder.journal).status == "FAILED"
