@@ -41,12 +41,12 @@ class Setting:
     ways: tuple[WayName, ...]
 
 
-BOTH: tuple[WayName, ...] = ("sequential", "channels_last")
+CHAIN: tuple[WayName, ...] = ("sequential", "channels_last", "stacked")
 SETTINGS = {
-    "digits": Setting(mlp, (1, 8, 8), 10, 50, 80, 16, ("sequential", "vmapped")),
-    "femnist": Setting(femnist_cnn, (1, 28, 28), 62, 1, 512, 128, BOTH),
-    "alexnet": Setting(small_alexnet, (3, 32, 32), 10, 1, 512, 128, BOTH),
-    "resnet18": Setting(resnet18, (3, 224, 224), 12, 1, 8, 8, BOTH),
+    "digits": Setting(mlp, (1, 8, 8), 10, 50, 80, 16, ("sequential", "vmapped", "stacked")),
+    "femnist": Setting(femnist_cnn, (1, 28, 28), 62, 1, 512, 128, CHAIN),
+    "alexnet": Setting(small_alexnet, (3, 32, 32), 10, 1, 512, 128, CHAIN),
+    "resnet18": Setting(resnet18, (3, 224, 224), 12, 1, 8, 8, CHAIN[:2]),
 }
 SGD = LocalTraining(lr=0.01, momentum=0.9, weight_decay=1e-4, clip=2.0)
 

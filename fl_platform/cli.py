@@ -392,15 +392,14 @@ def repro_run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
     ] = None,
-    scheduled: Annotated[
-        bool,
-        typer.Option("--scheduled", help="Woken by a timer: run the slot that is due."),
-    ] = False,
+    scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
     """Repeat a suite; exits 0: it agrees, 1: it drifted, 2: it could not run."""
     from fl_platform.repro.runner import run_suite
 
-    raise typer.Exit(run_suite(suite, _home(home), scheduled=scheduled, jobs=jobs))
+    if scheduled:
+        print("--scheduled has no effect now: renew the timer with fl-platform repro install")
+    raise typer.Exit(run_suite(suite, _home(home), jobs=jobs))
 
 
 @repro.command("accept")
@@ -421,7 +420,7 @@ def repro_accept(
 @repro.command("history")
 def repro_history(suite: SuiteName, home: Home = None) -> None:
     """Print every past start of a suite and draw them."""
-    from fl_platform.repro import history
+    from fl_platform.repro.runner import history
 
     figure = history(suite, _home(home))
     if figure is not None:
@@ -438,7 +437,7 @@ def repro_install(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Print what has this machine wake a suite by itself."""
+    """Print a systemd unit or cron line that runs a suite on schedule."""
     if systemd == cron:
         raise typer.BadParameter("expected one of --systemd and --cron.")
     from fl_platform.repro.schedule import install

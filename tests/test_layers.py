@@ -13,15 +13,14 @@ LAYERS = [
     {"attacks", "defenses", "report"},
     {"federated"},
     {"run"},
-    {"grid", "study", "repro", "console", "doctor", "probe"},
-    {"cli"},
+    {"grid", "study", "repro", "console", "doctor"},
+    {"cli", "api"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Within a layer: these may use their neighbours, in this direction only.
 NEIGHBOURS = {
     "grid": {"console"},
     "study": {"grid", "console"},
-    "doctor": {"probe"},
     "repro": {"grid", "console"},
 }
 FORBIDDEN = {

@@ -115,6 +115,14 @@ def lie_matched(
     Source: ours; the same strength without the skewed set, to compare with STRIKE. The
     direction is that of G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough:
     Circumventing Defenses For Distributed Learning" (2019).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import lie_matched
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> lie_matched(honest, 1)
+        tensor([[1.1956, 0.6570]])
     """
     check_inputs(honest, num_byzantine)
     if match not in ("step", "total", "given"):

@@ -14,6 +14,11 @@ def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: floa
     """The feasible end of a bisection on [0, high]; ``high`` itself where that fits.
 
     Correct where the strengths that fit are an interval from 0 on.
+
+    Example:
+        >>> from fl_platform.attacks.line_search import bisect
+        >>> round(bisect(lambda step: step <= 2.5), 3)
+        2.5
     """
     if fits(high):
         return high
@@ -32,6 +37,11 @@ def halve(fits: Callable[[float], bool], *, start: float = 10.0, tolerance: floa
 
     It never passes 2 * start, and what it returns may miss feasibility by the tolerance: both
     are the loop of the official STRIKE code, whose MinMax and MinSum end on it.
+
+    Example:
+        >>> from fl_platform.attacks.line_search import halve
+        >>> round(halve(lambda step: step <= 2.5), 3)
+        2.5
     """
     strength, step, known = start, start, 0.0
     while abs(known - strength) > tolerance:

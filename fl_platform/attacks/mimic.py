@@ -41,6 +41,14 @@ class Mimic:
     Source: S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust Learning on Heterogeneous
     Datasets via Bucketing" (2022), as their code reads (power step normalised, warm-up of one
     round by default). ByzFL, FLPoison, ByzPy and FL-Byz-Lib copy client 0 under this name.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import mimic
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> mimic(seed=0)(honest, 2).tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
     """
 
     def __init__(

@@ -52,6 +52,14 @@ def min_max(
     gamma and holds at 0, so the strengths that fit are [0, gamma*] and the closed form is what
     every search approaches. The official code's mean - gamma sigma is of ``w_i - w``; on our
     ``g = w - w_i`` that is ``side="above"``. With ``unit`` the halving's cap of 20 may bind.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import min_max
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> min_max(honest, 1)
+        tensor([[-0.0416,  0.1295]])
     """
     check_inputs(honest, num_byzantine)
     way = toward(honest, deviation, side)
@@ -96,6 +104,14 @@ def min_sum(
 
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import min_sum
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> min_sum(honest, 1)
+        tensor([[-1.7927, -0.6172]])
     """
     check_inputs(honest, num_byzantine)
     if bound not in ("largest", "smallest"):

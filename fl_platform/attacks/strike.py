@@ -65,6 +65,16 @@ def strike(
     not be feasible. S has exactly h - f rows; the code's int((h - f) / h * h) falls one short
     by rounding for some (h, f), e.g. (22, 7). Where S is all rows, sign(0) is replaced by
     sign(u).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import strike
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> strike(honest, 1, nu=1.0)
+        tensor([[ 0.2756, -0.1155]])
+        >>> strike(nu=0.0)(honest, 1)  # the mean of S itself
+        tensor([[0.6667, 0.6667]])
     """
     check_inputs(honest, num_byzantine)
     if num_byzantine == 0:

@@ -27,7 +27,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
-from fl_platform.config.files import State
+from fl_platform.config.errors import ConfigError
 
 
 class UnknownKeyError(Exception):
@@ -109,3 +109,49 @@ def _without_environment() -> Iterator[None]:
         yield
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+State = tuple[tuple[Path, int], ...]  # every file and when it was changed
+
+GROUPS = (
+    *("task", "attack", "defense", "mixing", "preset", "observers", "observers/metrics"),
+    *("callbacks", "loggers", "experiment"),
+)
+LARGEST = 65536  # bytes; the longest of ours has 2,000
+
+QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
+COMMENT = re.compile(r"(^|\s)#.*")
+# Nine aliases of nine aliases of ... become gigabytes on the way to being refused.
+ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\w")
+# The parser takes 010 for eight.
+OCTAL = re.compile(r"(?:^|[\s\[{,])[-+]?0[0-9_]+(?=$|[\s\]},])")
+
+
+def check_files(folders: Sequence[Path]) -> State:
+    """Read every file in ``folders`` once, until it changes; the state in which they are.
+
+    Raises:
+        ConfigError: an anchor or alias, a number with a leading zero, or a file over 64 KiB.
+    """
+    state = []
+    for file in (file for folder in folders for file in folder.rglob("*.yaml")):
+        status = file.stat()
+        if status.st_size > LARGEST:
+            raise ConfigError(f"{file}: expected at most {LARGEST} bytes, got {status.st_size}.")
+        fault = _fault(file, status.st_mtime_ns)
+        if fault:
+            raise ConfigError(f"{file}: {fault}")
+        state.append((file, status.st_mtime_ns))
+    return tuple(sorted(state))
+
+
+@lru_cache(maxsize=4096)
+def _fault(file: Path, changed: int) -> str:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        bare = COMMENT.sub("", QUOTED.sub("''", line))
+        if ALIAS.search(bare):
+            return f"line {number}: expected values written out, got an anchor or alias."
+        if OCTAL.search(bare):
+            return f"line {number}: expected a number without leading zero, or quotes around it."
+    return ""

@@ -20,10 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fl_platform.config.errors import ConfigError, nearest, shown
-from fl_platform.config.files import GROUPS, check_files
-from fl_platform.config.hydra_internals import UnknownKeyError, merge
+from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
 from fl_platform.config.paths import conf_folder
-from fl_platform.config.roles import ROLES, role_names
+from fl_platform.config.schema import ROLES, role_names
 from fl_platform.config.targets import admit, target_name
 
 LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
@@ -95,7 +94,10 @@ def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
 
 def _for_any_rule(override: Override) -> Override:
     """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
-    if override.type is OverrideType.CHANGE and override.key_or_group in ROLE_KEYS:
+    group, _, name = override.key_or_group.rpartition(".")
+    of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
+    known = override.key_or_group in ROLE_KEYS or of_metric
+    if override.type is OverrideType.CHANGE and known:
         return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
     return override
 

@@ -15,11 +15,11 @@ SCHEMA = 1  # bump by hand where an old value comes to mean something else
 
 # How and where a run is computed, what it is filed under, where its data lie, and what only stands
 # in for ``rounds`` where nothing is typed: not what the run is.
-LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds")
+LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds", "loggers")
 
 # Settings younger than some recorded run: the dotted key (for a rule's parameter, its target and
 # name with a colon between) and the default under which the run keeps its old name.
-LATER: dict[str, Any] = {"task.samples": None}
+LATER: dict[str, Any] = {"task.samples": None, "callbacks": {}, "observers.metrics": {}}
 
 
 def canonical(config: Config) -> dict[str, Any]:

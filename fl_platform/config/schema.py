@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from fl_platform.config.validation import build_dataclass
+
 Node = dict[str, Any]
+LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of our own values
 
 
 def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
@@ -156,10 +160,16 @@ class SkewObserver(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class Observers:
-    """Who watches the rounds; a new observer is one more field."""
+    """What is measured of a round; ``metrics`` by the name under which their values are logged."""
 
     skew: SkewObserver = field(default_factory=SkewObserver)
     cloud: Observer = field(default_factory=Observer)
+    metrics: dict[str, Node] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in self.metrics:
+            expected = f"a name of its own, none of {', '.join(LOGGED)}"
+            _bounded(name not in LOGGED, "metrics", expected, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +181,7 @@ class Runtime:
     threads: int = 1
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
     deterministic: bool = False
-    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed"] = "auto"
+    local: Literal["auto", "sequential", "channels_last", "vmapped", "graphed", "stacked"] = "auto"
     evaluation_batch: int | None = None
     progress: Literal["auto", "bar", "plain", "none"] = "auto"
     fresh: bool = False
@@ -202,6 +212,8 @@ class Config:
     server: Server = field(default_factory=Server)
     evaluation: Evaluation = field(default_factory=Evaluation)
     observers: Observers = field(default_factory=Observers)
+    callbacks: dict[str, Node] = field(default_factory=dict)
+    loggers: dict[str, Node] = field(default_factory=dict)
     runtime: Runtime = field(default_factory=Runtime)
 
     def __post_init__(self) -> None:
@@ -245,3 +257,59 @@ class Config:
         if isinstance(known, int) and not isinstance(known, bool):
             shown = f"at most {most} honest updates, the most that a round has, or all"
             _bounded(known <= most, "attack.knowledge", shown, known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRole:
+    """What the adversary sees: all honest updates, its own clients', or those of k clients."""
+
+    knowledge: Literal["all", "own"] | int = "all"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.knowledge, int) and self.knowledge < 1:
+            raise ValueError(f"knowledge: expected all, own or k >= 1, got {self.knowledge}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefenseRole:
+    """What the server does where f exceeds what the rule tolerates, and the f it is told."""
+
+    on_excess_f: Literal["clamp", "keep_model", "error"] = "clamp"
+    assumed_f: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.assumed_f is not None and self.assumed_f < 0:
+            raise ValueError(f"assumed_f: expected null or f >= 0, got {self.assumed_f}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRole:
+    """Rounds between two measurements; the first round is measured."""
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"every: expected a whole number >= 1, got {self.every}.")
+
+
+ROLES: dict[str, type] = {
+    "attack": AttackRole,
+    "defense": DefenseRole,
+    "observers.metrics": MetricRole,
+}
+
+
+def role_names(group: str) -> tuple[str, ...]:
+    """The names of the role settings of a group; none for groups without a role."""
+    return tuple(field.name for field in fields(ROLES[group])) if group in ROLES else ()
+
+
+def role(node: Mapping[str, Any], group: str) -> Any:
+    """The role settings in ``node``, as the class in ``ROLES``, defaults filled in.
+
+    Raises:
+        ConfigError: a wrong value.
+    """
+    said = {name: node[name] for name in role_names(group) if name in node}
+    return build_dataclass(ROLES[group], said, group)

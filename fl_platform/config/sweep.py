@@ -7,8 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from fl_platform.config.errors import ConfigError
-from fl_platform.config.files import check_files
-from fl_platform.config.hydra_internals import choice_parser
+from fl_platform.config.hydra_internals import check_files, choice_parser
 from fl_platform.config.hydra_tree import FAILURES, config_folders, parse_overrides
 
 

@@ -17,4 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Aggregate", "Updates", "generator"]
 
-__getattr__ = lazy(__name__, {"Aggregate": "aggregate", "Updates": "updates", "generator": "rng"})
+if not TYPE_CHECKING:
+    __getattr__ = lazy(
+        __name__, {"Aggregate": "aggregate", "Updates": "updates", "generator": "rng"}
+    )

@@ -19,6 +19,15 @@ class Aggregate:
         anchor_weight: the share of a point that is no row (centered clipping's centre).
         dropped: ``(k,)`` indices of received rows that the gate refused, or ``None``.
         clamped: whether f had to be lowered to the largest that the rule tolerates.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import krum
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> result = krum(updates, 1)
+        >>> bool((result.weights.float() @ updates.matrix == result.vector).all())
+        True
     """
 
     vector: Tensor

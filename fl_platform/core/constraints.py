@@ -21,7 +21,13 @@ class Mark(Protocol):
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Finite and not below ``low``."""
+    """Finite and not below ``low``.
+
+    Example:
+        >>> from fl_platform.core.constraints import AtLeast
+        >>> AtLeast(0).holds(0), AtLeast(0).holds(-1), str(AtLeast(0))
+        (True, False, 'a finite number >= 0')
+    """
 
     low: float
 
@@ -49,7 +55,13 @@ class Above:
 
 @dataclass(frozen=True)
 class Between:
-    """From ``low`` to ``high``, both allowed."""
+    """From ``low`` to ``high``, both allowed.
+
+    Example:
+        >>> from fl_platform.core.constraints import Between
+        >>> Between(0, 1).holds(1), str(Between(0, 1))
+        (True, 'a number from 0 to 1')
+    """
 
     low: float
     high: float

@@ -21,6 +21,13 @@ def squared_distances(gram: Tensor) -> Tensor:
 
     Returns:
         ``(m, m)``, symmetric, none below zero, zeros on the diagonal.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core.geometry import squared_distances
+        >>> rows = torch.tensor([[0.0, 0.0], [3.0, 4.0]], dtype=torch.float64)
+        >>> squared_distances(rows @ rows.T).tolist()
+        [[0.0, 25.0], [25.0, 0.0]]
     """
     norms = gram.diagonal()
     squares = norms[:, None] + norms[None, :] - 2 * gram
@@ -76,6 +83,13 @@ def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: fl
 
     Raises:
         ValueError: the two vectors differ in shape, are empty, or an input is not finite.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core.geometry import largest_step
+        >>> one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        >>> largest_step(zero, zero, step_sq=4.0, bound_sq=100.0)  # |2 step| <= 10
+        5.0
     """
     if offsets_sq.ndim != 1 or offsets_sq.shape != along.shape or not len(along):
         raise ValueError(

@@ -32,6 +32,14 @@ def rule(function: Callable[P, R]) -> Rule[P, R]:
 
     Raises:
         TypeError: a parameter that the rule does not have, at once rather than in the first round.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import ipm
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> bool((ipm(honest, 2, scale=0.5) == ipm(scale=0.5)(honest, 2)).all())
+        True
     """
     parameters = inspect.signature(function).parameters.values()
     keywords = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
@@ -52,7 +60,14 @@ def rule(function: Callable[P, R]) -> Rule[P, R]:
 
 
 def first_parameters(rule: Any) -> list[str]:
-    """The names of a rule's positional parameters; they tell its kind."""
+    """The names of a rule's positional parameters; they tell its kind.
+
+    Example:
+        >>> from fl_platform.attacks import strike
+        >>> from fl_platform.core.rule import first_parameters
+        >>> first_parameters(strike)
+        ['honest', 'num_byzantine']
+    """
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(rule).parameters.values()
     return [p.name for p in parameters if p.kind in kinds]

@@ -27,6 +27,19 @@ class Updates:
 
     Raises:
         ValueError: the matrix is not a two-dimensional floating-point tensor with a row.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> len(honest), honest.dimension
+        (4, 2)
+        >>> honest.mean().tolist(), honest.median().tolist()
+        ([2.0, 1.0], [1.0, 1.0])
+        >>> honest.squared_distances()[0].tolist()
+        [0.0, 1.0, 5.0, 40.0]
+        >>> honest.select(torch.tensor([3, 0])).matrix.tolist()
+        [[6.0, 2.0], [0.0, 0.0]]
     """
 
     def __init__(self, matrix: Tensor) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.file_stats import stamps
 
 # How the four arrays may be called: MedMNIST's names, and Keras's.
 NAMES = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.cifar10_pickle import read_batch
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.file_stats import stamps
 from fl_platform.data.locate import find_folder
 
 FOLDER = "cifar-10-batches-py"

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fl_platform.core.file_stats import Stamp
 from fl_platform.core.rng import generator
-from fl_platform.data.file_stats import Stamp
 
 
 class DataError(ValueError):

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.file_stats import stamps
 from fl_platform.data.locate import find_folder
 
 HOW = (

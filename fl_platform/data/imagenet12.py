@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from fl_platform.core.constraints import AtLeast
+from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.file_stats import stamps
 from fl_platform.data.locate import find_folder
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}

@@ -52,6 +52,14 @@ def bulyan(
     References:
         El Mhamdi, Guerraoui, Rouault, The Hidden Vulnerability of Distributed Learning in
         Byzantium, ICML 2018.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import bulyan
+        >>> updates = Updates(torch.arange(7.0)[:, None])
+        >>> bulyan(updates, 1).vector
+        tensor([3.])
     """
     if center not in ("midpoint", "lower", "upper") or averaged not in ("values", "deviations"):
         raise ValueError(

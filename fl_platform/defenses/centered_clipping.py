@@ -39,6 +39,17 @@ class CenteredClipping:
     References:
         Karimireddy, He, Jaggi, Learning from History for Byzantine Robust Optimization,
         ICML 2021.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import centered_clipping
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> rule = centered_clipping(tau=1.0)
+        >>> rule(updates, 1).vector
+        tensor([0.8515, 0.1527])
+        >>> rule(updates, 1).vector  # from the last aggregate on
+        tensor([1.4744, 0.3419])
     """
 
     def __init__(

@@ -39,6 +39,14 @@ class DnC:
 
     References:
         Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import dnc
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> dnc(seed=0)(updates, 1).weights
+        tensor([0.2500, 0.2500, 0.2500, 0.2500, 0.0000], dtype=torch.float64)
     """
 
     def __init__(

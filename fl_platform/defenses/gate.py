@@ -22,6 +22,13 @@ def accepted(updates: Updates) -> Tensor:
     A row that fails is certainly faulty, whoever sent it, so the chain also lowers f by the
     number of refused rows. No paper has this step: without it NaN rows pass through most
     published implementations of the rules.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses.gate import accepted
+        >>> accepted(Updates(torch.tensor([[1.0], [2.0], [float("nan")]]))).tolist()
+        [True, True, False]
     """
     sizes = updates.magnitudes()
     finite = sizes.isfinite()

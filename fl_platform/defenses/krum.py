@@ -46,6 +46,15 @@ def krum(
     References:
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
         NeurIPS 2017.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import krum
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> result = krum(updates, 1)
+        >>> result.vector.tolist(), result.weights.tolist()
+        ([2.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0])
     """
     distances = updates.squared_distances()
     return _average_of(
@@ -79,6 +88,15 @@ def multi_krum(
     References:
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
         NeurIPS 2017.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import multi_krum
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> result = multi_krum(updates, 1)
+        >>> result.weights.tolist()  # the outlier has none
+        [0.25, 0.25, 0.25, 0.25, 0.0]
     """
     distances = updates.squared_distances()
     ranking = krum_ranking(distances, num_byzantine, neighbors, power=distance_power)

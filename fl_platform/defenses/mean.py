@@ -38,6 +38,14 @@ def mean(
     References:
         McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
         Data, AISTATS 2017.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import mean
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> mean(updates, 1).vector
+        tensor([ 19.6000, -17.2000])
     """
     n = len(updates)
     weights = torch.full((n,), 1 / n, dtype=torch.float64, device=updates.device)

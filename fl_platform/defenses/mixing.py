@@ -38,6 +38,14 @@ def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> T
     References:
         Allouah et al., Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity,
         AISTATS 2023.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import nnm
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> nnm(updates, 1)[0].tolist()  # a row of 4 neighbours
+        [0.25, 0.25, 0.25, 0.25, 0.0]
     """
     n = len(updates)
     # A row comes first among its own neighbours even where another is equal to it, or last.
@@ -63,6 +71,15 @@ class Bucketing:
     References:
         Karimireddy, He, Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing,
         ICLR 2022.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import bucketing
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> mixing = bucketing(seed=0, s=2)(updates, 1)
+        >>> tuple(mixing.shape), mixing.sum(1).tolist()
+        ((3, 5), [1.0, 1.0, 1.0])
     """
 
     def __init__(

@@ -48,6 +48,14 @@ def rfa(
 
     References:
         Pillutla, Kakade, Harchaoui, Robust Aggregation for Federated Learning, IEEE TSP 2022.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import rfa
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> rfa(updates, 1).vector.round(decimals=2)
+        tensor([2., 1.])
     """
     if iterations < 1 or not eps > 0:
         raise ValueError(f"Expected iterations >= 1 and eps > 0, got {iterations} and {eps}.")

@@ -45,6 +45,11 @@ def largest_f(rule: Callable[..., Any], n: int) -> int:
     Args:
         rule: a rule, an instance of one, a chain, or a partial of any of them.
         n: number of rows, at least 1.
+
+    Example:
+        >>> from fl_platform.defenses import krum, largest_f, median
+        >>> largest_f(median, 50), largest_f(krum, 50)
+        (24, 23)
     """
     while isinstance(rule, partial):
         rule = rule.func

@@ -58,6 +58,11 @@ class Samples:
         return inputs, self.targets[index]
 
     @cached_property
+    def host_targets(self) -> Tensor:
+        """The targets on the CPU, copied once: a GPU is waited for at the first question alone."""
+        return self.targets.cpu()
+
+    @cached_property
     def _moments(self) -> dict[torch.dtype, tuple[Tensor, ...]]:
         return {}
 

@@ -11,4 +11,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "Outcome", "dry", "plan_grid", "run_grid"]
 
-__getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))
+if not TYPE_CHECKING:
+    __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))

@@ -30,6 +30,15 @@ def deviation(
 
     Raises:
         ValueError: ``aggregate`` or ``byzantine`` has another dimension.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import deviation
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> values = deviation(honest, honest.mean() * 2)
+        >>> round(values["deviation"], 4), round(values["cosine"], 4)
+        (2.2361, 1.0)
     """
     mean = honest.mean()
     if aggregate.shape != mean.shape:
@@ -59,7 +68,13 @@ def deviation(
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole; 0 / 0 is 0, anything else over 0 infinite."""
+    """part / whole; 0 / 0 is 0, anything else over 0 infinite.
+
+    Example:
+        >>> from fl_platform.metrics.deviation import ratio
+        >>> ratio(1, 4), ratio(0, 0), ratio(1, 0)
+        (0.25, 0.0, inf)
+    """
     if whole == 0:
         return 0.0 if part == 0 else math.inf
     return part / whole

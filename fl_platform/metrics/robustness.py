@@ -37,6 +37,15 @@ def empirical_kappa(
 
     Raises:
         ValueError: the aggregate has another dimension or h is no count of these rows.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import empirical_kappa
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> values = empirical_kappa(updates, updates.mean(), num_honest=4)
+        >>> round(values["kappa"], 1)
+        641.0
     """
     rows = len(updates)
     if aggregate.shape != (updates.dimension,) or not 1 <= num_honest <= rows:
@@ -109,7 +118,13 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def kappa_floor(n: int, f: int) -> float:
-    """f / (n - 2f): no rule has a smaller kappa."""
+    """f / (n - 2f): no rule has a smaller kappa.
+
+    Example:
+        >>> from fl_platform.metrics import kappa_floor
+        >>> round(kappa_floor(50, 10), 4)
+        0.3333
+    """
     _check(n, f)
     return f / (n - 2 * f)
 
@@ -125,6 +140,11 @@ def kappa_bound(rule: str, n: int, f: int) -> float:
 
     Raises:
         ValueError: an unknown rule, or not 0 <= f < n / 2.
+
+    Example:
+        >>> from fl_platform.metrics import kappa_bound
+        >>> round(kappa_bound("trimmed_mean", 50, 10), 4)
+        0.3333
     """
     _check(n, f)
     if rule not in KAPPA:
@@ -133,7 +153,13 @@ def kappa_bound(rule: str, n: int, f: int) -> float:
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
-    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1)."""
+    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
+
+    Example:
+        >>> from fl_platform.metrics import nnm_kappa
+        >>> nnm_kappa(0.5, 50, 10)
+        3.0
+    """
     _check(n, f)
     return 8 * f / (n - f) * (inner + 1) if f else inner
 

@@ -22,6 +22,12 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
 
     Raises:
         ValueError: h is no count of these rows.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.metrics import selection
+        >>> selection(torch.tensor([0.5, 0.0, 0.5]), num_honest=2)
+        {'byzantine_weight': 0.5, 'honest_left_out': 0.5, 'effective_rows': 2.0}
     """
     if weights.ndim != 1 or not 0 <= num_honest <= len(weights):
         raise ValueError(
@@ -59,6 +65,14 @@ def byzantine_coordinates(
 
     Raises:
         ValueError: nothing would be kept, or h is no count of these rows.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import byzantine_coordinates
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> byzantine_coordinates(updates, num_honest=4)  # none of the outlier's
+        0.0
     """
     rows = len(updates)
     trim = (rows - 1) // 2 if trim is None else trim

@@ -47,6 +47,14 @@ def skew(
         mean| / sqrt(V), ``alpha`` STRIKE's largest step, ``union_shift`` and
         ``union_variance_ratio`` the same two of S with f hidden rows. All are 0 where the rows
         do not differ, and NaN where a row is not finite.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import skew
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> round(skew(honest, 1)["rho"], 4)
+        0.3922
     """
     spread = offsets_sq(honest)
     variance = float(spread.mean())
@@ -140,7 +148,13 @@ def sign_flip(rows: int, stream: torch.Generator) -> Tensor:
 
 
 def gaussian_rho(rows: int) -> float:
-    """rho of h independent Gaussian rows in many dimensions: sqrt((pi / 2 - 1) / h)."""
+    """rho of h independent Gaussian rows in many dimensions: sqrt((pi / 2 - 1) / h).
+
+    Example:
+        >>> from fl_platform.metrics import gaussian_rho
+        >>> round(gaussian_rho(40), 4)
+        0.1195
+    """
     return math.sqrt((math.pi / 2 - 1) / rows)
 
 

@@ -25,6 +25,14 @@ def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tenso
     ``median`` decides between the two middle values of an even number of rows. ``upper`` is
     the lower median of the negated rows, which is what the official code's ``torch.median``
     takes on its ``w_i - w``.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics.skewed_set import search_direction
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> search_direction(honest).tolist()
+        [-1.0, 0.0]
     """
     if median not in ("midpoint", "lower", "upper"):
         raise ValueError(f"Expected median midpoint, lower or upper, got {median!r}.")
@@ -42,6 +50,12 @@ def highest(projection: Tensor, size: int) -> Tensor:
 
     Of eq. 7 only the order counts, so ``Updates.project`` serves: neither its centre nor the
     length of u changes the order.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.metrics.skewed_set import highest
+        >>> highest(torch.tensor([3.0, 1.0, 2.0]), 2).tolist()
+        [0, 2]
     """
     return projection.sort(descending=True, stable=True).indices[:size].sort().values
 

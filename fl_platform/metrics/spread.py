@@ -15,6 +15,14 @@ def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
     """``(m,)`` float64 squared distances of the rows from their own mean; no pass over them.
 
     ``index`` picks rows; their mean is then the mean of the picked.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics.spread import offsets_sq
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> offsets_sq(honest)
+        tensor([ 5.,  2.,  2., 17.], dtype=torch.float64)
     """
     gram = updates.gram()
     if index is not None:

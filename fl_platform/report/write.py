@@ -11,7 +11,7 @@ from fl_platform.report.cells import Accuracy, by_setting, cells
 from fl_platform.report.figures.style import save
 from fl_platform.report.findings import facts, headline
 from fl_platform.report.formats import RENDERERS
-from fl_platform.report.html import Folded, Picture, page
+from fl_platform.report.html import Collapsed, Picture, page
 from fl_platform.report.tables import Table, comparison_table
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def write_report(
         document = page(title, headline(found, comparisons), facts(found), parts)
         paths.append(_write(out / "index.html", document))
     items = [item for part in parts for item in part.items]
-    shown = [item.table if isinstance(item, Folded) else item for item in items]
+    shown = [item.table if isinstance(item, Collapsed) else item for item in items]
     tables = _unique(item for item in shown if isinstance(item, Table))
     for kind in wanted:
         if kind in RENDERERS:

@@ -1,19 +1,27 @@
-"""What became of every start of a suite: one JSON line each, only ever appended."""
+"""The log of a suite: one JSON line per start, appended and never changed."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fl_platform.repro.slots import Settled
 from fl_platform.tracking.atomic import write_all
 from fl_platform.tracking.lock import RunLock
 
-OVER = ("agrees", "drifted", "could not run")  # verdicts after which a slot is settled
+
+class Clock(NamedTuple):
+    """Time of day, and a clock for durations that never goes back."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+KINDS = ("run", "skipped")
 
 
 class Diary:
@@ -39,27 +47,15 @@ class Diary:
             os.close(descriptor)
 
     def entries(self, kind: str = "") -> Iterator[dict[str, Any]]:
-        """The entries of ``kind``, or all, in order; a line torn by a loss of power is passed."""
+        """The entries of ``kind``, or all, in order; a torn line or an old kind is left out."""
         lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
         for line in lines:
             try:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if kind in ("", entry["kind"]):
+            if entry["kind"] in KINDS and kind in ("", entry["kind"]):
                 yield entry
-
-    def settled(self) -> Settled:
-        """Which slots are dealt with."""
-        state = Settled()
-        for entry in self.entries():
-            if entry["kind"] == "slot":
-                state = Settled(entry["slot"], open=True)
-            elif entry["kind"] == "missed" and entry["last"] >= (state.last or entry["last"]):
-                state = Settled(entry["last"])
-            elif entry.get("verdict") in OVER and entry["slot"] == state.last:
-                state = Settled(state.last)
-        return state
 
 
 def stamp(at: float) -> str:

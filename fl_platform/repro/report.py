@@ -10,8 +10,7 @@ from typing import Any
 
 from fl_platform.report.formats import to_csv
 from fl_platform.report.html import Picture, Section, page
-from fl_platform.report.tables.base import Entry, Table
-from fl_platform.report.tables.entries import signed
+from fl_platform.report.tables.base import Entry, Table, signed
 from fl_platform.repro.compare import Comparison
 from fl_platform.repro.reference import Reference
 from fl_platform.repro.spec import Suite

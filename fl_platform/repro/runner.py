@@ -13,8 +13,19 @@ from fl_platform.console import standard_output
 from fl_platform.core.text import printable
 from fl_platform.grid.plan import Cell
 from fl_platform.repro import compare as drift
-from fl_platform.repro.conditions import differing, named, renewed, stored
-from fl_platform.repro.log import Diary, stamp
+from fl_platform.repro.conditions import (
+    CouldNotRun,
+    differing,
+    diverged_before,
+    named,
+    refuse_other_runs,
+    refuse_unnamed_code,
+    renewed,
+    shared_conditions,
+    some,
+    stored,
+)
+from fl_platform.repro.log import Clock, Diary, stamp
 from fl_platform.repro.reference import (
     DIGITS,
     Origin,
@@ -22,16 +33,7 @@ from fl_platform.repro.reference import (
     read_reference,
     write_reference,
 )
-from fl_platform.repro.refusal import (
-    CouldNotRun,
-    diverged_before,
-    refuse_other_runs,
-    refuse_unnamed_code,
-    shared_conditions,
-    some,
-)
 from fl_platform.repro.report import Judged, sentences, table, write_page
-from fl_platform.repro.slots import Clock, due, told
 from fl_platform.repro.spec import Suite, load_suite
 from fl_platform.run import provenance
 from fl_platform.tracking.lock import RunOwned
@@ -62,7 +64,6 @@ class Session:
     diary: Diary
     clock: Clock
     jobs: int | None = None
-    slot: int | None = None
     tracking: str = "journal"
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -71,7 +72,6 @@ def run_suite(
     name: str,
     home: Path,
     *,
-    scheduled: bool = False,
     jobs: int | None = None,
     clock: Clock = Clock(),  # noqa: B008 - two functions, nothing that could change
 ) -> int:
@@ -81,8 +81,7 @@ def run_suite(
     made is run anew beside it.
 
     Args:
-        scheduled: woken by a timer: run the slot that is due, or nothing.
-        jobs: processes; else one a GPU or physical core.
+        jobs: number of processes. Default: one per GPU or physical core.
 
     Returns:
         128 and the signal's number where one stopped it; the same call then goes on.
@@ -95,17 +94,12 @@ def run_suite(
     session = Session(suite, home, Diary(home, name), clock, jobs)
     try:
         with session.diary.lock:
-            if scheduled and not _claim(session):
-                return AGREES
             return _recorded(session)
     except RunOwned as owned:
         who = f"process {owned.owner.get('pid', '?')} on {owned.owner.get('host', '?')}"
         why = f"{who} is at work on {name}; this start is skipped"
         session.diary.note("skipped", clock.wall(), why=why)
-        if not scheduled:
-            raise CouldNotRun(why) from None
-        print(why)
-        return AGREES
+        raise CouldNotRun(why) from None
 
 
 def accept(
@@ -180,11 +174,11 @@ def accept(
 def history(name: str, home: Path) -> Path | None:
     """Print every past start of a suite and draw them; the figure, if there is one."""
     from fl_platform.report.figures.style import save
-    from fl_platform.repro.history import history_figure, show_history
+    from fl_platform.repro.timeline import history_figure, show_history
 
     load_suite(name, home)
     diary = Diary(home, name)
-    entries = [entry for entry in diary.entries() if entry["kind"] != "slot"]
+    entries = list(diary.entries())
     if not entries:
         print(f"no run of {name} yet: fl-platform repro run {name}")
         return None
@@ -193,30 +187,12 @@ def history(name: str, home: Path) -> Path | None:
     return None if figure is None else save(figure, diary.folder / "history", ("png",))[0]
 
 
-def _claim(session: Session) -> bool:
-    """Report slots that were missed and begin the one that is due; False: there is none."""
-    suite, diary, now = session.suite, session.diary, session.clock.wall()
-    found = due(suite.schedule, now, diary.settled())
-    if found.missed:
-        first, last = found.missed[0], found.missed[-1]
-        why = f"passed without a whole run: {told(suite.schedule, first)}"
-        why += f" to {told(suite.schedule, last)}" if last > first else ""
-        diary.note("missed", now, first=first, last=last, count=last - first + 1, why=why)
-        print(f"{suite.name}: {last - first + 1} slots {why}")
-    if found.slot is None:
-        print(f"{suite.name}: nothing to do, {found.why}")
-        return False
-    diary.note("slot", now, slot=found.slot, of=told(suite.schedule, found.slot))
-    session.slot = found.slot
-    return True
-
-
 def _recorded(session: Session) -> int:
     """Run and compare; whatever comes of it, the diary says so."""
     began = session.clock.monotonic()
     commit, _ = provenance.git_state()
     code = provenance.code_fingerprint()
-    session.facts = {"slot": session.slot, "commit": commit, "code_fingerprint": code}
+    session.facts = {"commit": commit, "code_fingerprint": code}
 
     def note(verdict: str, code: int, why: str = "") -> None:
         seconds = session.clock.monotonic() - began
@@ -319,8 +295,8 @@ def _tell(session: Session, judged: Judged, seconds: float) -> None:
     """Screen, page, MLflow; and what the diary keeps."""
     from fl_platform.grid.results import show
     from fl_platform.report.html import Picture
-    from fl_platform.repro.history import history_figure
     from fl_platform.repro.parent import publish
+    from fl_platform.repro.timeline import history_figure
 
     suite, found, at = judged.suite, judged.comparisons, session.clock.wall()
     runs, equal = sum(c.n for c in found), sum(c.equal for c in found)

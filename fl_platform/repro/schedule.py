@@ -1,4 +1,4 @@
-"""The text that has a machine wake a suite: systemd units or a crontab line."""
+"""Systemd units or a crontab line that run a suite on its schedule."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from fl_platform.config import ConfigError
-from fl_platform.repro.spec import Suite, load_suite
+from fl_platform.repro.spec import Suite, Weekday, load_suite
 
 MARK = "# fl-platform repro"
 
@@ -19,7 +20,7 @@ MARK = "# fl-platform repro"
 def install(
     name: str, home: Path, environment: Mapping[str, str], *, cron: bool, write: bool
 ) -> str:
-    """What has this machine wake suite ``name``; put in place where ``write`` says so.
+    """The units or the line that run suite ``name`` on its schedule; ``write`` puts them in place.
 
     Raises:
         ConfigError: there is no such suite, or ``write`` and the caller is root.
@@ -28,7 +29,7 @@ def install(
     if cron:
         line = cron_line(suite, home)
         if not write:
-            return f"{line}\n# nothing is installed: --write puts this line into your crontab"
+            return f"{line}\n# nothing is installed; --write puts this line into your crontab"
         write_cron(suite, line)
         return f"{line}\n# written into your crontab: crontab -l"
     units = systemd(suite, home)
@@ -36,27 +37,27 @@ def install(
     start = f"systemctl --user daemon-reload && systemctl --user enable --now {list(units)[-1]}"
     if not write:
         folder = unit_folder(environment)
-        return f"{text}\n# nothing is installed: --write puts these files into {folder}"
+        return f"{text}\n# nothing is installed; --write puts these files into {folder}"
     paths = write_systemd(units, environment)
     told = "\n".join(f"# written: {path}" for path in paths)
     return f"{text}\n{told}\n# start it: {start}"
 
 
 def command(suite: Suite, home: Path) -> list[str]:
-    """What is to be run: absolute paths, since a timer has neither this folder nor this PATH."""
-    verb = ["-P", "-m", "fl_platform.cli", "repro", "run", suite.name, "--scheduled"]
+    """The command as absolute paths, since a timer has neither this folder nor this PATH."""
+    verb = ["-P", "-m", "fl_platform.cli", "repro", "run", suite.name]
     return [sys.executable, *verb, "--home", str(home.absolute())]
 
 
 def systemd(suite: Suite, home: Path) -> dict[str, str]:
     """File name -> text of a user's service and timer.
 
-    The timer wakes the service every hour at the schedule's minute, and once after a time that
-    the machine was off (``Persistent``). Which slot is due, the command decides: woken in vain it
-    leaves in half a second, and a start beside a running one is refused by its lock.
+    A start that the machine slept through is made up for once (``Persistent``). A start beside a
+    running one is refused by the suite's lock, and finished runs are not repeated.
     """
     name = f"fl-platform-repro-{suite.name}"
-    minute = suite.schedule.at[3:]
+    weekly = suite.schedule.every == "week"
+    days = f"{suite.schedule.day[:3].capitalize()} " if weekly else ""
     service = f"""[Unit]
 Description=fl_platform: reproduction {suite.name} ({_when(suite)})
 
@@ -68,10 +69,10 @@ TimeoutStartSec=infinity
 Nice=10
 """
     timer = f"""[Unit]
-Description=fl_platform: wakes the reproduction {suite.name}
+Description=fl_platform: timer of the reproduction {suite.name}
 
 [Timer]
-OnCalendar=*-*-* *:{minute}:00 UTC
+OnCalendar={days}*-*-* {suite.schedule.at}:00 UTC
 Persistent=true
 
 [Install]
@@ -81,16 +82,16 @@ WantedBy=timers.target
 
 
 def cron_line(suite: Suite, home: Path) -> str:
-    """A line of a user's crontab, which wakes the command every hour as a systemd timer does.
-
-    The command holds a lock of its own, so that a start beside a running one is refused.
-    """
+    """A line of a user's crontab; cron reads the time of day in the machine's time zone."""
     log = home.absolute() / "mlruns" / "repro" / suite.name / "cron.log"
     words = shlex.join(command(suite, home))
     place, log_word = shlex.quote(str(home.absolute())), shlex.quote(str(log))
     line = f"cd {place} && mkdir -p {shlex.quote(str(log.parent))} && {words} >> {log_word} 2>&1"
-    minute = int(suite.schedule.at[3:])
-    return f"{minute} * * * * {_one_line(line).replace('%', chr(92) + '%')}  {MARK} {suite.name}"
+    hour, minute = map(int, suite.schedule.at.split(":"))
+    weekly = suite.schedule.every == "week"
+    day = str((get_args(Weekday).index(suite.schedule.day) + 1) % 7) if weekly else "*"
+    escaped = _one_line(line).replace("%", "\\%")
+    return f"{minute} {hour} * * {day} {escaped}  {MARK} {suite.name}"
 
 
 def write_systemd(units: Mapping[str, str], environment: Mapping[str, str]) -> list[Path]:

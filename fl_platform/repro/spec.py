@@ -39,7 +39,7 @@ class Bands:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """When slots begin, in UTC, which no change to or from summer time doubles or skips."""
+    """When the suite runs, in UTC: no change to or from summer time doubles or skips a start."""
 
     every: Literal["day", "week"]
     at: str

@@ -12,4 +12,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "run"]
 
-__getattr__ = lazy(__name__, {"Result": "result", "run": "runner"})
+if not TYPE_CHECKING:
+    __getattr__ = lazy(__name__, {"Result": "result", "run": "runner"})

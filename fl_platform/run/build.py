@@ -7,17 +7,18 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
-from fl_platform.config import Config, ConfigError, build_rule, data_node
-from fl_platform.config.roles import role
-from fl_platform.config.schema import Runtime
+from fl_platform.config import Config, ConfigError, build_rule, data_node, flat
+from fl_platform.config.schema import Runtime, role
+from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
 from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
-from fl_platform.data.file_stats import stamps
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -28,6 +29,7 @@ from fl_platform.federated import (
 )
 from fl_platform.federated.callbacks.roles import rule_name
 from fl_platform.federated.client_training import Choice, WayName, choose
+from fl_platform.run.naming import run_name
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,23 @@ def build_roles(config: Config) -> list[Any]:
     if rule_name(attack) != "none":
         roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
     return roles
+
+
+def build_callbacks(config: Config, folder: Path) -> list[Callback]:
+    """The callbacks of the configuration; one that asks for ``folder`` writes its files there."""
+    nodes = config.callbacks.values()
+    return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
+
+
+def build_loggers(config: Config, folder: Path) -> list[Logger]:
+    """The loggers of the configuration, each with the run's parameters logged."""
+    loggers = [
+        cast("Logger", build_rule(node, config.seed, folder=folder, name=run_name(config)))
+        for node in config.loggers.values()
+    ]
+    for logger in loggers:
+        logger.log_hyperparams(flat(config))
+    return loggers
 
 
 def build_module(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from fl_platform.config import Config, data_node
-from fl_platform.data.file_stats import Stamp, stamps
+from fl_platform.core.file_stats import Stamp, stamps
 from fl_platform.tracking.run_folder import read_json, write_json
 
 Seen = dict[Path, str | None]

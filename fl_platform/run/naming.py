@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from fl_platform.config import Config, target_name
-from fl_platform.config.roles import AttackRole, DefenseRole
 from fl_platform.config.rules import parameters
+from fl_platform.config.schema import AttackRole, DefenseRole
 from fl_platform.config.targets import load_rule
 from fl_platform.core.rule import is_agnostic
 

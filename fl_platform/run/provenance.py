@@ -52,6 +52,7 @@ def code(config: Config) -> dict[str, str]:
     """
     task = config.task
     nodes = [config.attack, config.defense, *config.mixing, task.data, task.model]
+    nodes += [*config.callbacks.values(), *config.observers.metrics.values()]
     own = {"code_fingerprint": code_fingerprint()}
     return own | {f"plugin.{name}": _plugin(source) for name, source in borrowed(nodes).items()}
 

@@ -25,9 +25,12 @@ from fl_platform.federated.callbacks.checkpoint import Commit
 from fl_platform.federated.callbacks.metrics import Evaluation, build_observers
 from fl_platform.federated.callbacks.progress import ProgressLine
 from fl_platform.federated.evaluation import evaluate
+from fl_platform.federated.throughput import Throughput
 from fl_platform.run import provenance
 from fl_platform.run.build import (
     Population,
+    build_callbacks,
+    build_loggers,
     build_module,
     build_roles,
     choose_local,
@@ -104,7 +107,8 @@ def run(
             channels_last=choice.way == "channels_last",
         )
         evaluation = Evaluation(population.held_out, config.evaluation.every, score)
-        observers = [evaluation, *build_observers(config, record.folder.artifacts), *callbacks]
+        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
+        observers += [Throughput(), *build_callbacks(config, record.folder.artifacts), *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
         status, reason = fit(trainer, module, record, stopper)
         if status in ("FINISHED", "DIVERGED"):
@@ -200,7 +204,10 @@ def build_trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu",
             devices=[device.index or 0] if device.type == "cuda" else 1,
             precision="32-true" if precision == "tf32" else precision,
-            logger=JournalLogger(record.journal, name=run_name(config), version=record.run_id),
+            logger=[
+                JournalLogger(record.journal, name=run_name(config), version=record.run_id),
+                *build_loggers(config, record.folder.artifacts),
+            ],
             log_every_n_steps=1,
             callbacks=callbacks,
             # SLURM's own environment would requeue the job, save beside our checkpoint, and

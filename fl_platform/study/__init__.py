@@ -11,4 +11,5 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble", "prepare", "show", "study_name", "tune"]
 
-__getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))
+if not TYPE_CHECKING:
+    __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))

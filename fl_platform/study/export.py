@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import optuna
+import yaml
 from optuna.trial import TrialState
+
+from fl_platform.config.hydra_internals import GROUPS
+from fl_platform.config.hydra_tree import parse_overrides
 
 
 def plot_study(study: optuna.Study, folder: Path, objective: str) -> list[Path]:
@@ -55,3 +59,25 @@ def _write(picture: Callable[[], Any], stem: Path) -> Path | None:
     finally:
         pyplot.close("all")
     return path
+
+
+def override_file(overrides: Sequence[str], told: str) -> str:
+    """An experiment file with the settings of ``overrides``; ``told`` is its second line.
+
+    A later override of a key wins over an earlier one, as on the command line.
+    """
+    choices: dict[str, Any] = {}
+    tree: dict[str, Any] = {}
+    for override in parse_overrides(overrides):
+        key, value = override.key_or_group, override.value()
+        if key in GROUPS:
+            choices[key] = value
+        elif key.partition(".")[0] != "runtime":
+            node = tree
+            *parents, last = key.split(".")
+            for name in parents:
+                node = node.setdefault(name, {})
+            node[last] = value
+    defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
+    whole = {"defaults": defaults, **tree} if defaults else tree
+    return f"# @package _global_\n# {told}\n" + yaml.safe_dump(whole, sort_keys=False)

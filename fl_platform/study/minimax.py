@@ -22,8 +22,15 @@ from fl_platform.study.final_comparison import Sample, as_json, fresh_seeds, sam
 from fl_platform.study.objective import GivenBack, Objective
 from fl_platform.study.problem import Stage
 from fl_platform.study.session import Session, leave
-from fl_platform.study.space import Range, Space, as_overrides, parse_space
-from fl_platform.study.spec import Plan, load_plan, tuning_folder
+from fl_platform.study.spec import (
+    Plan,
+    Range,
+    Space,
+    as_overrides,
+    load_plan,
+    parse_space,
+    tuning_folder,
+)
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.parent_run import ParentRun
 

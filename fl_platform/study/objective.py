@@ -5,26 +5,36 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
 from optuna.trial import Trial
 
+import fl_platform.run.runner as running
 from fl_platform.config import Config, ConfigError, config_hash
 from fl_platform.core.process import Stopper
-from fl_platform.run import runner as running
 from fl_platform.run.build import load_population
 from fl_platform.run.provenance import code_fingerprint
 from fl_platform.run.result import Result
 from fl_platform.study.constraint import weight_share
 from fl_platform.study.problem import Stage
-from fl_platform.study.space import suggest
-from fl_platform.study.standing import CURVE, Standing, Watch
-from fl_platform.tracking.journal import Journal, read
+from fl_platform.study.spec import suggest
+from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
 from fl_platform.tracking.parent_run import ParentRun
 from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
+
+
+def worst(scores: Sequence[Sequence[float]], direction: str) -> float:
+    """The mean over seeds against the opponent that is worst for the tuned side.
+
+    Args:
+        scores: accuracies in percent, a row per opponent, a column per seed.
+        direction: ``maximize`` for a defense, ``minimize`` for an attack.
+    """
+    means = [math.fsum(values) / len(values) for values in scores]
+    return min(means) if direction == "maximize" else max(means)
 
 
 class GivenBack(Exception):  # noqa: N818 - a way to end, not a fault
@@ -71,44 +81,34 @@ class Objective:
         self.suggested()
         configs = [stage.config(values, stage.plan.seeds[0], rival) for rival in stage.rivals]
         trial.set_user_attr("code", code_fingerprint()[:16])
-        standing = Standing(
-            trial,
-            stage.plan.pruner,
-            stage.direction,
-            rounds=configs[0].rounds,
-            seeds=len(stage.plan.seeds),
-            rivals=len(configs),
-        )
+        scores: list[list[float]] = [[] for _ in configs]
         shares: list[float] = []
         links: list[str] = []
-        for seed in stage.plan.seeds:
-            for rival, config in enumerate(configs):
+        for step, seed in enumerate(stage.plan.seeds):
+            for row, config in zip(scores, configs, strict=True):
                 seeded = dataclasses.replace(config, seed=seed)
-                watch = standing.watch(rival, config.evaluation.tail)
-                result = self.run(seeded, trial.number, watch)
+                result = self.run(seeded, trial.number)
                 links.append(result.run_id)
-                if not standing.given_up:
-                    standing.add(rival, score(result, seeded, stage))
-                if standing.given_up:
-                    trial.set_user_attr("runs", links)
-                    raise optuna.TrialPruned
+                row.append(score(result, seeded, stage))
                 if stage.plan.stealth is not None:
                     shares.append(weight_share(seeded, stage.home))
+            trial.report(worst([row[-1:] for row in scores], stage.direction), step)
+            if step + 1 < len(stage.plan.seeds) and trial.should_prune():
+                trial.set_user_attr("runs", links)
+                raise optuna.TrialPruned
         trial.set_user_attr("runs", links)
-        trial.set_user_attr("values", standing.scores)
+        trial.set_user_attr("values", scores)
         if stage.plan.stealth is not None:
             share = sum(shares) / len(shares)
             trial.set_user_attr("weight_share", share)
             trial.set_constraint("weight_share", share - stage.plan.stealth)
-        return standing.value
+        return worst(scores, stage.direction)
 
-    def run(self, config: Config, number: int | None, watch: Watch | None = None) -> Result:
-        """One run to its end; a run that is over is read, one that was left is continued.
+    def run(self, config: Config, number: int | None) -> Result:
+        """Run to the end: a finished run is read, an interrupted one is continued.
 
-        Where ``watch`` gives it up it is left with a checkpoint, and is no result.
-
-        A run that another trial of the same point has in hand is waited for. One that was left by
-        other code cannot be continued and is begun afresh.
+        A run that another worker executes is waited for. One that other code began cannot be
+        continued and is restarted.
 
         Raises:
             GivenBack: a signal came before the end.
@@ -117,28 +117,22 @@ class Objective:
         folder = run_folder(self.stage.home, config_hash(config)).path
         self.upload(folder)
         try:
-            result = self._to_its_end(config, watch)
+            result = self._to_its_end(config)
         finally:
             self.seconds += time.perf_counter() - began
-        if watch is not None:  # a stored run has called nobody back
-            watch.hear(read(run_folder(self.stage.home, config_hash(config)).journal).curve(CURVE))
-        if result.status == "KILLED" and not (watch is not None and watch.given_up):
+        if result.status == "KILLED":
             raise GivenBack(result.reason)
         self._link(config, number)
         self.upload(folder)
         self.hashes.append(config_hash(config))
         return result
 
-    def _to_its_end(self, config: Config, watch: Watch | None) -> Result:
-        home = self.stage.home
-        callbacks = () if watch is None else (watch,)
+    def _to_its_end(self, config: Config) -> Result:
         while True:
             if self.stopper.signal is not None:
                 raise GivenBack(f"stopped by signal {self.stopper.signal}")
             try:
-                return running.run(
-                    config, home, parent_run_id=self.parent.run_id, callbacks=callbacks
-                )
+                return running.run(config, self.stage.home, parent_run_id=self.parent.run_id)
             except RunOwned:
                 time.sleep(0.2)
             except IdentityMismatch:

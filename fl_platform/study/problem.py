@@ -15,10 +15,8 @@ from optuna.storages import RDBStorage
 
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
 from fl_platform.run.known_data import digest_of
-from fl_platform.study.pruning import build_pruner
-from fl_platform.study.samplers import NUMBERS_ONLY, build_sampler
-from fl_platform.study.space import Range, Space, as_overrides
-from fl_platform.study.spec import Direction, Plan
+from fl_platform.study.samplers import NUMBERS_ONLY, build_pruner, build_sampler
+from fl_platform.study.spec import Direction, Plan, Range, Space, as_overrides
 
 EXPERIMENT = "tuning"  # the MLflow experiment of all studies: parents and children must share one
 
@@ -69,7 +67,7 @@ class Stage:
                 "task.validation: expected a share above 0, as studies never choose by the test"
                 " set, got 0."
             )
-        self._refuse_pruner(config.rounds)
+        self._refuse_pruner()
         name, entries = self.plan.sampler.name, self.space.values()
         if name in NUMBERS_ONLY and not any(isinstance(entry, Range) for entry in entries):
             raise ConfigError(
@@ -85,17 +83,13 @@ class Stage:
         for point in self.start:
             self.config(point, self.plan.seeds[0])
 
-    def _refuse_pruner(self, rounds: int) -> None:
-        """Trials are compared round by round, so all must have the same, and reach the first."""
-        pruner = self.plan.pruner
-        if pruner.name == "none":
-            return
-        if "rounds" in self.space:
-            raise ConfigError("pruner.name: expected none where the space varies rounds.")
-        if pruner.warmup_rounds is not None and pruner.warmup_rounds > rounds:
+    def _refuse_pruner(self) -> None:
+        """The pruner compares seeds, so some must remain after those that every trial runs."""
+        pruner, seeds = self.plan.pruner, len(self.plan.seeds)
+        if pruner.name != "none" and pruner.startup_seeds >= seeds:
             raise ConfigError(
-                f"pruner.warmup_rounds: expected at most {rounds}, the rounds of a run, got"
-                f" {pruner.warmup_rounds}."
+                f"pruner.startup_seeds: expected fewer than {seeds}, the seeds of a trial, got"
+                f" {pruner.startup_seeds}."
             )
 
     def identity(self) -> dict[str, Any]:

@@ -1,15 +1,16 @@
-"""Samplers by name, each with a seed that a resumed study does not repeat."""
+"""Samplers and pruners by name; a sampler's seed is not repeated by a resumed study."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler
 
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
-from fl_platform.study.spec import Sampler
+from fl_platform.study.spec import Pruner, Sampler
 
 SAMPLERS = {
     "tpe": "TPESampler",
@@ -81,3 +82,10 @@ def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
             f"sampler.name: {settings.name} needs a package that is not installed ({error.name});"
             " pip install 'fl_platform[tune]'."
         ) from None
+
+
+def build_pruner(settings: Pruner) -> BasePruner:
+    """Optuna's pruner of that name; steps are the positions of seeds in the study file."""
+    if settings.name == "none":
+        return NopPruner()
+    return WilcoxonPruner(p_threshold=settings.p_threshold, n_startup_steps=settings.startup_seeds)

@@ -11,13 +11,12 @@ from optuna.storages import RDBStorage
 from fl_platform.core.process import Stopper
 from fl_platform.study.console import tell_trial
 from fl_platform.study.constraint import refuse_weightless
-from fl_platform.study.export import plot_study
+from fl_platform.study.export import override_file, plot_study
 from fl_platform.study.final_comparison import winner
 from fl_platform.study.objective import Objective
-from fl_platform.study.override_file import override_file
 from fl_platform.study.parent import describe, join_parent
 from fl_platform.study.problem import Stage, open_study
-from fl_platform.study.space import as_overrides
+from fl_platform.study.spec import as_overrides
 from fl_platform.study.worker import Limits, Turn, complete, work
 from fl_platform.tracking.exporter import JOURNAL
 from fl_platform.tracking.lock import alone

@@ -2,17 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from optuna.trial import Trial
 
 import fl_platform
 from fl_platform.config import ConfigError
-from fl_platform.config.errors import nearest
+from fl_platform.config.errors import nearest, shown
 from fl_platform.config.validation import build_dataclass
-from fl_platform.study.space import Choices, Range, parse_space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers from ``low`` to ``high``, both included; whole ones where both ends are.
+
+    ``log`` searches orders of magnitude instead of values; ``step`` keeps to a grid.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+    step: int | float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"low: expected a number below high={self.high}, got {self.low}.")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low: expected a number > 0 for log, got {self.low}.")
+        if self.log and self.step is not None:
+            raise ValueError(f"step: expected null with log, got {self.step}.")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step: expected a number > 0, got {self.step}.")
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        """The trial's number for ``key``."""
+        low, high, step = self.low, self.high, self.step
+        if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
+            return trial.suggest_int(key, low, high, step=step or 1, log=self.log)
+        return trial.suggest_float(key, low, high, step=step, log=self.log)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """One of several values; names of a group's files, words or numbers."""
+
+    choices: list[bool | int | float | str]
+
+    def suggest(self, trial: Trial, key: str) -> Any:
+        """The trial's choice for ``key``."""
+        return trial.suggest_categorical(key, self.choices)
+
+
+Space = Mapping[str, Range | Choices]
+
+
+def parse_space(node: Any, key: str) -> dict[str, Range | Choices]:
+    """The space that a study file describes: ``{attack.nu: {low: 0.1, high: 4.0, log: true}}``.
+
+    Raises:
+        ConfigError: not settings by name, or a range that holds nothing.
+    """
+    if not isinstance(node, Mapping) or not node:
+        raise ConfigError(f"{key}: expected what to vary, by name, got {shown(node)}.")
+    space: dict[str, Range | Choices] = {}
+    for name, entry in node.items():
+        chosen = isinstance(entry, Mapping) and "choices" in entry
+        kind: type[Range | Choices] = Choices if chosen else Range
+        space[str(name)] = build_dataclass(kind, entry, f"{key}.{name}")
+    return space
+
+
+def suggest(trial: Trial, space: Space) -> dict[str, Any]:
+    """The trial's value for every key, in the order of the file."""
+    return {key: entry.suggest(trial, key) for key, entry in space.items()}
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """The values as a person would type them: ``attack.nu=0.75``; numbers keep every digit."""
+    return [f"{key}={str(v).lower() if isinstance(v, bool) else v}" for key, v in values.items()]
+
 
 Direction = Literal["minimize", "maximize"]
 
@@ -28,42 +100,25 @@ class Sampler:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruner:
-    """Whether a trial may be given up before its end; ``none``: never.
+    """Early end of a trial after one of its seeds; ``none``: every trial runs all seeds.
+
+    ``wilcoxon`` is Optuna's ``WilcoxonPruner``: a signed-rank test of the trial's seeds against the
+    same seeds of the best trial. It needs four or five seeds before it can reject at 0.1.
 
     Attributes:
-        percentile: what share of the complete trials a trial must not be behind, with that name.
-        by: asked after each seed, or after each evaluation.
-        warmup_seeds: by seeds, those that are always run.
-        warmup_rounds: by rounds, what every run is given before anything is said of it.
-        warmup_trials: nothing is given up before so many are complete.
+        p_threshold: significance below which a worse trial ends, above 0 and below 1.
+        startup_seeds: seeds that every trial runs before the first test, at least 2.
     """
 
-    name: Literal["none", "median", "percentile"] = "none"
-    percentile: float = 25.0
-    by: Literal["seeds", "rounds"] = "seeds"
-    warmup_seeds: int = 1
-    warmup_rounds: int | None = None
-    warmup_trials: int = 5
+    name: Literal["none", "wilcoxon"] = "none"
+    p_threshold: float = 0.1
+    startup_seeds: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 < self.percentile < 100:
-            raise ValueError(f"percentile: expected above 0 and below 100, got {self.percentile}.")
-        for name in ("warmup_seeds", "warmup_trials"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a number >= 1, got {getattr(self, name)}.")
-        if self.by == "seeds" and self.warmup_rounds is not None:
-            raise ValueError(
-                f"warmup_rounds: expected null with by: seeds, got {self.warmup_rounds}."
-            )
-        if self.by == "rounds" and (self.warmup_rounds is None or self.warmup_rounds < 1):
-            raise ValueError(
-                "warmup_rounds: expected a number >= 1 with by: rounds, as attacks that bite late"
-                f" look harmless at first, got {self.warmup_rounds}."
-            )
-        if self.by == "rounds" and self.warmup_seeds != 1:
-            raise ValueError(
-                f"warmup_seeds: expected 1, its default, with by: rounds, got {self.warmup_seeds}."
-            )
+        if not 0 < self.p_threshold < 1:
+            raise ValueError(f"p_threshold: expected above 0 and below 1, got {self.p_threshold}.")
+        if self.startup_seeds < 2:
+            raise ValueError(f"startup_seeds: expected a number >= 2, got {self.startup_seeds}.")
 
 
 @dataclass(frozen=True, kw_only=True)

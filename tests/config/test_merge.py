@@ -10,8 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.config.files import check_files
-from fl_platform.config.hydra_internals import merge
+from fl_platform.config.hydra_internals import check_files, merge
 from fl_platform.config.hydra_tree import parse_overrides
 from tests.config.test_mutants import CHOICES
 

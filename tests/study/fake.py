@@ -14,8 +14,7 @@ from fl_platform.run.result import Result, finished
 from fl_platform.study.objective import Objective
 from fl_platform.study.parent import join_parent
 from fl_platform.study.problem import Stage, open_study
-from fl_platform.study.space import parse_space
-from fl_platform.study.spec import Plan
+from fl_platform.study.spec import Plan, parse_space
 from fl_platform.study.storage import database, open_storage
 from fl_platform.study.worker import Limits, Turn, work
 from fl_platform.tracking.active_run import RunRecord

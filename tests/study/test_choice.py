@@ -7,6 +7,7 @@ from scipy import stats
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.core.process import Stopper
+from fl_platform.study.export import override_file
 from fl_platform.study.final_comparison import (
     Sample,
     as_json,
@@ -16,7 +17,6 @@ from fl_platform.study.final_comparison import (
     interval,
 )
 from fl_platform.study.minimax import default_point, play
-from fl_platform.study.override_file import override_file
 from fl_platform.study.runner import assemble
 from fl_platform.study.session import Session
 from fl_platform.study.spec import load_plan

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.study.space import as_overrides, parse_space, suggest
+from fl_platform.study.spec import as_overrides, parse_space, suggest
 
 SPACE = {
     "attack.nu": {"low": 0.1, "high": 4.0},

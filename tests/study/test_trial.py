@@ -8,10 +8,10 @@ import pytest
 from fl_platform.config import ConfigError, config_hash
 from fl_platform.run import runner as running
 from fl_platform.study.constraint import refuse_weightless, weight_share
+from fl_platform.study.objective import worst
 from fl_platform.study.parent import join_parent
 from fl_platform.study.problem import open_study
 from fl_platform.study.runner import tune
-from fl_platform.study.standing import worst
 from fl_platform.study.storage import open_storage
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunOwned

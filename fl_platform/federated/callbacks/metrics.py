@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from fl_platform.config import Config, target_name
+from fl_platform.config import Config, build_rule, target_name
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.federation import Samples
 from fl_platform.federated.module import Diverged, FederatedModule
@@ -182,6 +183,44 @@ class Cloud(Callback):
         return {}
 
 
+class Metric(Callback):
+    """A metric of the configuration, measured every ``every`` rounds.
+
+    Args:
+        name: its values are logged as ``name/key``.
+        rule: ``rule(round) -> {key: value}``; one with memory has ``state_dict`` and
+            ``load_state_dict``.
+        every: rounds between two measurements.
+    """
+
+    def __init__(self, name: str, rule: Callable[[Round], dict[str, float]], every: int) -> None:
+        self.name = name
+        self.rule = rule
+        self.every = every
+
+    @property
+    def state_key(self) -> str:
+        """Named by the configuration: a run may have several metrics."""
+        return f"Metric.{self.name}"
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``name/key`` of this round if it is measured."""
+        if done.index % self.every:
+            return {}
+        return {f"{self.name}/{key}": float(value) for key, value in self.rule(done).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory of the metric."""
+        return self.rule.state_dict() if hasattr(self.rule, "state_dict") else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the memory of the metric."""
+        if hasattr(self.rule, "load_state_dict"):
+            self.rule.load_state_dict(state_dict)
+
+
 def hidden(done: Round) -> int:
     """How many rows STRIKE hides or would hide: f_t, not what the defense assumes of it."""
     return len(done.cohort.byzantine) or done.num_byzantine
@@ -211,4 +250,6 @@ def build_observers(config: Config, folder: Path) -> list[Callback]:
         observers.append(Robustness(asked.skew.every, bounded_as(config)))
     if asked.cloud.every:
         observers.append(Cloud(asked.cloud.every, folder))
+    for name, node in asked.metrics.items():
+        observers.append(Metric(name, build_rule(node, config.seed), node["every"]))
     return observers

@@ -14,7 +14,7 @@ from fl_platform.federated.client_training.settings import LocalTraining
 from fl_platform.federated.federation import Federation
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-WayName = Literal["sequential", "channels_last", "vmapped", "graphed"]
+WayName = Literal["sequential", "channels_last", "vmapped", "graphed", "stacked"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Way(Protocol):
             start: the server's flat parameters ``(d,)`` and its buffers.
             rows: ``(len(clients), d)``; row i becomes ``w - w_i``.
             buffer_rows: ``(len(clients), b)`` float64; row i becomes the change of the buffers.
-            relabel: replaces the targets, for clients that poison their labels.
+            relabel: replaces the targets, for clients that poison their labels: a function of
+                each label alone, of any shape, which is called on the CPU or on the device.
 
         Returns:
             ``(len(clients),)`` mean training loss of each client over its steps.

@@ -84,34 +84,53 @@ def side_by_side(
         streams: of each client.
         settings: epochs and batch size.
         samples: whose targets are read; the plan lies on their device.
-        relabel: replaces the targets of each batch.
+        relabel: replaces the targets, label by label; called once, on the CPU.
+    """
+    size = min(settings.batch, max(len(own) for own in clients))
+    index, counts, active = lay_out(clients, streams, settings, size)
+    targets = samples.host_targets[index]
+    if relabel is not None:
+        targets = relabel(targets)
+    shares = torch.where(counts > 0, counts.reciprocal(), 0.0)
+    device = samples.targets.device
+    placed = (part.to(device, non_blocking=True) for part in (index, targets, shares))
+    return Plan(*placed, active)
+
+
+def lay_out(
+    clients: Sequence[Tensor],
+    streams: Sequence[torch.Generator],
+    settings: LocalTraining,
+    size: int,
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """The batches of clients that are trained together, on the CPU.
+
+    Args:
+        clients: ``(N_i,)`` samples of each, those with most steps first.
+        streams: of each client.
+        settings: epochs and batch size.
+        size: samples a step: ``settings.batch``, or less where no client has so many.
+
+    Returns:
+        ``(C, S, B)`` samples; ``(C, S, B)`` float32, how many samples share the batch of each,
+        0 where it was filled up; ``(S,)`` how many clients take each step, always the first ones.
     """
     steps = [num_steps(len(own), settings) for own in clients]
     if steps != sorted(steps, reverse=True):
         raise ValueError(f"Expected clients in descending order of steps, got {steps}.")
-    size = min(settings.batch, max(len(own) for own in clients))
     index = torch.zeros(len(clients), steps[0] * size, dtype=torch.long)
-    shares = torch.zeros(len(clients), steps[0] * size)
-    for own, draws, theirs, share in zip(clients, streams, index, shares, strict=True):
+    counts = torch.zeros(len(clients), steps[0] * size)
+    for own, draws, theirs, count in zip(clients, streams, index, counts, strict=True):
         whole = len(own) - len(own) % size
         span = -(-len(own) // size) * size
         for start in range(0, settings.epochs * span, span):
             torch.take(
                 own, torch.randperm(len(own), generator=draws), out=theirs[start:][: len(own)]
             )
-            share[start : start + whole] = 1 / size
+            count[start : start + whole] = size
             if whole < len(own):
                 theirs[start + len(own) : start + span] = theirs[start + len(own) - 1]
-                share[start + whole : start + len(own)] = 1 / (len(own) - whole)
+                count[start + whole : start + len(own)] = len(own) - whole
     shape = (len(clients), steps[0], size)
-    device = samples.targets.device
-    index = index.view(shape).to(device, non_blocking=True)
-    shares = shares.view(shape).to(device, non_blocking=True)
-    targets = samples.targets[index]
-    if relabel is not None:
-        for i, count in enumerate(steps):
-            for s in range(count):
-                real = shares[i, s] > 0
-                targets[i, s, real] = relabel(targets[i, s, real])
     active = tuple(sum(count > s for count in steps) for s in range(steps[0]))
-    return Plan(index, targets, shares, active)
+    return index.view(shape), counts.view(shape), active

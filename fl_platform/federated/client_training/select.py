@@ -12,6 +12,8 @@ from fl_platform.federated.client_training.base import Clients, Loss, Way, WayNa
 from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
 from fl_platform.federated.client_training.cuda_graph import Graphed
 from fl_platform.federated.client_training.sequential import Sequential
+from fl_platform.federated.client_training.stacked_network import spares_products, stacking_obstacle
+from fl_platform.federated.client_training.stacked_training import Stacked
 from fl_platform.federated.client_training.vmapped import Vmapped, obstacle
 
 TINY = 2**17  # parameters below which a step costs more in calls than in arithmetic
@@ -20,6 +22,7 @@ WAYS: dict[WayName, type] = {
     "channels_last": ChannelsLast,
     "vmapped": Vmapped,
     "graphed": Graphed,
+    "stacked": Stacked,
 }
 
 
@@ -41,9 +44,11 @@ def choose(
 ) -> Choice:
     """The way to train clients of ``model``.
 
-    ``auto`` is: vmapped for tiny models that allow it; on a GPU graphed for others without
-    buffers or dropout; on a CPU channels_last where the convolutions gain by it there; else
-    sequential. Only shapes are read, so the model may lie on the meta device.
+    ``auto`` is, on a GPU: stacked for every chain of layers that it knows, else vmapped for tiny
+    models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
+    that allow it, stacked for chains whose convolutions read small maps, channels_last where
+    convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on the
+    meta device.
 
     Args:
         asked: ``auto`` or a way by name.
@@ -62,6 +67,12 @@ def choose(
             f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
             f" but {against}; use auto or sequential."
         )
+    unstacked = stacking_obstacle(model, image_shape, loss)
+    if asked == "stacked" and unstacked:
+        raise ValueError(
+            f"Expected a model for runtime.local=stacked whose clients train as a stack, but"
+            f" {unstacked}; use auto or sequential."
+        )
     if asked == "graphed" and device.type != "cuda":
         raise ValueError(
             f"Expected a CUDA device for runtime.local=graphed, got {device.type}: only CUDA"
@@ -73,15 +84,21 @@ def choose(
         return Choice(asked, "asked for")
     size = sum(parameter.numel() for parameter in model.parameters())
     work = f"{size:,} parameters, batches of {batch}, {device.type}"
-    if size <= TINY and not against:
-        return Choice("vmapped", f"tiny: {work}")
-    if device.type == "cuda" and not against:
-        return Choice("graphed", f"as CUDA graphs: {work}")
+    tiny, on_gpu = size <= TINY, device.type == "cuda"
+    if on_gpu and not unstacked:
+        return Choice("stacked", f"as batched products: {work}")
+    told = f"; {unstacked}" if on_gpu else ""
+    if tiny and not against:
+        return Choice("vmapped", f"tiny: {work}{told}")
+    if on_gpu and not against:
+        return Choice("graphed", f"as CUDA graphs: {work}{told}")
+    if not unstacked and spares_products(model, image_shape, batch):
+        return Choice("stacked", f"convolutions over small maps: {work}")
     capability = torch.backends.cpu.get_cpu_capability()
     if device.type == "cpu" and pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    told = against and (size <= TINY or device.type == "cuda")
-    return Choice("sequential", f"{work}{'; ' + against if told else ''}")
+    told = f"; {against}" if against and (on_gpu or tiny) else ""
+    return Choice("sequential", f"{work}{told}")
 
 
 def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:

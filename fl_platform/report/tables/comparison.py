@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from fl_platform.report import published as paper
 from fl_platform.report.cells import Cell, usual_strength
 from fl_platform.report.statistics import MARGIN, difference_to_published, verdict
-from fl_platform.report.tables.base import Entry, Table
-from fl_platform.report.tables.entries import entry, only_setting, record, signed
+from fl_platform.report.tables.base import Entry, Table, entry, only_setting, record, signed
 
 COMPARED = ("task", "preset", "mixing", "beta", "attack", "nu", "defense", "n", "mean", "sd")
 

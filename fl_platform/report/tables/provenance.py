@@ -6,8 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fl_platform.report.cells import Cell
-from fl_platform.report.tables.base import Entry, Table
-from fl_platform.report.tables.entries import axes, changed, distinct, only_setting, record
+from fl_platform.report.tables.base import (
+    Entry,
+    Table,
+    axes,
+    changed,
+    distinct,
+    only_setting,
+    record,
+)
 
 
 def cost_table(found: Sequence[Cell]) -> Table:

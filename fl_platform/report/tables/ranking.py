@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from fl_platform.report.cells import Cell
 from fl_platform.report.labels import REFERENCES
-from fl_platform.report.ranking import Claim, claims
-from fl_platform.report.tables.base import Entry, Table
-from fl_platform.report.tables.entries import only_setting, signed
+from fl_platform.report.statistics import Claim, claims
+from fl_platform.report.tables.base import Entry, Table, only_setting, signed
 
 HEADER = ("Defense", "Lowest", "Nearest rival", "Difference [95 %]")
 

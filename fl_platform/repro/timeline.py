@@ -12,7 +12,7 @@ from rich.text import Text
 from fl_platform.core.text import printable
 from fl_platform.grid.progress import clock
 from fl_platform.report.figures.style import BLUE, GREY, VERMILION, WIDTH, legend_below, styled
-from fl_platform.report.tables.entries import signed
+from fl_platform.report.tables.base import signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ Entry = Mapping[str, Any]
 
 
 def show_history(entries: Sequence[Entry], console: Console) -> None:
-    """One line a start: runs, missed slots, skipped starts."""
+    """One line per start: runs and skipped starts."""
     shown = Table(box=None, pad_edge=False)
     for name in ("when (UTC)", "verdict", "runs", "equal", "largest", "time", "commit", "what"):
         right = name in ("runs", "equal", "largest", "time")
@@ -99,8 +99,6 @@ def _moment(entry: Entry) -> Any:
 
 
 def _what(entry: Entry) -> str:
-    if entry["kind"] == "missed":
-        return f"{entry['count']} slots: {entry['why']}"
     return ", ".join(entry.get("drifted", [])) or str(entry.get("why", ""))
 
 
