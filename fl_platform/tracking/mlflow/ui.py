@@ -24,8 +24,8 @@ _ENDS = (signal.SIGTERM, signal.SIGHUP)
 PEOPLE = range(1000, 60000)  # user ids that Linux gives to people
 SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
 SHARED = (
-    "While it runs, every user of this machine can read and delete all experiments: MLflow has no"
-    " login."
+    "While it runs, every user of this machine can read and delete all that it shows: the page has"
+    " no login."
 )
 
 
