@@ -15,8 +15,9 @@ import pytest
 
 from fl_platform.tracking import uploader
 from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.follower import mark_killed
 from fl_platform.tracking.journal import read
-from fl_platform.tracking.lock import SharedLock
+from fl_platform.tracking.lock import RunOwned, SharedLock
 from fl_platform.tracking.run_folder import RunFolder, run_folder
 from fl_platform.tracking.uploader import Uploader
 
@@ -169,14 +170,14 @@ def _alive(handle: int) -> bool:
 def test_a_run_that_somebody_owns_is_not_marked(home: Path) -> None:
     with _open(home, tracking="journal") as record:
         record.start(params={}, tags={})
-        with pytest.raises(uploader.RunOwned):
-            uploader.mark_killed(record.folder)
+        with pytest.raises(RunOwned):
+            mark_killed(record.folder)
         record.finish()
-    assert not uploader.mark_killed(record.folder)  # read again under the lock
+    assert not mark_killed(record.folder)  # read again under the lock
     shared = SharedLock(record.folder.lock).acquire()
     second = SharedLock(record.folder.lock).acquire()
-    with pytest.raises(uploader.RunOwned):
-        uploader.mark_killed(record.folder)
+    with pytest.raises(RunOwned):
+        mark_killed(record.folder)
     second.release()
     shared.release()
     assert read(record.folder.journal).status == "FINISHED"
