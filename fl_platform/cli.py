@@ -85,11 +85,11 @@ def run(
     from fl_platform.config import config_hash
     from fl_platform.console import show_result
     from fl_platform.run.lookup import stored
-    from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
+    from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
     folder = run_folder(place, config_hash(config))
-    if is_owned(folder.lock):
+    if is_owned(folder.lock) and not passing(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it

@@ -14,7 +14,7 @@ from fl_platform.tracking.atomic import remove_orphans
 from fl_platform.tracking.cadence import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
 from fl_platform.tracking.journal import Journal
-from fl_platform.tracking.lock import RunLock
+from fl_platform.tracking.lock import RunLock, take
 from fl_platform.tracking.params import flat
 from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
 from fl_platform.tracking.summary import accuracies
@@ -64,7 +64,7 @@ class RunRecord:
             IdentityMismatch: it was started under other conditions.
         """
         folder = run_folder(home, config_hash).create()
-        lock = RunLock(folder.lock).acquire()
+        lock = take(folder.lock)
         try:
             if fresh:
                 lock = _begin_afresh(folder, lock)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MARKING = b"fl_platform.tracking.follower"  # in the command line of an uploader's process
 _PROBES = 3  # somebody asking `is_owned` holds a shared lock for microseconds
 
 
@@ -173,3 +174,34 @@ def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def take(path: Path, patience: float = 2.0) -> RunLock:
+    """Own the run folder of the lock at ``path``; waits for a holder that is just `passing`.
+
+    Raises:
+        RunOwned: a living process works on the run.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return RunLock(path).acquire()
+        except RunOwned:
+            if time.monotonic() > end or not passing(path):
+                raise
+            time.sleep(0.02)
+
+
+def passing(path: Path) -> bool:
+    """Whether the holder of a lock has it for a moment: an uploader that marks a dead run KILLED.
+
+    So has a holder that has not written its name yet: the name there is of a dead process.
+    """
+    owner = read_owner(path)
+    if owner and any(owner.get(key) != value for key, value in machine_identity().items()):
+        return False
+    try:
+        command = Path(f"/proc/{owner.get('pid')}/cmdline").read_bytes()
+    except OSError:
+        return Path("/proc/self").exists()
+    return MARKING in command

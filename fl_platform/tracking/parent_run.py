@@ -12,7 +12,7 @@ from typing import Any
 from fl_platform.core.text import reason
 from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.journal import Journal
-from fl_platform.tracking.lock import RunLock, SharedLock, alone
+from fl_platform.tracking.lock import RunLock, SharedLock, alone, take
 from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
 
 
@@ -39,7 +39,7 @@ class ParentRun:
             RunOwned: another process works on it.
         """
         folder = run_folder(home, identity).create()
-        lock = RunLock(folder.lock).acquire()
+        lock = take(folder.lock)
         try:
             described = folder.introduce(
                 name=name, config_hash=identity, experiment=experiment, conditions={}

@@ -183,6 +183,36 @@ def test_a_run_that_somebody_owns_is_not_marked(home: Path) -> None:
     assert read(record.folder.journal).status == "FINISHED"
 
 
+MARKER = """
+# fl_platform.tracking.follower
+import sys, time
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from fl_platform.tracking.lock import RunLock
+with RunLock(Path(sys.argv[2])):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_the_next_owner_waits_for_a_mark_and_not_for_a_run(home: Path, marks: bool) -> None:
+    with _open(home, tracking="journal") as record:
+        record.start(params={}, tags={})
+        lock = record.folder.lock
+    script = MARKER if marks else MARKER.replace("follower", "other")
+    words = [sys.executable, "-c", script, str(home), str(lock), "0.3" if marks else "60"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        if marks:
+            _open(home, tracking="journal").close()
+        else:
+            with pytest.raises(RunOwned, match=f"process {holder.pid} "):
+                _open(home, tracking="journal")
+            holder.kill()
+
+
 def test_a_service_that_fails_is_said_once_and_the_next_command_copies_the_rest(
     home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
