@@ -119,7 +119,7 @@ def rates(load: Load, group: list[WayName], rate: str, device: str, dry: bool) -
             yield {"way": way, "failed": f"{type(error).__name__}: {str(error)[:200]}"}
     if not calls:
         return
-    found = in_turns(calls, device, 0.0 if dry else 1.5 * len(calls), most=10)
+    found = in_turns(calls, device, 0.0 if dry else float(len(calls)), most=10)
     images, operations = sum(load.sizes), work_per_image(model, load.shape).training
     base = next(iter(calls))
     for way, seconds in found.items():

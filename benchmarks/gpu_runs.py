@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.card import RUNTIME, Watch
 from benchmarks.round import ALEXNET, synthetic
-from fl_platform.config import Config, compose
+from fl_platform.config import Config, compose, config_hash
 from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.grid.jobs import Board
 from fl_platform.grid.local_executor import Pool, warm_up
@@ -23,6 +23,7 @@ from fl_platform.tracking.run_folder import run_folder
 
 Record = dict[str, Any]
 ROUNDS = 200  # of the paper's CIFAR-10 setting
+LONGEST = 70.0  # seconds of runs at a time
 
 
 def said(home: Path, device: str, dry: bool, data: Sequence[str] = ()) -> list[str]:
@@ -105,7 +106,10 @@ def sharing(
     beside: int,
     way: Callable[[], str],
 ) -> Iterator[Record]:
-    """Several runs at a time on one card, each in a process of the grid's."""
+    """Several runs at a time on one card, each in a process of the grid's.
+
+    After ``LONGEST`` seconds they stop where they are, and their pace is that of fewer rounds.
+    """
     asked = [f"runtime.precision={RUNTIME[rate]}", f"runtime.local={way()}", f"rounds={rounds}"]
     seeds = f"seed=range({beside},{2 * beside})"
     _, cells = plan_grid([*typed, *asked, "runtime.fresh=true", seeds], home)
@@ -113,8 +117,9 @@ def sharing(
     warm_up(home, board.entries[0])
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
+    end = time.monotonic() + LONGEST
     with Watch() as card, Pool(home, beside, logs=logs) as pool:
-        pool.work(board, lambda _: None, lambda: False)
+        pool.work(board, lambda _: None, lambda: time.monotonic() > end)
     if failed := board.of_state("failed"):
         raise RuntimeError(failed[0].reason)
     paces = [pace(cell.config, home, cell.config_hash) for cell in cells]
@@ -122,13 +127,17 @@ def sharing(
         "way": way(),
         "precision": rate,
         "at a time": beside,
-        "rounds": rounds,
+        "rounds": min(entry.round or _rounds(entry.cell.config, home) for entry in board.entries),
         "seconds a round": round(statistics.fmean(paces), 4),
         "runs of 200 rounds an hour, extrapolated, start not included": round(
             sum(3600 / (ROUNDS * seconds) for seconds in paces)
         ),
         **card.seen,
     }
+
+
+def _rounds(config: Config, home: Path) -> int:
+    return len(read(run_folder(home, config_hash(config)).journal).metrics["round/loss"])
 
 
 def pace(config: Config, home: Path, identity: str) -> float:

@@ -66,7 +66,7 @@ def work(cells: Sequence[Cell], home: Path, at_a_time: int, seconds: float) -> B
         return board
     warm_up(home, waiting[0])
     config = waiting[0].cell.config
-    environments = slots(config, Options(gpu_slots=at_a_time))[1]
+    environments = slots(config, Options(gpu_slots=at_a_time), home)[1]
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
 

@@ -9,7 +9,7 @@ For scripts and notebooks::
 
 Names are imported when they are first used, so that ``import fl_platform`` costs nothing.
 ``run``, ``grid`` and ``report`` are modules and can be called: ``fl.run(...)`` is
-`fl_platform.api.run`; ``from fl_platform.run import run`` is the function beneath it, which
+`fl_platform.api.run`; ``from fl_platform.run.runner import run`` is the function beneath it, which
 takes a checked configuration.
 """
 

@@ -138,7 +138,9 @@ def grid(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
     ] = None,
-    gpu_slots: Annotated[int, typer.Option(min=1, help="Cells that share one GPU.")] = 1,
+    gpu_slots: Annotated[
+        str, typer.Option(help="Cells that share one GPU; auto: by its memory and the cores.")
+    ] = "1",
     executor: Annotated[str, typer.Option(help="local, or slurm through submitit.")] = "local",
     cells: Annotated[int, typer.Option(min=1, help="Cells in one SLURM task.")] = 1,
     slurm: Annotated[
@@ -160,7 +162,7 @@ def grid(
     asked, planned = plan_grid(what, place, plugin or ())
     options = Options(
         jobs=jobs,
-        gpu_slots=gpu_slots,
+        gpu_slots=_slots(gpu_slots),
         executor=executor,
         cells=cells,
         slurm=tuple(slurm or ()),
@@ -443,6 +445,14 @@ def repro_install(
     from fl_platform.repro.schedule import install
 
     print(install(suite, _home(home), os.environ, cron=cron, write=write))
+
+
+def _slots(typed: str) -> int | None:
+    if typed == "auto":
+        return None
+    if not typed.isdecimal() or int(typed) < 1:
+        raise typer.BadParameter(f"--gpu-slots: expected a number from 1 or auto, got {typed!r}.")
+    return int(typed)
 
 
 def _home(option: Path | None) -> Path:

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fl_platform.core.deferred import chosen
 from fl_platform.core.updates import Updates
 
 Side = Literal["below", "above"]
@@ -27,7 +28,7 @@ def toward(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
     elif kind == "unit":
         mean = honest.mean()
         length = honest.length(mean)
-        way = mean / length if length > 0 else torch.zeros_like(mean)
+        way = chosen(length > 0, lambda: mean / length, torch.zeros_like(mean))
     else:
         raise ValueError(f"Expected deviation std, sign or unit, got {kind!r}.")
     return way if sign_of(side) > 0 else -way

@@ -9,6 +9,7 @@ from torch import Tensor
 from fl_platform.attacks.line_search import bisect
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.constraints import AtLeast, Between
+from fl_platform.core.deferred import Number
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.skewed_set import MedianStart, Room, search_direction, skewed, skewed_size
@@ -91,19 +92,20 @@ def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tenso
     return space.centre + nu * strength(space, search) * space.way
 
 
-def strength(space: Room, search: Search = "closed") -> float:
+def strength(space: Room, search: Search = "closed") -> Number:
     """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
     if search == "closed":
         return space.largest_step()
     if search != "bisection":
         raise ValueError(f"Expected search closed or bisection, got {search!r}.")
-    if space.way_sq == 0:
+    way_sq, diameter_sq = float(space.way_sq), float(space.diameter_sq)
+    if way_sq == 0:
         return 0.0
     offsets_sq, along = space.offsets_sq.cpu(), space.along.cpu()
 
     def fits(step: float) -> bool:
-        reached = offsets_sq + 2 * step * along + step * step * space.way_sq
-        return bool((reached <= space.diameter_sq).all())
+        reached = offsets_sq + 2 * step * along + step * step * way_sq
+        return bool((reached <= diameter_sq).all())
 
     return bisect(fits)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from fl_platform.core.deferred import Number
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -32,6 +34,6 @@ class Aggregate:
 
     vector: Tensor
     weights: Tensor | None = None
-    anchor_weight: float = 0.0
+    anchor_weight: Number = 0.0
     dropped: Tensor | None = None
     clamped: bool = False

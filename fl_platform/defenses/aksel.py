@@ -59,6 +59,6 @@ def aksel(
         chosen = squares <= squares.median()
     else:
         chosen = torch.zeros_like(squares, dtype=torch.bool)
-        chosen[squares.argsort(stable=True)[: len(updates) - num_byzantine]] = True
+        chosen.scatter_(0, squares.argsort(stable=True)[: len(updates) - num_byzantine], True)
     weights = chosen.double() / chosen.sum()
     return Aggregate(updates.combine(weights), weights)

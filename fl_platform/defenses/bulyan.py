@@ -104,7 +104,8 @@ def _iterated_krum(
     chosen = []
     for _ in range(theta):
         among = distances[remaining][:, remaining]
-        winner = int(krum_ranking(among, f, neighbors, power=power)[0])
-        chosen.append(remaining[winner])
-        remaining = torch.cat([remaining[:winner], remaining[winner + 1 :]])
-    return torch.stack(chosen)
+        winner = krum_ranking(among, f, neighbors, power=power)[:1]
+        chosen.append(remaining.index_select(0, winner))
+        others = torch.arange(len(remaining) - 1, device=distances.device)
+        remaining = remaining[others + (others >= winner)]
+    return torch.cat(chosen)

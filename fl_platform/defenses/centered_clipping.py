@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, geometry
 from fl_platform.core.constraints import Above, AtLeast
+from fl_platform.core.deferred import number
 from fl_platform.defenses.tolerance import tolerates
 
 Start = Literal["zero", "mean", "median"]
@@ -108,7 +109,7 @@ def clip_about(updates: Updates, center: Tensor, tau: float, iterations: int) ->
         inner = (own[:, None] + own[None, :] - updates.squared_distances()) / 2
         for _ in range(iterations - 1):
             weights = _step(weights, geometry.squared_distances_to(inner, weights), tau)
-    anchor_weight = float(1 - weights.sum())
+    anchor_weight = number(1 - weights.sum())
     vector = updates.combine(weights) + anchor_weight * center
     return Aggregate(vector, weights, anchor_weight)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rng import stream_seed
 from fl_platform.defenses.gate import accepted
 from fl_platform.defenses.tolerance import largest_f
@@ -79,7 +80,11 @@ class Chain:
         n = len(updates)
         if isinstance(num_byzantine, bool) or num_byzantine < 0:
             raise ValueError(f"Expected num_byzantine as 0 or more, got f={num_byzantine!r}.")
-        kept = accepted(updates).cpu() if self.gate else torch.ones(n, dtype=torch.bool)
+        kept = torch.ones(n, dtype=torch.bool)
+        if self.gate:
+            passed = accepted(updates)
+            if not assumed(passed.all()):
+                kept = passed.cpu()
         dropped = (~kept).nonzero().flatten()
         rows = kept.nonzero().flatten()
         if len(rows) == 0:
@@ -99,7 +104,7 @@ class Chain:
         weights = result.weights
         if weights is not None:
             received = torch.zeros(n, dtype=weights.dtype, device=weights.device)
-            weights = received.index_copy(0, rows.to(weights.device), weights)
+            weights = received.index_copy(0, sent(rows, weights.device), weights)
         return replace(
             result,
             weights=weights,
@@ -141,7 +146,7 @@ class Chain:
             updates = updates.mixed(step)
             mixed = step if mixed is None else step @ mixed
             if sizes is not None:  # a mixed row stands for the samples of all that it mixes
-                sizes = (step != 0).to(sizes.dtype) @ sizes.to(step.device)
+                sizes = (step != 0).to(torch.float64) @ sent(sizes, step.device).double()
         result = self.rule(updates, f, sizes) if self._weighs_sizes else self.rule(updates, f)
         if mixed is None or result.weights is None:
             return result

@@ -32,8 +32,8 @@ def accepted(updates: Updates) -> Tensor:
     """
     sizes = updates.magnitudes()
     finite = sizes.isfinite()
-    if not bool(finite.any()):
-        return finite
-    typical = sizes[finite].median()
-    limit = ABSURD * typical if typical > 0 else torch.full_like(typical, ABSURD)
+    count = finite.sum()  # sizes are infinite where they are not finite, so these come last
+    middle = ((count - 1).clamp_min(0) // 2)[None]
+    typical = sizes.sort().values.index_select(0, middle)[0]
+    limit = torch.where(typical > 0, ABSURD * typical, ABSURD)
     return finite & (sizes <= limit)

@@ -138,5 +138,5 @@ def _rows_averaged(n: int, f: int, averaged: Averaged) -> int:
 
 def _average_of(updates: Updates, rows: Tensor) -> Aggregate:
     weights = torch.zeros(len(updates), dtype=torch.float64, device=rows.device)
-    weights[rows] = 1 / len(rows)
+    weights.scatter_(0, rows, 1 / len(rows))
     return Aggregate(updates.combine(weights), weights)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
@@ -57,11 +58,12 @@ def mean(
 
 
 def _shares(sizes: Tensor | None, like: Tensor) -> Tensor:
-    if sizes is None or sizes.shape != like.shape or bool((sizes < 0).any()) or not sizes.any():
+    usable = sizes is not None and sizes.shape == like.shape
+    if sizes is None or not usable or not assumed(~(sizes < 0).any() & sizes.any()):
         got = None if sizes is None else sizes.tolist()
         raise ValueError(
             f"Expected {len(like)} numbers of samples, none negative and not all zero, for"
             f" weighting=data, got {got}; pass sizes, or use weighting=uniform."
         )
-    shares = sizes.to(like)
+    shares = sent(sizes, like.device).to(like)
     return shares / shares.sum()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fl_platform.core import Updates, generator
 from fl_platform.core.constraints import AtLeast
+from fl_platform.core.deferred import sent
 from fl_platform.core.rule import rule
 from fl_platform.defenses.tolerance import tolerates
 
@@ -100,7 +101,7 @@ class Bucketing:
             len(updates), generator=generator(self.seed, "bucketing", self.calls)
         )
         self.calls += 1
-        return buckets(order, self.s).to(updates.device)
+        return sent(buckets(order, self.s), updates.device)
 
     def num_byzantine_after(self, m: int, f: int) -> int:
         """How many of the buckets of m rows count as Byzantine."""

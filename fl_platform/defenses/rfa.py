@@ -83,6 +83,6 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
     if start == "inner":
         totals = updates.squared_distances().sqrt().sum(1)
         weights = torch.zeros_like(totals)
-        weights[totals.argsort(stable=True)[: n - f]] = 1 / (n - f)
+        weights.scatter_(0, totals.argsort(stable=True)[: n - f], 1 / (n - f))
         return geometry.squared_distances_to(gram, weights)
     raise ValueError(f"Expected start as inner, mean, median or zero, got {start!r}.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,7 +15,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
+from fl_platform.core.products import weighted_sum
 from fl_platform.core.vector import state_tensors
 from fl_platform.federated.callbacks.roles import (
     Adversary,
@@ -167,21 +170,65 @@ class FederatedModule(LightningModule):
         clock.lap("local")
         # Else the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
-            clock.lap("attack")
-            aggregate = self._aggregator.aggregate(
-                updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
-            )
-            clock.lap("defense")
-            vector = self._ranks.whole(aggregate.vector)
-            self._step(vector, aggregate, trained, len(updates))
-            clock.lap("server")
-            done = Round(index, cohort, updates, honest, byzantine, told, aggregate, known)
-            self._refuse_divergence(done, vector)
-            loss = {"round/loss": float(trained.loss)} if cohort.honest else {}
-            metrics = loss | self._observed(done)
+            done, values = self._settled(index, cohort, trained, told, clock)
+            loss = {"round/loss": values["loss"]} if cohort.honest else {}
+            metrics = loss | self._observed(done, values)
             clock.lap("observers")
         self._report(done, metrics | clock.seconds)
+
+    def _settled(
+        self, index: int, cohort: Cohort, trained: _Trained, told: int, clock: _Clock
+    ) -> tuple[Round, dict[str, Any]]:
+        """The server's side of a round and all that was measured, which a GPU tells at once.
+
+        What the round assumed on the way (no row is to be dropped, ...) is checked with the same
+        copy. Where it was wrong, the round is taken back and computed again with every check.
+        """
+        if not on_device(self.device) or self._ranks.size > 1:
+            done, numbers = self._served(index, cohort, trained, told, clock)
+            return done, numbers
+        before = _Before(self)
+        with deferring() as deferral:
+            done, numbers = self._served(index, cohort, trained, told, clock)
+        held, values = deferral.settle(numbers)
+        if not held:
+            before.restore()
+            done, numbers = self._served(index, cohort, trained, told, clock, again=True)
+            held, values = deferral.settle(numbers)
+        self._refuse_divergence(done, bool(values["finite"]))
+        return done, values
+
+    def _served(
+        self,
+        index: int,
+        cohort: Cohort,
+        trained: _Trained,
+        told: int,
+        clock: _Clock,
+        *,
+        again: bool = False,
+    ) -> tuple[Round, dict[str, Any]]:
+        """Attack, defense, the server's step, and what the observers measure."""
+        updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
+        clock.lap("attack")
+        aggregate = self._aggregator.aggregate(
+            updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
+        )
+        clock.lap("defense")
+        vector = self._ranks.whole(aggregate.vector)
+        self._step(vector, aggregate, trained, len(updates), again=again)
+        clock.lap("server")
+        done = Round(index, cohort, updates, honest, byzantine, told, aggregate, known)
+        finite = number(torch.isfinite(vector).all())
+        if not isinstance(finite, Tensor):
+            self._refuse_divergence(done, bool(finite))
+        numbers: dict[str, Any] = {"finite": finite, "loss": number(trained.loss)}
+        for place, callback in enumerate(self.trainer.callbacks):  # type: ignore[attr-defined]
+            measure = getattr(callback, "measure", None)
+            if measure is not None:
+                asked: dict[str, Number] = measure(self.trainer, self, done)
+                numbers |= {f"{place}/{name}": value for name, value in asked.items()}
+        return done, numbers
 
     def _train(self, index: int, cohort: Cohort) -> _Trained:
         """Train who trains this round."""
@@ -259,14 +306,31 @@ class FederatedModule(LightningModule):
         clients = (cohort.honest + cohort.byzantine)[:received]
         return torch.tensor([len(self.federation.clients[i]) for i in clients])
 
-    def _step(self, vector: Tensor, aggregate: Aggregate, trained: _Trained, received: int) -> None:
-        """The server's step; running statistics follow as ``state`` says."""
+    def _step(
+        self,
+        vector: Tensor,
+        aggregate: Aggregate,
+        trained: _Trained,
+        received: int,
+        *,
+        again: bool = False,
+    ) -> None:
+        """The server's step; running statistics follow as ``state`` says.
+
+        Args:
+            vector: ``(d,)`` of all coordinates.
+            aggregate: what the defense made of the rows.
+            trained: what training left.
+            received: how many rows the server has.
+            again: whether this step takes the place of one that was taken back, which Lightning
+                has counted.
+        """
         start = 0
         for parameter in self.model.parameters():
             stop = start + parameter.numel()
             parameter.grad = vector[start:stop].view_as(parameter).clone()
             start = stop
-        self.optimizers().step()  # type: ignore[union-attr]
+        self.optimizers(use_pl_optimizer=not again).step()  # type: ignore[union-attr]
         buffers = list(self.model.buffers())
         if not buffers:
             return
@@ -278,14 +342,18 @@ class FederatedModule(LightningModule):
             # A Byzantine client reports the server's own statistics: a change of zero.
             weights = aggregate.weights
             if weights is None:
-                weights = torch.ones(received, dtype=torch.float64)
+                weights = torch.ones(received, dtype=torch.float64, device=changes.device)
                 if aggregate.dropped is not None:
-                    weights[aggregate.dropped.cpu()] = 0.0
+                    weights[aggregate.dropped.to(changes.device)] = 0.0
                 weights /= weights.sum().clamp(min=1.0)
             honest = weights[own.start : own.stop].to(changes)
             # Rows of weight zero are not read: a dropped row is NaN, and 0 * NaN is NaN.
-            used = honest.nonzero().flatten()
-            change = self._ranks.sum(honest[used] @ changes[used])
+            if on_device(changes):
+                part = weighted_sum(changes, honest)
+            else:
+                used = honest.nonzero().flatten()
+                part = honest[used] @ changes[used]
+            change = self._ranks.sum(part)
         offset = 0
         for buffer in buffers:
             delta = change[offset : offset + buffer.numel()].view_as(buffer)
@@ -295,7 +363,7 @@ class FederatedModule(LightningModule):
             elif self.state == "all":
                 buffer.copy_((buffer.double() - delta).round())
 
-    def _refuse_divergence(self, done: Round, vector: Tensor) -> None:
+    def _refuse_divergence(self, done: Round, finite: bool) -> None:
         """Raise `Diverged` once the model or most of a round is not finite."""
         dropped = 0 if done.aggregate.dropped is None else len(done.aggregate.dropped)
         if dropped * 2 > len(done.updates):
@@ -303,23 +371,26 @@ class FederatedModule(LightningModule):
                 f"round {done.index}: {dropped} of {len(done.updates)} updates were not finite"
                 " or absurdly large"
             )
-        if not bool(torch.isfinite(vector).all()):
+        if not finite:
             raise Diverged(f"round {done.index}: the aggregate is not finite")
 
-    def _observed(self, done: Round) -> dict[str, float]:
+    def _observed(self, done: Round, values: dict[str, Any]) -> dict[str, float]:
         """What the observers have to say, evaluation among them.
 
         All are asked in every process before one that sees divergence ends the run in each.
         """
         metrics: dict[str, float] = {}
         reasons: list[Diverged] = []
-        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-            observe = getattr(callback, "on_round_end", None)
-            if observe is not None:
-                try:
-                    metrics |= observe(self.trainer, self, done) or {}
-                except Diverged as reason:
-                    reasons.append(reason)
+        for place, callback in enumerate(self.trainer.callbacks):  # type: ignore[attr-defined]
+            try:
+                if hasattr(callback, "measure"):
+                    start = f"{place}/"
+                    own = {k[len(start) :]: v for k, v in values.items() if k.startswith(start)}
+                    metrics |= callback.finish(done, own)
+                elif hasattr(callback, "on_round_end"):
+                    metrics |= callback.on_round_end(self.trainer, self, done) or {}
+            except Diverged as reason:
+                reasons.append(reason)
         if self._ranks.any(bool(reasons)):
             raise reasons[0] if reasons else Diverged(f"round {done.index}: told by process 0")
         return metrics
@@ -334,6 +405,30 @@ class FederatedModule(LightningModule):
         self.log_dict(scores, logger=False)
         for logger in self.trainer.loggers if self._ranks.rank == 0 else ():
             logger.log_metrics(metrics, step=done.index + 1)
+
+
+class _Before:
+    """What the server's side of a round changes, as it was before."""
+
+    def __init__(self, module: FederatedModule) -> None:
+        self._module = module
+        self._model = [t.detach().clone() for t in state_tensors(module.model, "all")]
+        self._optimizer = cast(Any, module.optimizers(use_pl_optimizer=False))
+        self._rules = [module._aggregator, module._adversary]
+        self._states = copy.deepcopy(
+            [self._optimizer.state_dict(), *(r.state_dict() if r else {} for r in self._rules)]
+        )
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put it all back."""
+        for tensor, old in zip(state_tensors(self._module.model, "all"), self._model, strict=True):
+            tensor.copy_(old)
+        first, *states = self._states
+        self._optimizer.load_state_dict(first)
+        for rule, state in zip(self._rules, states, strict=True):
+            if rule is not None:
+                rule.load_state_dict(state)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Options:
 
     Attributes:
         jobs: processes; None: a GPU slot or physical core each.
-        gpu_slots: cells that share one GPU.
+        gpu_slots: cells that share one GPU; None: as many as its memory and the cores allow.
         executor: ``local``, or ``slurm`` with ``cells`` a task and submitit's settings ``slurm``.
         fresh: run every cell anew.
         continue_anyway: continue unfinished cells that other code or another machine began.
@@ -43,7 +43,7 @@ class Options:
     """
 
     jobs: int | None = None
-    gpu_slots: int = 1
+    gpu_slots: int | None = 1
     executor: str = "local"
     cells: int = 1
     slurm: tuple[str, ...] = ()
@@ -146,7 +146,7 @@ def dry(grid: Grid, cells: list[Cell], home: Path, options: Options) -> dict[str
         print(f"unknown: {sentence}")
     todo = [entry.cell for entry in board.of_state("waiting")]
     expected = estimate(todo, home)
-    jobs = slots(cells[0].config, options)[0]
+    jobs = slots(cells[0].config, options, home)[0]
     print(
         f"{len(cells)} cells, {len(todo)} to run: about {clock(expected.seconds / jobs)}"
         f" with {jobs} jobs and {expected.bytes / 1e6:.0f} MB ({expected.source})"
@@ -184,7 +184,7 @@ def _work(
         from fl_platform.grid.local_executor import Pool, warm_up
 
         warm_up(home, waiting[0])
-        jobs, environments = slots(waiting[0].cell.config, options)
+        jobs, environments = slots(waiting[0].cell.config, options, home)
         board.jobs = min(jobs, len(waiting))
         executor = Pool(
             home,
@@ -197,14 +197,21 @@ def _work(
         executor.work(board, changed, lambda: stopper.signal is not None)
 
 
-def slots(config: Config, options: Options) -> tuple[int, list[dict[str, str]]]:
-    """How many processes, and what each finds in its environment."""
+def slots(config: Config, options: Options, home: Path) -> tuple[int, list[dict[str, str]]]:
+    """How many processes for runs like that of ``config``, and what each finds in its environment.
+
+    With ``options.gpu_slots`` None the data of ``config`` are loaded to estimate its memory.
+    """
+    from fl_platform.grid.gpu_slots import automatic
     from fl_platform.grid.local_executor import gpus, physical_cores
 
     cards = gpus() if config.runtime.device in ("auto", "cuda") else []
     if not cards:
         return options.jobs or physical_cores(), [{}]
-    jobs = options.jobs or len(cards) * options.gpu_slots
+    jobs = options.jobs
+    if jobs is None:
+        each = options.gpu_slots or automatic(config, home, cards, physical_cores())
+        jobs = len(cards) * each
     return jobs, [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
 
 

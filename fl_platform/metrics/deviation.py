@@ -6,13 +6,14 @@ import math
 
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, chosen, number, over, sqrt
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
 
 
 def deviation(
     honest: Updates, aggregate: Tensor, byzantine: Tensor | None = None
-) -> dict[str, float]:
+) -> dict[str, Number]:
     """Distances from the honest mean, plain and in honest radii sqrt(V).
 
     Args:
@@ -45,7 +46,7 @@ def deviation(
         raise ValueError(
             f"Expected an aggregate of shape {tuple(mean.shape)}, got {tuple(aggregate.shape)}."
         )
-    radius = math.sqrt(float(offsets_sq(honest).mean()))
+    radius = sqrt(number(offsets_sq(honest).mean()))
     off = honest.length(aggregate - mean)
     told = {
         "deviation": off,
@@ -67,20 +68,21 @@ def deviation(
     return told
 
 
-def ratio(part: float, whole: float) -> float:
-    """part / whole; 0 / 0 is 0, anything else over 0 infinite.
+def ratio(part: Number, whole: Number) -> Number:
+    """part / whole for part and whole >= 0; 0 / 0 is 0, anything else over 0 infinite.
 
     Example:
         >>> from fl_platform.metrics.deviation import ratio
         >>> ratio(1, 4), ratio(0, 0), ratio(1, 0)
         (0.25, 0.0, inf)
     """
+    if isinstance(part, Tensor) or isinstance(whole, Tensor):
+        return chosen(part != 0, lambda: part / whole, 0.0)
     if whole == 0:
         return 0.0 if part == 0 else math.inf
     return part / whole
 
 
-def cosine(honest: Updates, a: Tensor, b: Tensor) -> float:
+def cosine(honest: Updates, a: Tensor, b: Tensor) -> Number:
     """Cosine in float64 of two vectors that lie as the rows do; 0 where one of them is zero."""
-    lengths = honest.length(a) * honest.length(b)
-    return honest.dot(a, b) / lengths if lengths > 0 else 0.0
+    return over(honest.dot(a, b), honest.length(a) * honest.length(b))

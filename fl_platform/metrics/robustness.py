@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,9 +54,24 @@ def empirical_kappa(
             f"Expected an aggregate of shape ({updates.dimension},) and 1 <= num_honest <= {rows},"
             f" got {tuple(aggregate.shape)} and num_honest={num_honest}."
         )
+    asked = kappa_products(updates, aggregate)
+    gram, inner = asked["gram"].cpu(), asked["inner"].cpu()
+    return kappa_found(gram, inner, float(asked["length_sq"]), num_honest, swaps=swaps)
+
+
+def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
+    """All that `kappa_found` needs of the rows: ``gram`` ``(n, n)``, ``inner`` ``(n,)``, and
+    ``length_sq``, the inner products with the aggregate's way from the Gram's centre."""
     off = aggregate.double() - updates.centre().double()
-    inner = updates.project(off.to(aggregate)).cpu()
-    gram, length_sq = updates.gram().cpu(), updates.dot(off, off)
+    inner = updates.project(off.to(aggregate))
+    return {"gram": updates.gram(), "inner": inner, "length_sq": updates.dot(off, off)}
+
+
+def kappa_found(
+    gram: Tensor, inner: Tensor, length_sq: float, num_honest: int, *, swaps: int = 20
+) -> dict[str, float]:
+    """`empirical_kappa` from inner products on the CPU, which looks at many small sets."""
+    rows = len(gram)
     distances = gram.diagonal() - 2 * inner + length_sq
     nearest = distances.argsort(stable=True)
     everyone = torch.arange(rows)

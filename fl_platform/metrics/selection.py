@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, number, over
 from fl_platform.core.updates import Updates
 
 
-def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
+def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
     """What a rule with weights made of honest and Byzantine rows.
 
     Args:
@@ -35,12 +36,12 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
             f" {tuple(weights.shape)} and num_honest={num_honest}."
         )
     w = weights.double()
-    left_out = float((w[:num_honest] == 0).double().mean()) if num_honest else 0.0
-    squares = float(w.square().sum())
+    left_out = number((w[:num_honest] == 0).double().mean()) if num_honest else 0.0
+    squares = number(w.square().sum())
     return {
-        "byzantine_weight": float(w[num_honest:].sum()),
+        "byzantine_weight": number(w[num_honest:].sum()),
         "honest_left_out": left_out,
-        "effective_rows": float(w.abs().sum()) ** 2 / squares if squares > 0 else 0.0,
+        "effective_rows": over(number(w.abs().sum()) ** 2, squares),
     }
 
 

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, number
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq, step_within
 
@@ -77,10 +78,10 @@ class Room:
     way: Tensor
     offsets_sq: Tensor
     along: Tensor
-    way_sq: float
-    diameter_sq: float
+    way_sq: Number
+    diameter_sq: Number
 
-    def largest_step(self) -> float:
+    def largest_step(self) -> Number:
         """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
         return step_within(self.offsets_sq, self.along, self.way_sq, self.diameter_sq)
 
@@ -103,7 +104,7 @@ def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
         offsets_sq(rows),
         projection.mean() - projection,
         honest.dot(way, way),
-        float(rows.squared_distances().max()),
+        number(rows.squared_distances().max()),
     )
 
 

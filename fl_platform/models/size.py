@@ -60,7 +60,7 @@ def work_per_image(model: nn.Module, image_shape: tuple[int, ...]) -> Work:
 
     for layer in twin.modules():
         if next(layer.children(), None) is None:
-            layer.register_forward_hook(passed)  # type: ignore[arg-type]
+            layer.register_forward_hook(passed)
     with torch.no_grad():
         twin(torch.zeros(1, *image_shape))
     forward = sum(products)

@@ -20,7 +20,7 @@ def dry(tmp_path_factory):
     (home / "conf").symlink_to(gpu.REPOSITORY / "conf")
     found: list[dict] = []
     todo = gpu.parts("cpu", True, home, [], found)
-    gpu.measure(todo, home / "gpu.jsonl", found)
+    gpu.measure(todo, home / "gpu.jsonl", found, limit=9000)
     return todo, found, (home / "gpu.jsonl").read_text()
 
 

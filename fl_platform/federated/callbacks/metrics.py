@@ -1,4 +1,10 @@
-"""Who watches the rounds: observers return numbers and never steer."""
+"""Who watches the rounds: observers return numbers and never steer.
+
+Those here answer in two steps. ``measure`` asks for numbers, which a GPU keeps; it may be asked
+twice of one round, the second time of other rows, and changes nothing. ``finish`` is given the
+numbers as floats and returns the metrics. An observer that has ``on_round_end`` in their place is
+asked once, after the round is certain.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +18,23 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from fl_platform.config import Config, build_rule, target_name
+from fl_platform.core.deferred import Number
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.federation import Samples
 from fl_platform.federated.module import Diverged, FederatedModule
 from fl_platform.federated.round import Round
 from fl_platform.metrics import (
     deviation,
-    empirical_kappa,
     kappa_bound,
     selection,
     skew,
     skew_null,
 )
+from fl_platform.metrics.robustness import kappa_found, kappa_products
 from fl_platform.metrics.skewed_set import highest, search_direction
 
 Scorer = Callable[[nn.Module, Samples, int], Score]
+Values = Mapping[str, Any]  # what was measured, as floats and lists of floats
 
 
 class Evaluation(Callback):
@@ -53,37 +61,42 @@ class Evaluation(Callback):
         """Bring the samples to the device once."""
         self.held_out = {name: s.to(pl_module.device) for name, s in self.held_out.items()}
 
-    def on_round_end(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, float]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """The scores, or nothing between two evaluations."""
         finished = done.index + 1
         if finished % self.every and finished != trainer.max_epochs:
             return {}
         if not trainer.is_global_zero:  # every process has the same model
             return {}
-        metrics = {}
+        numbers: dict[str, Any] = {}
         for name, samples in self.held_out.items():
             score = self.score(module.model, samples, module.federation.num_classes)
-            self.scores[name] = score
-            metrics[f"{name}/accuracy"] = score.accuracy
-            metrics[f"{name}/loss"] = score.loss
-            if not score.loss < float("inf"):
-                raise Diverged(f"round {done.index}: the {name} loss is {score.loss}")
+            numbers[f"{name}/accuracy"] = score.accuracy
+            numbers[f"{name}/loss"] = score.loss
+            numbers[f"{name}/per_class"] = score.per_class
+        return numbers
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """Keep the scores; a loss that is not finite ends the run."""
+        metrics: dict[str, float] = {}
+        for name in self.held_out if values else ():
+            accuracy, loss = values[f"{name}/accuracy"], values[f"{name}/loss"]
+            self.scores[name] = Score(accuracy, loss, tuple(values[f"{name}/per_class"]))
+            metrics |= {f"{name}/accuracy": accuracy, f"{name}/loss": loss}
+            if not loss < float("inf"):
+                raise Diverged(f"round {done.index}: the {name} loss is {loss}")
         return metrics
 
 
 class Diagnosis(Callback):
     """What attack and defense did to each round: distances, weights, rejected rows."""
 
-    def on_round_end(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, float]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge."""
         aggregate, lost = done.aggregate, []
         if aggregate.dropped is not None:
             lost = aggregate.dropped.tolist()
-        values = {
+        values: dict[str, Number] = {
             "byzantine": len(done.updates) - done.num_honest,
             "rejected": len(lost),
             "rejected_honest": sum(row < done.num_honest for row in lost),
@@ -95,7 +108,11 @@ class Diagnosis(Callback):
             values |= deviation(done.honest, aggregate.vector, done.byzantine)
         if aggregate.weights is not None:
             values |= selection(aggregate.weights, done.num_honest)
-        return {f"round/{name}": float(value) for name, value in values.items()}
+        return {f"round/{name}": value for name, value in values.items()}
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """The numbers as they are."""
+        return {name: float(value) for name, value in values.items()}
 
 
 class Skew(Callback):
@@ -105,19 +122,21 @@ class Skew(Callback):
         self.every = every
         self.null = null
 
-    def on_round_end(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, float]:
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``skew/…`` of the honest updates."""
         if done.honest is None or len(done.honest) < 3:
             return {}
-        values: dict[str, float] = {}
+        values: dict[str, Number] = {}
         f = hidden(done)
         if self.every and done.index % self.every == 0:
             values |= skew(done.honest, f)
         if self.null and done.index % self.null == 0:
             values |= skew_null(done.honest, f, seed=module.seed, index=done.index)
         return {f"skew/{name}": value for name, value in values.items()}
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """The numbers as they are."""
+        return dict(values)
 
 
 class Robustness(Callback):
@@ -133,18 +152,25 @@ class Robustness(Callback):
         self.every = every
         self.bound = bound
 
-    def on_round_end(
-        self, trainer: Trainer, module: FederatedModule, done: Round
-    ) -> dict[str, float]:
-        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` where it holds."""
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
+        """The inner products from which kappa is found."""
         rows, honest = len(done.updates), done.num_honest
         if done.index % self.every or not honest or 2 * honest <= rows:
             return {}
-        values = empirical_kappa(done.updates, done.aggregate.vector, honest)
+        return kappa_products(done.updates, done.aggregate.vector)
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` where it holds."""
+        if not values:
+            return {}
+        rows, honest = len(done.updates), done.num_honest
+        parts = (torch.as_tensor(values[name]) for name in ("gram", "inner"))
+        gram, inner = (part.double().cpu() for part in parts)
+        found = kappa_found(gram.reshape(rows, rows), inner, values["length_sq"], honest)
         told = done.num_byzantine == rows - honest and not done.aggregate.clamped
         if self.bound is not None and told:  # a rule that was told less promises less
-            values["kappa_bound"] = kappa_bound(self.bound, rows, rows - honest)
-        return {f"round/{name}": value for name, value in values.items()}
+            found["kappa_bound"] = kappa_bound(self.bound, rows, rows - honest)
+        return {f"round/{name}": value for name, value in found.items()}
 
 
 class Cloud(Callback):

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.deferred import sent
 from fl_platform.core.rule import first_parameters, is_agnostic
 from fl_platform.defenses.chain import Chain, OnExcessF
 
@@ -82,7 +83,7 @@ class Aggregator(Callback):
         arrived = self.chain(updates.select(order), told, None if sizes is None else sizes[order])
         weights, dropped = arrived.weights, arrived.dropped
         if weights is not None:
-            weights = torch.empty_like(weights).index_copy_(0, order.to(weights.device), weights)
+            weights = torch.empty_like(weights).index_copy_(0, sent(order, weights.device), weights)
         if dropped is not None:
             dropped = order.to(dropped.device)[dropped].sort().values
         return Aggregate(

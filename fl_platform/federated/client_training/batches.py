@@ -93,8 +93,10 @@ def side_by_side(
         targets = relabel(targets)
     shares = torch.where(counts > 0, counts.reciprocal(), 0.0)
     device = samples.targets.device
-    placed = (part.to(device, non_blocking=True) for part in (index, targets, shares))
-    return Plan(*placed, active)
+    index, targets, shares = (
+        part.to(device, non_blocking=True) for part in (index, targets, shares)
+    )
+    return Plan(index, targets, shares, active)
 
 
 def lay_out(

@@ -1,13 +1,15 @@
 """Convolutions of many clients as batched matrix products.
 
 cuDNN's convolutions in groups, which ``torch.func.vmap`` asks for, are slow. A convolution is
-instead one of two kinds of product, whichever costs less (`convolution`):
+instead one of three kinds of product, whichever costs least by its shapes (`convolution`):
 
 * *patches*: every window of every image copied out (im2col), times the weights as they are;
 * *bands*: images as they are, times the weights spread out along a row. Row o of the output is
   ``X[rows of its window] @ D[taps inside]``, where ``D[a]`` is the banded matrix
   (input columns x channels, output columns x channels) of tap row a. Zeros above and below an
-  image are left out, so over a 2 x 2 map a 3 x 3 kernel takes 16 products in place of 36.
+  image are left out, so over a 2 x 2 map a 3 x 3 kernel takes 16 products in place of 36;
+* *banded patches*: the rows of every window copied out, times the same banded matrices, which
+  are then read once and not once per output row.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from torch import Tensor
 
 from fl_platform.federated.client_training.stacked_layers import Layer, Slot, write_product
 
-# Multiply-adds that cost as much as making, reading and reducing one number of a copy (about 20
-# bytes): 250 TFLOP/s against 3 TB/s on an H100, and of the same order on a processor.
-NUMBER = 256
+# Multiply-adds of a forward pass, with the two products that follow backward, that take as long as
+# writing or reading one number: 250 TFLOP/s against 3 TB/s on an H100.
+NUMBER = 55
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Axis:
 
 
 class Convolution(Layer):
-    """What both kinds have in common.
+    """What all kinds have in common.
 
     Args:
         weight: ``(rows, columns, in, out)`` in the stack.
@@ -86,7 +88,11 @@ class Convolution(Layer):
         raise NotImplementedError
 
     def copied(self, batch: int) -> int:
-        """Numbers of one client's copies of windows or weights."""
+        """Numbers of one client's copies of windows and weights."""
+        raise NotImplementedError
+
+    def moved(self, batch: int) -> int:
+        """Numbers that one client's step writes and reads, but for what all kinds move."""
         raise NotImplementedError
 
     def numbers(self, batch: int) -> int:
@@ -95,101 +101,113 @@ class Convolution(Layer):
         return 2 * self.copied(batch) + 3 * batch * maps
 
     def cost(self, batch: int) -> int:
-        """Of one client's forward pass, in multiply-adds."""
-        return batch * self.multiply_adds() + NUMBER * self.copied(batch)
+        """Of one client's step, in multiply-adds of its forward pass."""
+        return batch * self.multiply_adds() + NUMBER * self.moved(batch)
 
 
 class Patches(Convolution):
-    """Windows copied out, ``(C, B Ho Wo, rows columns in) @ (C, rows columns in, out)``."""
+    """Windows copied out, ``(C, B Ho Wo, rows columns in) @ (C, rows columns in, out)``.
+
+    Attributes:
+        down: how windows move over rows.
+        along: how they move over columns.
+        depth: numbers of one window's output.
+    """
+
+    def __init__(self, weight: Slot, rows: Axis, columns: Axis) -> None:
+        super().__init__(weight, rows, columns)
+        self.down, self.along, self.depth = rows, columns, self.outputs
+
+    @property
+    def _window(self) -> int:
+        """Numbers of one window."""
+        return self.down.kernel * self.along.kernel * self.inputs
 
     def multiply_adds(self) -> int:
         """Of every tap of every window, zeros included."""
-        return self.rows.out * self.columns.out * self.slots[0].size
+        return self.down.out * self.along.out * self._window * self.depth
 
     def copied(self, batch: int) -> int:
         """Windows."""
-        return batch * self.rows.out * self.columns.out * self.slots[0].size // self.outputs
+        return batch * self.down.out * self.along.out * self._window
 
-    def _weight(self, stack: Tensor) -> Tensor:
-        return self.slots[0].of(stack).flatten(1, 3)
+    def moved(self, batch: int) -> int:
+        """Windows are written and read by two products, their gradients written and added up."""
+        return 7 * self.copied(batch) + 2 * batch * math.prod(self.out)
+
+    def _matrix(self, parameters: Tensor, dtype: torch.dtype) -> Tensor:
+        """``(C, window, depth)``."""
+        return self.slots[0].of(parameters).flatten(1, 3).to(dtype)
+
+    def _write_gradient(self, windows: Tensor, dy: Tensor, gradients: Tensor) -> None:
+        write_product(windows.mT, dy, self.slots[0].of(gradients).flatten(1, 3))
 
     def _windows(self, padded: Tensor) -> Tensor:
         """``(C, B, Ho, Wo, rows, columns, in)``: windows of padded images, a view."""
         clients, batch, height, width, channels = padded.stride()
-        rows, columns = self.rows, self.columns
+        down, along = self.down, self.along
         return padded.as_strided(
-            (*padded.shape[:2], rows.out, columns.out, rows.kernel, columns.kernel, self.inputs),
+            (*padded.shape[:2], down.out, along.out, down.kernel, along.kernel, self.inputs),
             (
-                *(clients, batch, height * rows.stride, width * columns.stride),
-                *(height * rows.dilation, width * columns.dilation, channels),
+                *(clients, batch, height * down.stride, width * along.stride),
+                *(height * down.dilation, width * along.dilation, channels),
             ),
             padded.storage_offset(),
         )
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Windows times weights."""
-        top, left = self.rows.padding, self.columns.padding
+        top, left = self.down.padding, self.along.padding
         padded = torch.nn.functional.pad(x, (0, 0, left, left, top, top)).contiguous()
-        windows = self._windows(padded).reshape(len(x), -1, self.slots[0].size // self.outputs)
-        self._x = windows
-        y = torch.bmm(windows, self._weight(parameters).to(x.dtype))
+        windows = self._x = self._windows(padded).reshape(len(x), -1, self._window)
+        y = torch.bmm(windows, self._matrix(parameters, x.dtype))
         return y.view(*x.shape[:2], *self.out)
 
     def backward(self, dy: Tensor, parameters: Tensor, gradients: Tensor, wanted: bool) -> Tensor:
         """``dW = windows^T dy``; the windows' gradients are added up tap by tap."""
         assert self._x is not None
         windows, self._x = self._x, None
-        flat = dy.reshape(len(dy), -1, self.outputs)
+        flat = dy.reshape(len(dy), -1, self.depth)
         if self.slots[0].trains:
-            write_product(windows.mT, flat, self._weight(gradients))
+            self._write_gradient(windows, flat, gradients)
         if not wanted:
             return dy
-        rows, columns = self.rows, self.columns
-        weight = self._weight(parameters).to(dy.dtype)
-        each = torch.bmm(flat, weight.mT).view(
-            *dy.shape[:4], rows.kernel, columns.kernel, self.inputs
+        down, along = self.down, self.along
+        each = torch.bmm(flat, self._matrix(parameters, dy.dtype).mT).view(
+            *dy.shape[:2], down.out, along.out, down.kernel, along.kernel, self.inputs
         )
-        height, width = rows.size + 2 * rows.padding, columns.size + 2 * columns.padding
+        height, width = down.size + 2 * down.padding, along.size + 2 * along.padding
         padded = dy.new_zeros(*dy.shape[:2], height, width, self.inputs)
         into = self._windows(padded)
-        for i in range(rows.kernel):
-            for j in range(columns.kernel):
+        whole = along.out == 1  # one window a row: its columns do not overlap
+        for i in range(down.kernel):
+            for j in [slice(None)] if whole else range(along.kernel):
                 into[..., i, j, :].add_(each[..., i, j, :])
-        top, left = rows.padding, columns.padding
-        return padded[:, :, top : top + rows.size, left : left + columns.size]
+        top, left = down.padding, along.padding
+        return padded[:, :, top : top + down.size, left : left + along.size]
 
 
-class Bands(Convolution):
-    """Weights spread out along a row: a product per output row, a gradient per tap row."""
+class Banded(Convolution):
+    """Weights spread out along a row: one banded matrix per tap row."""
 
     def __init__(self, weight: Slot, rows: Axis, columns: Axis) -> None:
         super().__init__(weight, rows, columns)
         self._dense: Tensor | None = None
-        self._windows = [rows.taps(o) for o in range(rows.out)]
-        self._reached = [rows.outputs(k) for k in range(rows.kernel)]
         self._steps = [columns.outputs(k) for k in range(columns.kernel)]
-
-    @property
-    def _band(self) -> int:
-        """Numbers of one tap row's banded matrix."""
-        return self.columns.size * self.inputs * self.columns.out * self.outputs
-
-    def multiply_adds(self) -> int:
-        """Of the tap rows inside the image, zeros of the bands included."""
-        return sum(map(len, self._windows)) * self._band
-
-    def copied(self, batch: int) -> int:
-        """The banded matrices of all tap rows."""
-        return self.rows.kernel * self._band
-
-    def prepare(self, clients: int, device: torch.device, dtype: torch.dtype) -> None:
-        """The banded matrices: zeros outside the band are written once."""
-        self._dense = torch.zeros(clients, *self._shape, device=device, dtype=dtype)
 
     @property
     def _shape(self) -> tuple[int, ...]:
         columns = self.columns
         return (self.rows.kernel, columns.size, self.inputs, columns.out, self.outputs)
+
+    @property
+    def _band(self) -> int:
+        """Numbers of one tap row's banded matrix."""
+        return math.prod(self._shape[1:])
+
+    def prepare(self, clients: int, device: torch.device, dtype: torch.dtype) -> None:
+        """The banded matrices: zeros outside the band are written once."""
+        self._dense = torch.zeros(clients, *self._shape, device=device, dtype=dtype)
 
     def _diagonal(self, dense: Tensor, tap: int) -> Tensor:
         """``(C, rows, n, in, out)``: where the weight of column ``tap`` stands, a view."""
@@ -200,6 +218,80 @@ class Bands(Convolution):
             (clients, row, column * self.columns.stride + output, channel, 1),
             dense.storage_offset() + first * column + steps.start * output,
         )
+
+    def _spread(self, parameters: Tensor) -> Tensor:
+        """The banded matrices of the weights at hand."""
+        assert self._dense is not None
+        dense, weight = self._dense[: len(parameters)], self.slots[0].of(parameters)
+        for tap, steps in enumerate(self._steps):
+            if steps:
+                self._diagonal(dense, tap).copy_(weight[:, :, tap, None])
+        return dense
+
+    def _collect(self, dense: Tensor, gradients: Tensor) -> None:
+        """The gradient of each weight is the sum of those of its copies."""
+        into = self.slots[0].of(gradients)
+        for tap, steps in enumerate(self._steps):
+            if steps:
+                into[:, :, tap] = self._diagonal(dense, tap).sum(2, dtype=into.dtype)
+            else:
+                into[:, :, tap] = 0.0
+
+
+class BandedPatches(Banded, Patches):
+    """Rows of windows copied out, times the banded matrices of all tap rows."""
+
+    def __init__(self, weight: Slot, rows: Axis, columns: Axis) -> None:
+        super().__init__(weight, rows, columns)
+        self.along, self.depth = (
+            Axis(columns.size, columns.size, 1, 0, 1),
+            (columns.out * self.outputs),
+        )
+
+    def copied(self, batch: int) -> int:
+        """Rows of windows, and banded matrices."""
+        return batch * self.rows.out * self._window + self.rows.kernel * self._band
+
+    def moved(self, batch: int) -> int:
+        """As for patches, and five times the banded matrices."""
+        windows = batch * self.rows.out * self._window
+        return 7 * windows + 5 * self.rows.kernel * self._band + 2 * batch * math.prod(self.out)
+
+    def _matrix(self, parameters: Tensor, dtype: torch.dtype) -> Tensor:
+        return self._spread(parameters).flatten(1, 3).flatten(2)
+
+    def _write_gradient(self, windows: Tensor, dy: Tensor, gradients: Tensor) -> None:
+        dense = torch.bmm(windows.mT, dy)
+        self._collect(dense.view(len(dy), *self._shape), gradients)
+
+
+class Bands(Banded):
+    """Images times banded matrices: a product per output row, a gradient per tap row."""
+
+    def __init__(self, weight: Slot, rows: Axis, columns: Axis) -> None:
+        super().__init__(weight, rows, columns)
+        self._windows = [rows.taps(o) for o in range(rows.out)]
+        self._reached = [rows.outputs(k) for k in range(rows.kernel)]
+
+    @property
+    def _inside(self) -> int:
+        """Tap rows inside the image, of all output rows."""
+        return sum(map(len, self._windows))
+
+    def multiply_adds(self) -> int:
+        """Of the tap rows inside the image, zeros of the bands included."""
+        return self._inside * self._band
+
+    def copied(self, batch: int) -> int:
+        """The banded matrices of all tap rows."""
+        return self.rows.kernel * self._band
+
+    def moved(self, batch: int) -> int:
+        """A banded matrix is read for each output row in its reach, rows of images for each tap."""
+        read = self.columns.size * self.inputs
+        given = self.columns.out * self.outputs
+        matrices = (3 * self.rows.kernel + 2 * self._inside) * self._band
+        return matrices + batch * self._inside * (3 * read + given)
 
     def _matrix(self, dense: Tensor, taps: range) -> Tensor:
         """``(C, taps x columns x in, columns x out)``, a view."""
@@ -212,12 +304,8 @@ class Bands(Convolution):
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Spread the weights, then a product for each output row."""
-        assert self._dense is not None
         x = self._x = x.contiguous()
-        dense, weight = self._dense[: len(x)], self.slots[0].of(parameters)
-        for tap, steps in enumerate(self._steps):
-            if steps:
-                self._diagonal(dense, tap).copy_(weight[:, :, tap, None])
+        dense = self._spread(parameters)
         y = x.new_empty(*x.shape[:2], *self.out)
         for o, taps in enumerate(self._windows):
             into = y[:, :, o].flatten(2)
@@ -235,7 +323,7 @@ class Bands(Convolution):
         # Row by row, so that any range of output rows is one matrix.
         turned = dy.transpose(1, 2).contiguous()
         if self.slots[0].trains:
-            self._write_gradient(x, turned, self.slots[0].of(gradients))
+            self._write_gradient(x, turned, gradients)
         if not wanted:
             return dy
         dx = torch.zeros_like(x)
@@ -251,7 +339,7 @@ class Bands(Convolution):
                 into.add_(torch.bmm(part, matrix).view(into.shape))
         return dx
 
-    def _write_gradient(self, x: Tensor, turned: Tensor, into: Tensor) -> None:
+    def _write_gradient(self, x: Tensor, turned: Tensor, gradients: Tensor) -> None:
         rows = self.rows
         by_row = x.transpose(1, 2).contiguous()
         dense = x.new_empty(len(x), *self._shape)
@@ -264,14 +352,10 @@ class Bands(Convolution):
             read = by_row[:, first : last + 1 : rows.stride].flatten(3).flatten(1, 2)
             given = turned[:, reached.start : reached.stop].flatten(3).flatten(1, 2)
             torch.bmm(read.mT, given, out=band)
-        for tap, steps in enumerate(self._steps):
-            if steps:
-                into[:, :, tap] = self._diagonal(dense, tap).sum(2, dtype=into.dtype)
-            else:
-                into[:, :, tap] = 0.0
+        self._collect(dense, gradients)
 
 
 def convolution(weight: Slot, rows: Axis, columns: Axis, batch: int) -> Convolution:
-    """The cheaper kind for batches of that size: a rule of shapes, never a timing."""
-    kinds = (Bands(weight, rows, columns), Patches(weight, rows, columns))
+    """The cheapest kind for batches of that size: a rule of shapes, never a timing."""
+    kinds = [kind(weight, rows, columns) for kind in (Bands, BandedPatches, Patches)]
     return min(kinds, key=lambda kind: kind.cost(batch))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from fl_platform.federated.client_training.stacked_layers import (
     pooled,
 )
 
-ALIGN = 8  # numbers: every parameter starts at a multiple of 16 bytes, in bfloat16 too
+ALIGN = 16  # numbers: each parameter and row starts at a multiple, so that loads are wide
 
 
 class UnknownLayer(ValueError):  # noqa: N818 - a fact about a model
@@ -130,13 +131,13 @@ class StackedNetwork:
         """Whether features stand in another order than the model's."""
         return self._pending is not None and self._pending[:2] != (1, 1) and self._pending[2] != 1
 
-    def _slot(self, parameter: nn.Parameter, axes: Shape, order: Shape) -> Slot:
+    def _slot(self, parameter: Tensor, axes: Shape, order: Shape) -> Slot:
         return Slot(self._sources[id(parameter)], axes, order, parameter.requires_grad)
 
     def _add(self, module: nn.Module) -> None:
         if type(module) is nn.Identity or (isinstance(module, nn.Dropout) and module.p == 0):
             return
-        adders = {
+        adders: dict[type, Callable[[Any], list[Layer]]] = {
             nn.Conv2d: self._add_convolution,
             nn.Linear: self._add_linear,
             nn.ReLU: lambda _: [ReLU(self.shape)],
@@ -158,7 +159,7 @@ class StackedNetwork:
             raise UnknownLayer(f"a {_name(module)} reads {len(self.shape)} dimensions, not 3")
         return self.shape
 
-    def _bias(self, bias: nn.Parameter | None, shape: Shape) -> list[Layer]:
+    def _bias(self, bias: Tensor | None, shape: Shape) -> list[Layer]:
         return [] if bias is None else [Bias(self._slot(bias, (len(bias),), (0,)), shape)]
 
     def _add_convolution(self, module: nn.Conv2d) -> list[Layer]:
@@ -212,7 +213,8 @@ class StackedNetwork:
 
     def _add_adaptive(self, module: nn.AdaptiveAvgPool2d) -> list[Layer]:
         height, width, _ = self._maps(module)
-        wanted = pair(module.output_size)
+        size: Any = module.output_size
+        wanted = size if isinstance(size, tuple) else (size, size)
         out = [
             size if side is None else side
             for side, size in zip(wanted, (height, width), strict=True)

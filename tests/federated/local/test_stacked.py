@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fl_platform.attacks import label_flip
@@ -76,10 +76,14 @@ def apart(rows, expected):
     return float(((rows - expected).norm(dim=1) / expected.norm(dim=1)).max())
 
 
-@pytest.fixture(params=["bands", "patches"])
+@pytest.fixture(params=["bands", "banded patches", "patches"])
 def kind(request, monkeypatch):
     """Every convolution computed so, whatever costs less."""
-    kinds = {"bands": stacked_convolution.Bands, "patches": stacked_convolution.Patches}
+    kinds = {
+        "bands": stacked_convolution.Bands,
+        "banded patches": stacked_convolution.BandedPatches,
+        "patches": stacked_convolution.Patches,
+    }
     for name, other in kinds.items():
         if name != request.param:
             monkeypatch.setattr(other, "cost", lambda *_: float("inf"))
@@ -218,35 +222,31 @@ def test_a_chunk_is_a_rule_of_bytes(monkeypatch, images):
         assert way.chunk == min(clients, len(images))
 
 
-class Layers:
-    """One layer of each kind with its input, small enough for numbers by hand."""
-
-    maps = torch.Size((2, 3, 6, 5))  # of two clients with three samples: see `test_gradients`
-    cases = {
-        "conv": (lambda: nn.Conv2d(4, 3, 3, padding=1), (4, 6, 5)),
-        "conv, strides": (lambda: nn.Conv2d(4, 3, (3, 2), stride=(2, 3)), (4, 7, 8)),
-        "conv, wide padding": (lambda: nn.Conv2d(2, 3, 5, padding=4, bias=False), (2, 3, 2)),
-        "conv, dilation": (lambda: nn.Conv2d(2, 3, 3, padding=2, dilation=2), (2, 6, 5)),
-        "conv, large kernel and stride": (lambda: nn.Conv2d(3, 4, 7, 4, 3), (3, 12, 13)),
-        "conv, one pixel": (lambda: nn.Conv2d(4, 3, 3, padding=1), (4, 1, 1)),
-        "conv, stride over kernel": (lambda: nn.Conv2d(2, 3, 1, stride=2), (2, 5, 5)),
-        "linear": (lambda: nn.Linear(7, 4), (7,)),
-        "linear, no bias": (lambda: nn.Linear(7, 4, bias=False), (7,)),
-        "relu": (nn.ReLU, (3, 4, 5)),
-        "max pool": (lambda: nn.MaxPool2d(2), (3, 5, 6)),
-        "max pool, overlapping": (lambda: nn.MaxPool2d(3, 2, padding=1), (3, 7, 6)),
-        "average pool": (lambda: nn.AvgPool2d(2), (3, 4, 6)),
-        "average pool, overlapping": (lambda: nn.AvgPool2d(3, 1, padding=1), (3, 4, 6)),
-        "adaptive pool": (lambda: nn.AdaptiveAvgPool2d((2, 1)), (3, 4, 6)),
-        "group norm": (lambda: nn.GroupNorm(2, 4), (4, 3, 5)),
-        "group norm, plain": (lambda: nn.GroupNorm(2, 4, affine=False), (4, 3, 5)),
-    }  # fmt: skip
+LAYERS = {
+    "conv": (lambda: nn.Conv2d(4, 3, 3, padding=1), (4, 6, 5)),
+    "conv, strides": (lambda: nn.Conv2d(4, 3, (3, 2), stride=(2, 3)), (4, 7, 8)),
+    "conv, wide padding": (lambda: nn.Conv2d(2, 3, 5, padding=4, bias=False), (2, 3, 2)),
+    "conv, dilation": (lambda: nn.Conv2d(2, 3, 3, padding=2, dilation=2), (2, 6, 5)),
+    "conv, large kernel and stride": (lambda: nn.Conv2d(3, 4, 7, 4, 3), (3, 12, 13)),
+    "conv, one pixel": (lambda: nn.Conv2d(4, 3, 3, padding=1), (4, 1, 1)),
+    "conv, stride over kernel": (lambda: nn.Conv2d(2, 3, 1, stride=2), (2, 5, 5)),
+    "linear": (lambda: nn.Linear(7, 4), (7,)),
+    "linear, no bias": (lambda: nn.Linear(7, 4, bias=False), (7,)),
+    "relu": (nn.ReLU, (3, 4, 5)),
+    "max pool": (lambda: nn.MaxPool2d(2), (3, 5, 6)),
+    "max pool, overlapping": (lambda: nn.MaxPool2d(3, 2, padding=1), (3, 7, 6)),
+    "average pool": (lambda: nn.AvgPool2d(2), (3, 4, 6)),
+    "average pool, overlapping": (lambda: nn.AvgPool2d(3, 1, padding=1), (3, 4, 6)),
+    "adaptive pool": (lambda: nn.AdaptiveAvgPool2d((2, 1)), (3, 4, 6)),
+    "group norm": (lambda: nn.GroupNorm(2, 4), (4, 3, 5)),
+    "group norm, plain": (lambda: nn.GroupNorm(2, 4, affine=False), (4, 3, 5)),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", Layers.cases)
+@pytest.mark.parametrize("name", LAYERS)
 def test_gradients_of_each_layer_equal_those_of_autograd(double, name, kind):
     """Between two linear maps, so that the gradient to its input shows too."""
-    build, shape = Layers.cases[name]
+    build, shape = LAYERS[name]
     torch.manual_seed(0)
     layer = build()
     before = nn.Conv2d(shape[0], shape[0], 1) if len(shape) == 3 else nn.Linear(7, 7)
@@ -321,9 +321,15 @@ def test_hooks_weights_used_twice_and_other_losses_are_refused(images):
 
 
 def test_bands_are_taken_over_small_maps_and_spare_products_there():
-    network = StackedNetwork(small_alexnet(10, (3, 32, 32)), (3, 32, 32), 128)
-    kinds = [type(layer) for layer in network.layers if hasattr(layer, "cost")]
-    assert kinds == [stacked_convolution.Bands] * 5
+    kinds = {
+        batch: [
+            type(layer).__name__
+            for layer in StackedNetwork(small_alexnet(10, (3, 32, 32)), (3, 32, 32), batch).layers
+            if isinstance(layer, stacked_convolution.Convolution)
+        ]
+        for batch in (8, 128)
+    }
+    assert kinds == {8: ["Patches"] * 5, 128: ["BandedPatches", *["Bands"] * 4]}
     assert spares_products(small_alexnet(10, (3, 32, 32)), (3, 32, 32), 128)
     assert not spares_products(femnist_cnn(62, (1, 28, 28)), (1, 28, 28), 128)
     assert not spares_products(mlp(10, (1, 8, 8)), (1, 8, 8), 16)
@@ -349,6 +355,3 @@ def test_a_round_never_waits_for_a_device_because_one_without_memory_can_train_i
     for question in (Tensor.item, Tensor.nonzero, Tensor.cpu, Tensor.tolist, bool):
         with pytest.raises((RuntimeError, NotImplementedError)):
             question(losses.sum())
-
-
-Tensor = torch.Tensor
