@@ -34,8 +34,12 @@ def standard_output() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def show_result(result: Result) -> None:
-    """A short table of one run's outcome and the command that shows it."""
+def show_result(result: Result, tracking: str = "mlflow") -> None:
+    """A short table of one run's outcome and the command that shows it.
+
+    Args:
+        tracking: ``runtime.tracking``: says where the run is to be seen.
+    """
     out = standard_output()
     title = escape(printable(result.name))
     table = Table(title=title, title_justify="left", show_header=False, box=None)
@@ -46,8 +50,13 @@ def show_result(result: Result) -> None:
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
     out.print(table)
+    seen = {
+        "mlflow": "see it: fl-platform ui",
+        "journal": "in its run folder alone; to see it: fl-platform runs sync, then fl-platform ui",
+    }
+    where = seen.get(tracking, f"copied to {tracking}")
     killed = result.status == "KILLED"
-    out.print("the same command continues it" if killed else "see it: fl-platform ui", style="dim")
+    out.print("the same command continues it" if killed else where, style="dim", markup=False)
 
 
 def show_rules(conf: Path, group: str) -> None:

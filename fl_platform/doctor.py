@@ -104,10 +104,12 @@ def _device() -> str:
 
 
 def _store(home: Path) -> str:
-    from fl_platform.tracking.mlflow.store import connect, safe_uri, tracking_uri
+    from fl_platform.tracking.mlflow.store import connect, refuse_moved, safe_uri, tracking_uri
 
-    connect(home)
-    return safe_uri(tracking_uri(home))
+    uri = tracking_uri(home)
+    for experiment in connect(home).search_experiments():
+        refuse_moved(uri, experiment.name, experiment.artifact_location)
+    return safe_uri(uri)
 
 
 REPEATS = 5

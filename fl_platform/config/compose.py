@@ -19,6 +19,7 @@ from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
 from fl_platform.config.targets import PLUGIN_GROUPS, check_target, target_name
 from fl_platform.config.task_groups import PARTS, prefer_typed, take_task_groups
+from fl_platform.config.targets import PLUGIN_GROUPS, check_exporter, check_target, target_name
 from fl_platform.config.validation import build_dataclass
 
 
@@ -52,6 +53,7 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     apply_preset(preset, nodes, tree.get("task"), said)
     prefer_typed(tree, said)
     config = build_dataclass(Config, tree)
+    check_exporter(config.runtime.tracking)
     parts = [name for name in PARTS if not isinstance(getattr(config.task, name), str)]
     nodes.update({f"task.{name}": getattr(config.task, name) for name in parts})
     nodes |= _by_name(config)

@@ -267,7 +267,7 @@ class Observers:
 class Runtime:
     """How and where it is computed and told: no part of what is computed."""
 
-    tracking: Literal["mlflow", "journal"] = "mlflow"
+    tracking: str = "mlflow"
     device: str = "auto"
     threads: int = 1
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
@@ -280,6 +280,9 @@ class Runtime:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "threads", "evaluation_batch")
+        exporter = re.fullmatch(r"mlflow|journal|[A-Za-z]\w*(\.[A-Za-z]\w*)+", self.tracking)
+        expected = "mlflow, journal or an exporter of a plug-in such as package.Name"
+        _bounded(exporter is not None, "tracking", expected, self.tracking)
         known = re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device)
         _bounded(known is not None, "device", "auto, cpu, cuda or cuda:N", self.device)
 

@@ -95,6 +95,21 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     return target
 
 
+def check_exporter(name: str) -> str:
+    """``runtime.tracking``, if it is ``mlflow``, ``journal`` or a public name of a plug-in.
+
+    Raises:
+        ConfigError: another name; nothing is imported.
+    """
+    known = [f"{plugin}.{each}" for plugin, file in _plugins.items() for each in public_names(file)]
+    if name not in ("mlflow", "journal") and name not in known:
+        expected = ", ".join(["mlflow", "journal", *known])
+        raise ConfigError(
+            f"runtime.tracking: expected one of {expected}, got {shown(name)}{nearest(name, known)}"
+        )
+    return name
+
+
 def public_names(source: Path) -> tuple[str, ...]:
     """The names in the ``__all__`` of a module's source, without running it."""
     return _names_in(source, source.stat().st_mtime_ns)

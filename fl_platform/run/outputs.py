@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from fl_platform.data import classes_per_client
 from fl_platform.federated import FederatedModule
 from fl_platform.run.build import Population
 from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.history import History
 
 
@@ -28,8 +30,10 @@ def write_artifacts(
     """Write all artifacts into the run's folder of them; their paths."""
     folder, history = record.folder, record.journal.history
     yaml = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-    (folder.artifacts / "config.yaml").write_text(yaml)
-    torch.save(module.model.state_dict(), folder.artifacts / "weights.pt")
+    (folder.artifacts / "config.yaml").write_text(yaml, encoding="utf-8")
+    weights = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
+    torch.save(module.model.state_dict(), weights)
+    write_atomic(folder.artifacts / "weights.pt", weights.getbuffer())
     counts = classes_per_client(
         population.partition, population.dataset.train_labels, population.dataset.num_classes
     )

@@ -87,6 +87,16 @@ def git_state() -> tuple[str, bool]:
         return "", False
 
 
+def code_tags() -> dict[str, str]:
+    """What a parent run is tagged with: the commit, whether the tree has changes, the code."""
+    commit, dirty = git_state()
+    return {
+        "commit": commit,
+        "dirty": str(dirty).lower(),
+        "code_fingerprint": code_fingerprint(),
+    }
+
+
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of what computes the numbers."""

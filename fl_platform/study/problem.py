@@ -47,7 +47,7 @@ class Stage:
     def config(
         self, values: Mapping[str, Any], seed: int, rival: Sequence[str] | None = None
     ) -> Config:
-        """The run of one point with one seed; journal only, as the worker brings it to MLflow."""
+        """The run of one point with one seed; the study has it uploaded."""
         against = self.rivals[0] if rival is None else rival
         typed = [*self.base, *against, *as_overrides(values)]
         config = _composed(tuple(typed), self.home, self.plugins)

@@ -1,4 +1,4 @@
-"""The run loop's one handle on tracking: open, resume, log, commit, finish, forward."""
+"""The run loop's one handle on tracking: open, resume, log, commit, finish."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fl_platform.tracking.atomic import remove_orphans
 from fl_platform.tracking.cadence import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
 from fl_platform.tracking.journal import Journal
-from fl_platform.tracking.lock import RunLock
-from fl_platform.tracking.mlflow.uploader import Courier
+from fl_platform.tracking.lock import RunLock, take
 from fl_platform.tracking.params import flat
 from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
 from fl_platform.tracking.summary import accuracies
 from fl_platform.tracking.system_metrics import MachineSampler
+from fl_platform.tracking.uploader import follow
 
 Status = Literal["FINISHED", "KILLED", "FAILED", "DIVERGED"]
 _FINAL = ("FINISHED", "DIVERGED")
@@ -40,7 +40,6 @@ class RunRecord:
         self.checkpoint = CheckpointFile(folder.checkpoint)
         self.cadence = Cadence()
         self._lock, self._home, self._tracking = lock, home, tracking
-        self._courier: Courier | None = None
         self._sampler: MachineSampler | None = None
         self._open = True
 
@@ -53,7 +52,7 @@ class RunRecord:
         config_hash: str,
         experiment: str,
         conditions: Mapping[str, Any],
-        tracking: Literal["mlflow", "journal"] = "mlflow",
+        tracking: str = "mlflow",
         parent_run_id: str = "",
         fresh: bool = False,
         continue_anyway: bool = False,
@@ -65,7 +64,7 @@ class RunRecord:
             IdentityMismatch: it was started under other conditions.
         """
         folder = run_folder(home, config_hash).create()
-        lock = RunLock(folder.lock).acquire()
+        lock = take(folder.lock)
         try:
             if fresh:
                 lock = _begin_afresh(folder, lock)
@@ -89,7 +88,7 @@ class RunRecord:
         return self.folder.result if self.journal.history.status in _FINAL else None
 
     def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> RunRecord:
-        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and forward.
+        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and to upload.
 
         The run's conditions become tags too. ``params`` may be nested.
         """
@@ -104,8 +103,7 @@ class RunRecord:
         self.journal.note("status", status="RUNNING")
         self.journal.flush()
         self._sampler = MachineSampler(self.journal).start()
-        if self._tracking == "mlflow":
-            self._courier = Courier(self.folder, self._home).start()
+        follow(self._home, self._tracking, self.folder.path)
         return self
 
     def log(self, round_index: int, values: Mapping[str, float]) -> None:
@@ -131,7 +129,7 @@ class RunRecord:
         reason: str = "",
         tail: int = 10,
     ) -> dict[str, Any]:
-        """End the run: store its result, say its status, bring the rest to MLflow, let go.
+        """End the run: store its result, say its status, let go; the uploader copies the rest.
 
         Args:
             result: the run's own entries; ``accuracy_last``, ``accuracy_tail``, ``accuracy_best``
@@ -155,15 +153,11 @@ class RunRecord:
             self._log_result(stored)
             write_json(self.folder.result_file, stored)
         self.journal.note("status", status=status, reason=reason)
-        self.close(hurry=status == "KILLED")
+        self.close()
         return stored
 
-    def close(self, *, hurry: bool = False) -> None:
-        """Stop the threads, bring the rest, let the run go; does nothing the second time.
-
-        Args:
-            hurry: whoever stopped the run waits: open no store for it, and drain two seconds.
-        """
+    def close(self) -> None:
+        """Stop sampling and let the run go; does nothing the second time."""
         if not self._open:
             return
         self._open = False
@@ -171,8 +165,6 @@ class RunRecord:
             self._sampler.close()
         try:
             self.journal.close()
-            if self._courier is not None:
-                self._courier.close(*((2.0, 0.0) if hurry else ()))
         finally:
             self._lock.release()
 

@@ -9,11 +9,13 @@ import os
 import socket
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MARKING = b"fl_platform.tracking.follower"  # in the command line of an uploader's process
 _PROBES = 3  # somebody asking `is_owned` holds a shared lock for microseconds
 
 
@@ -136,3 +138,70 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+class SharedLock(RunLock):
+    """A share of a run folder's lock: several processes hold it together, and none owns it."""
+
+    def acquire(self) -> SharedLock:
+        """Take a share now or raise :class:`RunOwned`."""
+        if self.held:
+            return self
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise RunOwned(self.path, read_owner(self.path)) from None
+            raise
+        self._descriptor = descriptor
+        _LIVE.add(self)
+        return self
+
+
+@contextlib.contextmanager
+def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file at ``path``: one process of this machine at a time.
+
+    Raises:
+        BlockingIOError: another process holds it and ``wait`` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take(path: Path, patience: float = 2.0) -> RunLock:
+    """Own the run folder of the lock at ``path``; waits for a holder that is just `passing`.
+
+    Raises:
+        RunOwned: a living process works on the run.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return RunLock(path).acquire()
+        except RunOwned:
+            if time.monotonic() > end or not passing(path):
+                raise
+            time.sleep(0.02)
+
+
+def passing(path: Path) -> bool:
+    """Whether the holder of a lock has it for a moment: an uploader that marks a dead run KILLED.
+
+    So has a holder that has not written its name yet: the name there is of a dead process.
+    """
+    owner = read_owner(path)
+    if owner and any(owner.get(key) != value for key, value in machine_identity().items()):
+        return False
+    try:
+        command = Path(f"/proc/{owner.get('pid')}/cmdline").read_bytes()
+    except OSError:
+        return Path("/proc/self").exists()
+    return MARKING in command

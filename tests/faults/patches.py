@@ -18,13 +18,6 @@ def commit_every(seconds: float) -> None:
         Cadence.due = lambda self: True  # type: ignore[method-assign]
 
 
-def courier_patience(seconds: float) -> None:
-    """Connect to MLflow after so many seconds instead of ten."""
-    from fl_platform.tracking.mlflow.uploader import Courier
-
-    Courier.__init__.__kwdefaults__["patience"] = seconds
-
-
 def forget(rule: str) -> None:
     """A planted fault: the class ``rule`` of the defenses no longer saves what it remembers."""
     from fl_platform import defenses

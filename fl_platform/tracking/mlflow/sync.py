@@ -1,4 +1,4 @@
-"""After the event: bring every run folder to the store, and close what died unnoticed."""
+"""Afterwards: copy every run folder to the store, and mark runs whose process died."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_platform.core.text import reason
+from fl_platform.tracking.exporter import Export, UploadBusy
 from fl_platform.tracking.journal import Journal, JournalError, read
 from fl_platform.tracking.lock import RunLock, RunOwned
-from fl_platform.tracking.mlflow import store
-from fl_platform.tracking.mlflow.exporter import ForwardBusy, Forwarder
 from fl_platform.tracking.run_folder import RunFolder, all_runs
 
 
@@ -21,8 +20,8 @@ class SyncReport:
     Attributes:
         runs: run folders looked at.
         records: records that the store did not have.
-        busy: folders that another process was forwarding.
-        failed: folder -> what went wrong; the others were brought nevertheless.
+        busy: folders that another process was copying.
+        failed: folder -> what went wrong; the others were copied nevertheless.
     """
 
     runs: int = 0
@@ -36,19 +35,22 @@ class SyncReport:
         return not self.busy and not self.failed
 
 
-def sync(home: Path | str) -> SyncReport:
-    """Bring all run folders of ``home`` to the store; repeating it brings nothing twice.
+def sync(home: Path | str, name: str = "mlflow") -> SyncReport:
+    """Copy all run folders of ``home``; repeating it copies nothing twice.
+
+    Args:
+        name: of the exporter, as ``runtime.tracking`` has it.
 
     Raises:
         StoreError: the store cannot be opened.
     """
     report = SyncReport()
-    client = store.connect(home)
+    export = Export(home, name)
     for folder in all_runs(home):
         report.runs += 1
         try:
-            report.records += Forwarder(folder, home, client).forward()
-        except ForwardBusy:
+            report.records += export.upload(folder)
+        except UploadBusy:
             report.busy.append(str(folder.path))
         except Exception as error:
             report.failed[str(folder.path)] = reason(error)
