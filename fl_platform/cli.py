@@ -450,7 +450,7 @@ def _exit_code(error: Exception) -> int | None:
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
     if names & refusals:
         return 2
-    if names & {"CheckpointError", "JournalError"}:
+    if names & {"CheckpointError", "RecordError"}:
         return 3
     if "RunOwned" in names:
         return 75

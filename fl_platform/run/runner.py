@@ -112,10 +112,11 @@ def run(
                 record.publish(path)
         scores = evaluation.scores
         if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
-            scores = {
-                name: score(module.model, samples, dataset.num_classes)
-                for name, samples in population.held_out.items()
-            }
+            with trainer.precision_plugin.forward_context():
+                scores = {
+                    name: score(module.model, samples.to(module.device), dataset.num_classes)
+                    for name, samples in population.held_out.items()
+                }
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
@@ -153,6 +154,7 @@ def conditions(
 ) -> dict[str, Any]:
     """What alters the bits of a run beside its configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    on_processor = {} if device.type == "cuda" else provenance.instructions()
     return {
         "device": name,
         "threads": config.runtime.threads,
@@ -163,6 +165,7 @@ def conditions(
         "kernels": "compiled" if native.enabled() else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,
+        **on_processor,
         **provenance.code(config),
         **provenance.versions(),
     }
@@ -205,7 +208,7 @@ def build_trainer(
             callbacks=callbacks,
             # SLURM's own environment would requeue the job, save beside our checkpoint, and
             # resume from any hpc_ckpt_*.ckpt that lies in the working directory.
-            plugins=[DigestCheckpointIO(), LightningEnvironment()],
+            plugins=[DigestCheckpointIO(record.checkpoint), LightningEnvironment()],
             default_root_dir=record.folder.path,
             enable_checkpointing=True,
             enable_progress_bar=False,

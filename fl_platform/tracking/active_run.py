@@ -13,16 +13,19 @@ from fl_platform.core.text import reason
 from fl_platform.tracking.atomic import remove_orphans
 from fl_platform.tracking.cadence import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
+from fl_platform.tracking.history import JournalError
 from fl_platform.tracking.journal import Journal
-from fl_platform.tracking.lock import RunLock
+from fl_platform.tracking.lock import RunLock, RunOwned
 from fl_platform.tracking.mlflow.uploader import Courier
 from fl_platform.tracking.params import flat
-from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
+from fl_platform.tracking.run_folder import RunFolder, head, run_folder, write_json
+from fl_platform.tracking.stamp import Stamper
 from fl_platform.tracking.summary import accuracies
 from fl_platform.tracking.system_metrics import MachineSampler
 
 Status = Literal["FINISHED", "KILLED", "FAILED", "DIVERGED"]
 _FINAL = ("FINISHED", "DIVERGED")
+_TURNS = 100
 
 
 class RunRecord:
@@ -36,8 +39,9 @@ class RunRecord:
     ) -> None:
         self.folder, self.described = folder, described
         self.run_id: str = described["run_id"]
-        self.journal = Journal(folder.journal)
-        self.checkpoint = CheckpointFile(folder.checkpoint)
+        self.journal = Journal(folder.journal, head(described))
+        self._stamper = Stamper(described, self.journal)
+        self.checkpoint = CheckpointFile(folder.checkpoint, self._stamper)
         self.cadence = Cadence()
         self._lock, self._home, self._tracking = lock, home, tracking
         self._courier: Courier | None = None
@@ -64,8 +68,8 @@ class RunRecord:
             RunOwned: another process works on it.
             IdentityMismatch: it was started under other conditions.
         """
-        folder = run_folder(home, config_hash).create()
-        lock = RunLock(folder.lock).acquire()
+        folder = run_folder(home, config_hash)
+        lock = _take(folder)
         try:
             if fresh:
                 lock = _begin_afresh(folder, lock)
@@ -85,7 +89,11 @@ class RunRecord:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The stored result where this run is over, else None."""
+        """The stored result where this run is over, else None.
+
+        Raises:
+            RecordError: it does not fit, or is another run's.
+        """
         return self.folder.result if self.journal.history.status in _FINAL else None
 
     def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> RunRecord:
@@ -115,7 +123,7 @@ class RunRecord:
     def commit(self, write: Callable[[], None]) -> None:
         """Make the journal durable, then let ``write`` save the checkpoint; measures the cost."""
         with self.cadence:
-            self.journal.flush()
+            self._stamper.mark = self.journal.flush()
             write()
 
     def publish(self, path: Path, folder: str = "") -> None:
@@ -149,6 +157,7 @@ class RunRecord:
             "run_id": self.run_id,
             "status": status,
             "config_hash": self.described["config_hash"],
+            "alarms": len(history.alarms),
             **{k: _plain(v) for k, v in {**numbers, **(result or {})}.items()},
         }
         if status in _FINAL:
@@ -203,17 +212,31 @@ class RunRecord:
         self.journal.metrics(step, values)
 
 
+def _take(folder: RunFolder) -> RunLock:
+    """Make the folder and lock it; again where another process moved it away in between."""
+    for _ in range(_TURNS):
+        with contextlib.suppress(FileNotFoundError):
+            return RunLock(folder.create().lock).acquire()
+    raise RunOwned(folder.lock, {})
+
+
 def _begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
-    """Put the old run aside under the old lock, then lock the new folder."""
-    if folder.identity_file.exists():
+    """Put the old run aside and lock the new folder; both while the old lock is held.
+
+    Raises:
+        RunOwned: another process took the new folder first; it then works on the new run.
+    """
+    if not folder.used:
+        return lock
+    with contextlib.suppress(JournalError):  # what is unreadable is put aside too
         journal = Journal(folder.journal)
         journal.note("tags", values={"superseded": "true"})
         journal.close()
-        folder.set_aside()
-        folder.create()
+    folder.set_aside()
+    try:
+        return _take(folder)
+    finally:
         lock.release()
-        lock = RunLock(folder.lock).acquire()
-    return lock
 
 
 def _plain(value: Any) -> Any:

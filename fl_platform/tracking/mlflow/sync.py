@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fl_platform.core.outside import OutsideError
 from fl_platform.core.text import reason
-from fl_platform.tracking.journal import Journal, JournalError, read
+from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow.exporter import ForwardBusy, Forwarder
-from fl_platform.tracking.run_folder import RunFolder, all_runs
+from fl_platform.tracking.records import RecordError
+from fl_platform.tracking.run_folder import RunFolder, all_runs, head
 
 
 @dataclass
@@ -42,9 +44,9 @@ def sync(home: Path | str) -> SyncReport:
     Raises:
         StoreError: the store cannot be opened.
     """
-    report = SyncReport()
+    report, unfit = SyncReport(), list[RecordError]()
     client = store.connect(home)
-    for folder in all_runs(home):
+    for folder in all_runs(home, unfit):
         report.runs += 1
         try:
             report.records += Forwarder(folder, home, client).forward()
@@ -52,32 +54,45 @@ def sync(home: Path | str) -> SyncReport:
             report.busy.append(str(folder.path))
         except Exception as error:
             report.failed[str(folder.path)] = reason(error)
+    report.failed |= {str(error.path): reason(error) for error in unfit}
     return report
 
 
 def reap(home: Path | str) -> Iterator[RunFolder]:
     """Mark runs that say RUNNING and have no living owner as KILLED; yields each.
 
-    The lock decides, never status or age. Reaped runs can be resumed as before; `sync` brings
-    the new status to MLflow.
+    The lock decides, never status or age, and the status is read again once the lock is held: a
+    run that ends while others are looked at keeps its own last word. Reaped runs can be resumed as
+    before; `sync` copies the new status to MLflow.
 
     Raises:
-        JournalError: the first journal that is broken, once all others have been looked at.
+        RecordError: the first folder that cannot be read, once all others have been looked at.
     """
-    broken = None
-    for folder in all_runs(home):
+    unfit: list[RecordError] = []
+    for folder in all_runs(home, unfit):
         try:
-            if not folder.journal.exists() or read(folder.journal).status != "RUNNING":
-                continue
-            with RunLock(folder.lock):
-                journal = Journal(folder.journal)
-                journal.note("status", status="KILLED", reason="its process ended without a word")
-                journal.close()
-        except RunOwned:
+            if folder.journal.exists() and folder.history().status == "RUNNING":
+                with RunLock(folder.lock):
+                    reaped = _mark_killed(folder)
+                if reaped:
+                    yield folder
+        except (RunOwned, FileNotFoundError):  # owned, or moved away by --fresh
             continue
-        except JournalError as error:
-            broken = broken or error
-            continue
-        yield folder
-    if broken:
-        raise broken
+        except RecordError as error:
+            unfit.append(error)
+        except (OSError, OutsideError) as error:
+            unfit.append(RecordError(folder.path, f"{folder.path}: {reason(error)}"))
+    if unfit:
+        raise unfit[0]
+
+
+def _mark_killed(folder: RunFolder) -> bool:
+    """Say KILLED in a journal that still says RUNNING; whoever calls holds the lock."""
+    journal = Journal(folder.journal, head(folder.describe() or {}))
+    try:
+        if journal.history.status != "RUNNING":
+            return False
+        journal.note("status", status="KILLED", reason="its process ended without a word")
+    finally:
+        journal.close()
+    return True
