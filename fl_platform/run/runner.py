@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
-from fl_platform.core.native import compiler as native
+from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
@@ -154,6 +154,7 @@ def conditions(
 ) -> dict[str, Any]:
     """What alters the bits of a run beside its configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    dtype = torch.float64 if config.runtime.precision == "64-true" else torch.float32
     on_processor = {} if device.type == "cuda" else provenance.instructions()
     return {
         "device": name,
@@ -162,7 +163,7 @@ def conditions(
         "deterministic": config.runtime.deterministic,
         "local": way,
         "evaluation_batch": config.runtime.evaluation_batch or "auto",
-        "kernels": "compiled" if native.enabled() else "eager",
+        "kernels": "compiled" if kernels.decide_bits(dtype) else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,
         **on_processor,
