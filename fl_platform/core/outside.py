@@ -95,9 +95,8 @@ def parse_json(text: bytes, where: object, *, exact: bool = True) -> Any:
     Raises:
         OutsideError: no UTF-8, no JSON, nested too deeply, or a key twice in one object.
     """
-    numbers: dict[str, Any] = {"parse_constant": _constant}
-    if exact:
-        numbers |= {"parse_float": _finite, "parse_int": _whole}
+    exactly = {"parse_constant": _constant, "parse_float": _finite, "parse_int": _whole}
+    numbers: dict[str, Any] = exactly if exact else {}
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_once, **numbers)
     except (ValueError, RecursionError) as error:
@@ -158,23 +157,25 @@ def array_headers(path: Path, kind: str) -> dict[str, tuple[tuple[int, ...], np.
                         raise ValueError(f"an array of format {version}")
                     shape, _, dtype = read(stream)
                     if dtype.hasobject:
-                        raise ValueError("pickled content")
+                        raise ValueError("pickled content, which allow_pickle=False refuses")
                     if math.prod(shape) * dtype.itemsize > member.file_size:
                         raise ValueError(f"{member.filename} of shape {shape} in fewer bytes")
                 headers[member.filename.removesuffix(".npy")] = (shape, dtype)
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, NotImplementedError) as error:
         if isinstance(error, OutsideError):
             raise
-        raise OutsideError(f"{path}: expected arrays in an .npz file, got: {error}") from None
+        told = f"Expected a readable .npz file at {path}, got: {error}"
+        raise OutsideError(told) from None
     return headers
 
 
 def _refuse_bomb(path: Path, kind: str, claimed: int) -> None:
     packed = path.stat().st_size
-    if claimed > LIMITS[kind] or (claimed > GIB and claimed > RATIO * packed):
+    most = LIMITS[kind] if claimed <= GIB else min(LIMITS[kind], max(GIB, RATIO * packed))
+    if claimed > most:
         raise OutsideError(
-            f"{path}: expected at most {LIMITS[kind]} bytes when unpacked, and beyond 1 GiB at"
-            f" most {RATIO} times its size, got {claimed} from {packed}."
+            f"Expected a readable .npz file at {path}, got: {claimed} bytes when unpacked, more"
+            f" than {most}; beyond 1 GiB an archive may hold {RATIO} times its size."
         )
 
 

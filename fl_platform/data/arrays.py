@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fl_platform.core.outside import CLASSES, OutsideError, array_headers
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.file_stats import stamps
 
@@ -20,7 +22,6 @@ NAMES = {
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
 HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
@@ -67,6 +68,9 @@ def arrays(
         writers = _integers(content["writers"]) if "writers" in content else None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    if int(train_labels.max()) >= CLASSES:
+        most = int(train_labels.max())
+        raise DataError(f"{path}: expected labels below {CLASSES}, got {most}.")
     found_mean, found_std = _channel_statistics(train_images)
     return Dataset(
         name=path.stem,
@@ -84,10 +88,7 @@ def arrays(
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > LARGEST:
-            raise ValueError(f"{claimed} bytes when unpacked, more than {LARGEST}")
+        array_headers(path, "data")
         with np.load(path, allow_pickle=False) as saved:
             names = {name: name if name in saved else other for name, other in NAMES.items()}
             if "writers" in saved:
@@ -95,7 +96,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {name: saved[found] for name, found in names.items()}
     except KeyError as error:
         raise DataError(f"Expected arrays {', '.join(NAMES)} in {path}: {error}\n{HOW}") from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except OutsideError as error:
+        raise DataError(str(error)) from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"Expected a readable .npz file at {path}, got: {error}") from error
 
 

@@ -106,6 +106,8 @@ def told(entry: Entry) -> str:
     if entry.result is None:
         return entry.state
     kept = "  (kept from before)" if entry.before else f"  {entry.seconds:.1f} s"
+    if entry.result.alarms:
+        kept += f"  ALARM: {entry.result.alarms} values differ when run again"
     if entry.result.status == "DIVERGED":
         return f"DIVERGED {entry.result.reason}{kept}"
     return f"{percent(entry.accuracy)}{kept}"

@@ -28,7 +28,7 @@ def write_artifacts(
     """Write all artifacts into the run's folder of them; their paths."""
     folder, history = record.folder, record.journal.history
     yaml = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-    (folder.artifacts / "config.yaml").write_text(yaml)
+    (folder.artifacts / "config.yaml").write_text(yaml, encoding="utf-8")
     torch.save(module.model.state_dict(), folder.artifacts / "weights.pt")
     counts = classes_per_client(
         population.partition, population.dataset.train_labels, population.dataset.num_classes

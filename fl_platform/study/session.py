@@ -98,7 +98,7 @@ class Session:
             told = f"{stage.name}, trial {best.number}: {best.value:.2f} % on validation samples"
             file = folder / "best.yaml"
             typed = [*stage.base, *stage.rivals[0], *as_overrides(best.params)]
-            file.write_text(override_file(typed, told))
+            file.write_text(override_file(typed, told), encoding="utf-8")
             files.append(file)
         dot = f"{prefix}/" if prefix else ""
         values = [(t.number, {f"study/{dot}value": float(t.value or 0.0)}) for t in done]
