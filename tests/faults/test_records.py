@@ -19,7 +19,7 @@ from fl_platform.core.outside import OutsideError
 from fl_platform.run.result import finished
 from fl_platform.tracking import checkpoint, frames, records
 from fl_platform.tracking.active_run import RunRecord
-from fl_platform.tracking.checkpoint import CheckpointError
+from fl_platform.tracking.checkpoint import CheckpointError, weights_sha256
 from fl_platform.tracking.history import JournalError
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import CannotLock, RunLock, RunOwned, is_owned
@@ -35,7 +35,6 @@ from fl_platform.tracking.run_folder import (
 
 HASH = "0123456789abcdef" * 4
 OTHER = "f" * 64
-WEIGHTS = "a" * 64
 
 
 def begin(home: Path, config_hash: str = HASH, **changes: Any) -> RunRecord:
@@ -56,7 +55,7 @@ def train(
     with begin(home, **changes) as record:
         if record.result is not None:
             return record.result
-        state = {"round": 0, "w": torch.tensor(float(seed))}
+        state = {"round": 0, "w": torch.tensor(seed / 100)}
         if record.checkpoint.exists():
             state = record.checkpoint.load()
         record.start(params={"seed": seed}, tags={"attack": "none"})
@@ -69,7 +68,12 @@ def train(
                 return None
         return record.finish(
             "FINISHED",
-            {"rounds": rounds, "seconds": 1.0, "seconds_training": 1.0, "weights_sha256": WEIGHTS}
+            {
+                "rounds": rounds,
+                "seconds": 1.0,
+                "seconds_training": 1.0,
+                "weights_sha256": weights_sha256(state["w"]),
+            }
             | {
                 "validation_tail": None,
                 "accuracy_per_class": [],
