@@ -167,7 +167,9 @@ def _intact(path: Path) -> tuple[dict[str, Any] | None, memoryview]:
     try:
         with os.fdopen(open_file(path, os.O_RDONLY), "rb") as stream:
             content = memoryview(stream.read())
-    except (OSError, OutsideError) as error:
+    except OutsideError as error:
+        raise CheckpointError(f"Cannot read a checkpoint: {error}") from None
+    except OSError as error:
         raise CheckpointError(f"Cannot read checkpoint {path}: {error}.") from error
     header, rest = content[:_HEADER], content[_HEADER:]
     if len(header) < _HEADER or header[: len(_MAGIC)] not in (_MAGIC, _FIRST):
