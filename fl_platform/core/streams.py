@@ -54,7 +54,7 @@ class Guarded:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             pass
 
     def __getattr__(self, name: str) -> Any:
