@@ -225,7 +225,7 @@ def fit(
     """Train from the last commit, if any, to the end: the run's status and the reason for it."""
     resume = record.checkpoint.path if record.checkpoint.exists() else None
     # Lightning loads a checkpoint before it converts the model: float64 would be rounded on the way
-    module = trainer.precision_plugin.convert_module(module)
+    trainer.precision_plugin.convert_module(module)
     try:
         with _quiet():
             trainer.fit(module, ckpt_path=resume, weights_only=True)
