@@ -16,7 +16,7 @@ from rich.table import Table as Screen
 from rich.text import Text
 
 from fl_platform.config import ConfigError
-from fl_platform.core.outside import OutsideError, array_headers, open_file
+from fl_platform.core.outside import OutsideError, array_headers, open_file, read_file
 from fl_platform.grid.parent import planned
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
@@ -24,8 +24,8 @@ from fl_platform.report.round_metrics import SKEW
 from fl_platform.report.tables import Table, accuracy_table
 from fl_platform.report.write import FORMATS, write_report
 from fl_platform.tracking import frames as table
-from fl_platform.tracking.records import skip
-from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.records import RecordError, skip
+from fl_platform.tracking.run_folder import RunFolder, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,16 +139,27 @@ def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     kept = 0
     for _, run in frame.iterrows():
-        files = sorted(run_folder(home, run["config_hash"]).artifacts.glob("cloud_*.npz"))
-        kept += bool(files)
+        folder = run_folder(home, run["config_hash"])
+        files = sorted(folder.artifacts.glob("cloud_*.npz"))
+        if not files:
+            continue
+        kept += 1
         if kept > CLOUDED:
             break
         for file in files:
             try:
-                found.append({**read_cloud(file), "name": run["name"]})
-            except OutsideError as error:
+                found.append({**_own_cloud(file, folder), "name": run["name"]})
+            except (OutsideError, RecordError) as error:
                 skip(error)
     return found
+
+
+def _own_cloud(file: Path, folder: RunFolder) -> dict[str, Any]:
+    """The cloud in ``file``, where it is the one that the run's journal names."""
+    written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
+    if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):
+        raise OutsideError(f"{file}: expected the cloud that its run wrote, got another.")
+    return read_cloud(file)
 
 
 def read_cloud(file: Path) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from fl_platform.core.outside import read_file
 from fl_platform.core.text import reason
 from fl_platform.tracking.atomic import remove_orphans
 from fl_platform.tracking.cadence import Cadence
@@ -161,6 +163,7 @@ class RunRecord:
             **{k: _plain(v) for k, v in {**numbers, **(result or {})}.items()},
         }
         if status in _FINAL:
+            self._note_clouds()
             self._log_result(stored)
             write_json(self.folder.result_file, stored)
         self.journal.note("status", status=status, reason=reason)
@@ -200,6 +203,15 @@ class RunRecord:
             with contextlib.suppress(OSError):  # a full disk takes no last word either
                 self.finish("KILLED" if killed else "FAILED", reason=why)
         self.close()
+
+    def _note_clouds(self) -> None:
+        """Journal the digests of kept clouds, so that a report draws no other run's."""
+        known = self.journal.history.digests
+        for file in sorted(self.folder.artifacts.glob("cloud_*.npz")):
+            path = f"{self.folder.artifacts.name}/{file.name}"
+            digest = hashlib.sha256(read_file(file, "cloud")).hexdigest()
+            if known.get(path) != digest:
+                self.journal.note("file", path=path, sha256=digest)
 
     def _log_result(self, stored: Mapping[str, Any]) -> None:
         rounds = [self.journal.history.next_step(family) for family in ("test/", "round/")]

@@ -132,6 +132,24 @@ def test_a_cloud_that_cannot_be_drawn_takes_no_other_away(tmp_path):
     assert save(figure, tmp_path / "cloud", ("png",)) == [tmp_path / "cloud.png"]
 
 
+def test_a_cloud_of_another_run_is_left_out(tmp_path, caplog):
+    from fl_platform.grid.results import clouds
+    from fl_platform.tracking import frames
+    from tests.faults.test_records import begin
+
+    kept = {"num_honest": 6, "skewed": np.array([1])}
+    with begin(tmp_path) as record:
+        file = record.folder.artifacts / "cloud_00001.npz"
+        np.savez(file, gram=np.eye(8), **kept)
+        record.start(params={}, tags={"attack": "none"})
+        record.finish("FINISHED", {"rounds": 1})
+    frame = frames.runs(tmp_path, "folders")
+    assert [cloud["step"] for cloud in clouds(tmp_path, frame)] == [1]
+    np.savez(file, gram=2 * np.eye(8), **kept)
+    assert clouds(tmp_path, frame) == []
+    assert "cloud_00001.npz: expected the cloud that its run wrote" in caplog.text
+
+
 def test_reports_written_at_once_do_not_disturb_each_other(tmp_path):
     """Each file is replaced whole: nobody ever sees half a picture."""
     from matplotlib.figure import Figure
