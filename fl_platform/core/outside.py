@@ -125,7 +125,7 @@ def parse_yaml(text: bytes, where: object) -> Any:
     import yaml
 
     try:
-        return yaml.load(text.decode("utf-8"), _loader())
+        return _loader()(text.decode("utf-8")).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
