@@ -25,6 +25,7 @@ from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_fi
 from fl_platform.config.paths import conf_folder
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
+from fl_platform.core.outside import read_yaml
 from fl_platform.core.schedules import KINDS
 
 LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
@@ -183,4 +184,4 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
     files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
     found = next((file for file in files if file.is_file()), None)
-    return {key for key, _ in _leaves(yaml.safe_load(found.read_text()))} if found else set()
+    return {key for key, _ in _leaves(read_yaml(found))} if found else set()

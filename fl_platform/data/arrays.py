@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import CLASSES, OutsideError, array_headers
 from fl_platform.data.dataset import DataError, Dataset
 
 # How the four arrays may be called: MedMNIST's names, and Keras's.
@@ -21,7 +23,6 @@ NAMES = {
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
 HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
@@ -68,6 +69,9 @@ def arrays(
         writers = integers(content["writers"]) if "writers" in content else None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    if int(train_labels.max()) >= CLASSES:
+        most = int(train_labels.max())
+        raise DataError(f"{path}: expected labels below {CLASSES}, got {most}.")
     found_mean, found_std = _channel_statistics(train_images)
     return Dataset(
         name=path.stem,
@@ -90,10 +94,7 @@ def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.nda
         DataError: the file is damaged or too large, or lacks an array; ``how`` ends the message.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > LARGEST:
-            raise ValueError(f"{claimed} bytes when unpacked, more than {LARGEST}")
+        array_headers(path, "data")
         with np.load(path, allow_pickle=False) as saved:
             names = {name: name if name in saved else other for name, other in known.items()}
             if "writers" in saved:
@@ -101,7 +102,9 @@ def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.nda
             return {name: saved[found] for name, found in names.items()}
     except KeyError as error:
         raise DataError(f"Expected arrays {', '.join(known)} in {path}: {error}\n{how}") from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except OutsideError as error:
+        raise DataError(str(error)) from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"Expected a readable .npz file at {path}, got: {error}") from error
 
 

@@ -15,7 +15,8 @@ from typing import Any, TypeGuard
 
 from fl_platform.config import Config, data_node
 from fl_platform.core.file_stats import Stamp, stamps
-from fl_platform.tracking.run_folder import read_json, write_json
+from fl_platform.tracking.records import KnownData, read_record
+from fl_platform.tracking.run_folder import write_json
 
 Seen = dict[Path, str | None]
 
@@ -77,6 +78,6 @@ def _memory(home: Path, node: Mapping[str, Any]) -> Path:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return read_json(path)
+        return read_record(path, KnownData)
     except RuntimeError:  # damaged: it is written anew
         return None
