@@ -74,7 +74,7 @@ def _fits(entry: Mapping[str, Any]) -> bool:
     texts = (entry.get("utc", ""), entry.get("verdict", ""))
     differences = entry.get("differences", {})
     return (
-        all(isinstance(number, int | float) for number in numbers)
+        all(isinstance(number, int | float | None) for number in numbers)
         and all(isinstance(text, str) for text in texts)
         and isinstance(differences, dict)
         and all(isinstance(value, int | float) for value in differences.values())
