@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fl_platform.core.streams import guard_streams
+
 app = typer.Typer(
     name="fl-platform",
     no_args_is_help=True,
@@ -84,29 +86,47 @@ def run(
     config = _compose(typed, place, plugin)
     from fl_platform.config import config_hash
     from fl_platform.console import show_result
-    from fl_platform.run.lookup import of_other_code, stored
-    from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
+    from fl_platform.run.lookup import stored
+    from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
-    lock = run_folder(place, config_hash(config)).lock
-    if is_owned(lock):
-        raise RunOwned(lock, read_owner(lock))
+    folder = run_folder(place, config_hash(config))
+    if is_owned(folder.lock) and not passing(folder.lock):
+        raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
         from fl_platform.run.runner import run as run_config
 
         result = run_config(config, place)
-    elif other := of_other_code(config, place):
+    else:
+        _note_stored(config, place)
+    show_result(result, config.runtime.tracking)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if result.status == "KILLED" and result.reason.endswith(f"signal {number.value}"):
+            raise typer.Exit(128 + number)
+    raise typer.Exit(EXITS[result.status])
+
+
+def _note_stored(config: Any, home: Path) -> None:
+    """Say where a stored result is of other code, and upload what an outage left behind."""
+    from fl_platform.config import config_hash
+    from fl_platform.run.lookup import of_other_code
+    from fl_platform.tracking.exporter import pending
+    from fl_platform.tracking.run_folder import run_folder
+
+    other = of_other_code(config, home)
+    if other:
         plugins = [name.partition(".")[2] for name in other if name.startswith("plugin.")]
         code = f"code ({', '.join(plugins)})" if plugins else "code"
         told = f"a stored result, by other {code} than today's: --fresh runs it anew"
         print(told, file=sys.stderr)
-    show_result(result)
-    if as_json:
-        print(json.dumps(result.to_json()))
-    if result.status == "KILLED" and result.reason.endswith("signal 2"):
-        raise typer.Exit(130)
-    raise typer.Exit(EXITS[result.status])
+    folder, tracking = run_folder(home, config_hash(config)), config.runtime.tracking
+    if tracking != "journal" and pending(folder, tracking):
+        from fl_platform.tracking.uploader import follow
+
+        follow(home, tracking, folder.path)
 
 
 @app.command()
@@ -306,8 +326,18 @@ def ui(
     storage: Annotated[
         str | None, typer.Option(help="With --studies: a database URL, as of tune.")
     ] = None,
+    shared_machine: Annotated[
+        bool,
+        typer.Option(
+            "--shared-machine",
+            help="Serve although other users of this machine can read and delete all.",
+        ),
+    ] = False,
 ) -> None:
     """Open the MLflow store in a browser, on this machine alone."""
+    from fl_platform.tracking.mlflow.ui import refuse_shared_machine
+
+    refuse_shared_machine(allowed=shared_machine)
     if studies:
         from fl_platform.study.dashboard import open_dashboard
 
@@ -321,12 +351,25 @@ def ui(
 
 
 @runs.command("sync")
-def sync_runs(home: Home = None) -> None:
-    """Bring what runs have journalled to MLflow; safe to repeat."""
+def sync_runs(
+    home: Home = None,
+    to: Annotated[
+        str,
+        typer.Option(help="Exporter, as in runtime.tracking. Default: mlflow."),
+    ] = "mlflow",
+    plugin: Plugins = None,
+) -> None:
+    """Copy all run folders to MLflow; safe to repeat."""
+    from fl_platform.config.targets import admit, check_exporter
     from fl_platform.tracking.mlflow.sync import sync
 
-    report = sync(_home(home))
-    print(f"{report.runs} runs looked at, {report.records} records brought")
+    place = _home(home)
+    for each in plugin or ():
+        admit(each, place)
+    if to == "journal":
+        raise typer.BadParameter("--to: expected mlflow or an exporter of a plug-in.")
+    report = sync(place, check_exporter(to))
+    print(f"{report.runs} runs looked at, {report.records} records copied")
     for folder in report.busy:
         print(f"busy: {folder}")
     for folder, reason in report.failed.items():
@@ -430,9 +473,17 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 def main() -> None:
     """Run the command line; what a person can mend is one line and an exit code, no traceback."""
     # typer would turn a Ctrl-C that comes before a run listens for it into exit code 1
-    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        asked.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _leave) for number in asked}
+    shown = guard_streams()
+    hurry = True
     try:
         app()
+    except SystemExit as ended:
+        hurry = isinstance(ended.code, int) and ended.code >= 128
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -442,8 +493,17 @@ def main() -> None:
         print(f"fl-platform: {error}", file=sys.stderr)
         sys.exit(code)
     finally:
+        _finish_uploads(hurry)
         for number, handler in before.items():
             signal.signal(number, handler)
+        shown.finish()
+
+
+def _finish_uploads(hurry: bool) -> None:
+    """Wait for the uploader, where one was started: the result is on the screen by now."""
+    uploader = sys.modules.get("fl_platform.tracking.uploader")
+    if uploader is not None:
+        uploader.finish(hurry=hurry)
 
 
 def _leave(number: int, frame: object) -> None:
@@ -459,7 +519,7 @@ def _exit_code(error: Exception) -> int | None:
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
     if names & refusals:
         return 2
-    if names & {"CheckpointError", "JournalError"}:
+    if names & {"CheckpointError", "RecordError"}:
         return 3
     if "RunOwned" in names:
         return 75

@@ -21,6 +21,8 @@ GROUPS = {
     "defenses": "defense",
     "mixings": "mixing",
     "tasks": "task",
+    "models": "model",
+    "partitions": "partition",
     "presets": "preset",
     "experiments": "experiment",
     "suites": "suite",
@@ -32,8 +34,12 @@ def standard_output() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def show_result(result: Result) -> None:
-    """A short table of one run's outcome and the command that shows it."""
+def show_result(result: Result, tracking: str = "mlflow") -> None:
+    """A short table of one run's outcome and the command that shows it.
+
+    Args:
+        tracking: ``runtime.tracking``: says where the run is to be seen.
+    """
     out = standard_output()
     title = escape(printable(result.name))
     table = Table(title=title, title_justify="left", show_header=False, box=None)
@@ -41,11 +47,19 @@ def show_result(result: Result) -> None:
     table.add_row("status", escape(printable(f"{result.status} {result.reason}".strip())))
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
+    if result.alarms:
+        told = f"{result.alarms} values came out otherwise when rounds were run again: --fresh"
+        table.add_row("ALARM", told, style="bold red")
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
     out.print(table)
+    seen = {
+        "mlflow": "see it: fl-platform ui",
+        "journal": "in its run folder alone; to see it: fl-platform runs sync, then fl-platform ui",
+    }
+    where = seen.get(tracking, f"copied to {tracking}")
     killed = result.status == "KILLED"
-    out.print("the same command continues it" if killed else "see it: fl-platform ui", style="dim")
+    out.print("the same command continues it" if killed else where, style="dim", markup=False)
 
 
 def show_rules(conf: Path, group: str) -> None:
@@ -64,7 +78,7 @@ def show_rules(conf: Path, group: str) -> None:
 
 def _described(path: Path) -> tuple[str, str]:
     """What a yaml node calls, in its docstring's first sentence, and the source it names."""
-    text = path.read_text().removeprefix("# @package _global_\n")
+    text = path.read_text(encoding="utf-8").removeprefix("# @package _global_\n")
     target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
     if target is None:  # no rule of its own: its comment says what it is, below the command
         beside = re.match(r"# fl-platform[^\n(]*\((.+)\)\n", text)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,8 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from fl_platform.config.errors import ConfigError, nearest, shown
 from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
 from fl_platform.config.paths import conf_folder
-from fl_platform.config.schema import ROLES, role_names
+from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
+from fl_platform.core.outside import read_yaml
+from fl_platform.core.schedules import KINDS
 
 LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
 FAILURES = (
@@ -34,6 +37,7 @@ FAILURES = (
     OSError,
     ValueError,
 )
+SCHEDULE_KEYS = {"kind"} | {f.name for kind in KINDS.values() for f in dataclasses.fields(kind)}
 ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
 
 
@@ -93,13 +97,27 @@ def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
 
 
 def _for_any_rule(override: Override) -> Override:
-    """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
+    """Settings of a role and of the root may be set whether a yaml file lists them or not."""
     group, _, name = override.key_or_group.rpartition(".")
     of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
-    known = override.key_or_group in ROLE_KEYS or of_metric
+    known = override.key_or_group in ROLE_KEYS | schema_keys() or of_metric
     if override.type is OverrideType.CHANGE and known:
         return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
     return override
+
+
+@cache
+def schema_keys(cls: type = Config, dot: str = "") -> frozenset[str]:
+    """The dotted keys of all plain settings of the root; those of nodes and groups are not."""
+    keys: set[str] = set()
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            keys |= schema_keys(hint, f"{dot}{name}.")  # type: ignore[arg-type]
+        elif dot and hint is not Any:
+            keys.add(dot + name)
+            if name == "schedule":
+                keys |= {f"{dot}{name}.{inner}" for inner in SCHEDULE_KEYS}
+    return frozenset(keys)
 
 
 def _translated(error: Exception) -> ConfigError:
@@ -122,7 +140,8 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     if not isinstance(node, DictConfig):
         return ConfigError(f"{key}: there is no such setting.")
     names = [str(k) for k in node if k != "_target_"]
-    names += [k for k in role_names(parent) if k not in names]
+    below_parent = {k.rpartition(".")[2] for k in schema_keys() if k.rpartition(".")[0] == parent}
+    names += [k for k in (*role_names(parent), *sorted(below_parent)) if k not in names]
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
@@ -165,4 +184,4 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
     files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
     found = next((file for file in files if file.is_file()), None)
-    return {key for key, _ in _leaves(yaml.safe_load(found.read_text()))} if found else set()
+    return {key for key, _ in _leaves(read_yaml(found))} if found else set()

@@ -24,6 +24,7 @@ GIVES = {
     "task.data": "Dataset",
     "task.model": "Module",
     "observers.metrics": "dict",
+    "task.partition": "Partition",
 }
 # Groups whose nodes name a class to construct: what the class has to inherit, by name.
 KINDS = {"observers.metrics": "metric", "callbacks": "callback", "loggers": "logger"}

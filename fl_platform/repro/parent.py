@@ -1,16 +1,14 @@
-"""MLflow run of a reproduction, with its report."""
+"""Parent run of a reproduction, with its report."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from fl_platform.core.text import reason
-from fl_platform.tracking.active_run import RunRecord
-from fl_platform.tracking.mlflow import store
-from fl_platform.tracking.mlflow.exporter import Forwarder
+from fl_platform.run import provenance
+from fl_platform.tracking.parent_run import ParentRun
+from fl_platform.tracking.uploader import follow
 
 KIND = "repro"
 
@@ -26,32 +24,15 @@ def publish(
     paths: Sequence[Path],
     tracking: str,
 ) -> str:
-    """Record one reproduction as a run of kind ``repro``; returns the run id.
-
-    If MLflow cannot be reached, a line is printed; ``fl-platform runs sync`` uploads the run later.
-    """
+    """Record one reproduction as a run of kind ``repro``; returns the run id."""
     identity = hashlib.sha256(f"{KIND}\n{name}\n{at!r}".encode()).hexdigest()
-    with RunRecord.open(
-        home,
-        name=name,
-        config_hash=identity,
-        experiment=experiment,
-        conditions={},
-        tracking="journal",
-    ) as record:
-        record.journal.note("tags", values={"kind": KIND, **tags})
-        record.journal.metrics(0, values)
+    with ParentRun.open(home, name=name, identity=identity, experiment=experiment) as run:
+        follow(home, tracking, run.folder.path)
+        run.note(
+            tags={"kind": KIND, **provenance.code_tags(), **tags}, values=[(0, values)],
+            status="RUNNING",
+        )  # fmt: skip
         for path in paths:
-            copy = record.folder.artifacts / path.name
-            copy.write_bytes(path.read_bytes())
-            record.publish(copy, "report")
-        record.journal.note("status", status="FINISHED", reason="")
-        record.journal.flush()
-        run_id, folder = record.run_id, record.folder
-    if tracking == "mlflow":
-        try:
-            client: Any = store.connect(home)
-            Forwarder(folder, home, client).forward()
-        except Exception as error:
-            print(f"not uploaded to MLflow ({reason(error)}); upload later: fl-platform runs sync")
-    return run_id
+            run.attach([path], path.parent)
+        run.leave("FINISHED")
+    return run.run_id

@@ -31,6 +31,7 @@ from fl_platform.repro.reference import (
     DIGITS,
     Origin,
     Reference,
+    ReferenceRun,
     read_reference,
     write_reference,
 )
@@ -142,16 +143,8 @@ def accept(
         _, cells = plan_grid(suite.grid(0, suite.reference_seeds), home)
         found = _accepted_runs(suite, home, cells)
         runs = [run.reference_run(label, cell.config.seed) for label, cell, run in found]
-        before = read_reference(suite.reference_file)
-        fallen = [
-            f"{r.cell} s{r.seed}"
-            for r in runs
-            if r.accuracy is None and not diverged and not diverged_before(before, r.config_hash)
-        ]
-        if fallen:
-            raise CouldNotRun(
-                f"{some(fallen, len(runs))} diverged; accept them as the result with --diverged."
-            )
+        if not diverged:
+            _refuse_diverged(runs, read_reference(suite.reference_file))
         origin = Origin(
             accepted=stamp(clock.wall()),
             why=why.strip(),
@@ -188,6 +181,19 @@ def _accepted_runs(
     if dirty:
         raise CouldNotRun(f"{some(dirty, len(found))} come from code with uncommitted changes.")
     return found
+
+
+def _refuse_diverged(runs: Sequence[ReferenceRun], before: Reference | None) -> None:
+    """Refuse diverged runs that had not diverged in the previous reference."""
+    fallen = [
+        f"{run.cell} s{run.seed}"
+        for run in runs
+        if run.accuracy is None and not diverged_before(before, run.config_hash)
+    ]
+    if fallen:
+        raise CouldNotRun(
+            f"{some(fallen, len(runs))} diverged; accept them as the result with --diverged."
+        )
 
 
 def history(name: str, home: Path) -> Path | None:
@@ -314,7 +320,7 @@ def _report(session: SuiteSession, result: ComparisonResult, seconds: float) -> 
     """Print the result, write the page, record it in MLflow, and collect the log's facts."""
     from fl_platform.grid.results import show
     from fl_platform.report.html import Picture
-    from fl_platform.repro.parent import publish
+    from fl_platform.repro.publish import publish
     from fl_platform.repro.timeline import history_figure
 
     suite, found, at = result.suite, result.comparisons, session.clock.wall()

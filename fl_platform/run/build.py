@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node, flat
-from fl_platform.config.schema import Runtime, role
+from fl_platform.config.schema import Local, Runtime, role, schedule_of
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
-from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
+from fl_platform.data import DataError, Dataset, Partition, deal, divide, hold_out, subset
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -29,6 +29,7 @@ from fl_platform.federated import (
 )
 from fl_platform.federated.callbacks.roles import rule_name
 from fl_platform.federated.client_training import Choice, WayName, choose
+from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.run.naming import run_name
 
 
@@ -53,14 +54,11 @@ def load_population(config: Config, home: Path) -> Population:
     """Load the task's data and split it; a relative ``root`` of the data lies in ``home``."""
     dataset = load_dataset(data_node(config, home))
     if config.task.samples is not None:
-        dataset = subset(dataset, config.task.samples, config.seed)
-    dataset, images, labels = hold_out(dataset, config.task.validation, config.seed)
+        dataset = subset(dataset, config.task.samples, config.data_seed)
+    dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
-    task = config.task
     try:
-        partition = divide(
-            dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
-        )
+        partition = build_partition(config, dataset)
     except DataError:
         raise
     except ValueError as error:  # what was asked for does not go together with these data
@@ -72,8 +70,23 @@ def load_population(config: Config, home: Path) -> Population:
         samples(dataset.train_images, dataset.train_labels),
         partition.indices,
         dataset.num_classes,
+        partition.idle,
     )
     return Population(dataset, partition, federation, held_out)
+
+
+def build_partition(config: Config, dataset: Dataset) -> Partition:
+    """Who holds which training sample."""
+    task, byzantine, seed = config.task, config.byzantine, config.data_seed
+    how: Any = task.partition if isinstance(task.partition, str) else build_rule(task.partition)
+
+    def split(clients: int | None) -> Partition:
+        return divide(dataset, how, clients, seed, beta=task.beta, minimum=task.minimum)
+
+    if task.clients is None or byzantine.data == "share":
+        return split(task.clients)
+    members = byzantine_clients(task.clients, byzantine.share, config.seed)
+    return deal(split, task.clients, members, byzantine.data, dataset.train_labels, seed)
 
 
 def load_dataset(node: Mapping[str, Any]) -> Dataset:
@@ -107,9 +120,12 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
     """The way that clients of this run train; a function of its configuration and device."""
     with torch.device("meta"):
         model = build_rule(config.task.model)(dataset.num_classes, dataset.image_shape)
-    batch = config.task.local.batch
+    local, shape = config.task.local, dataset.image_shape
+    augments = local_training(local).augments
+    if augments and len(shape) != 3:
+        raise ConfigError(f"task.local.crop: expected 0 and flip=false for inputs {shape}.")
     try:
-        return choose(config.runtime.local, device, model, dataset.image_shape, batch)
+        return choose(config.runtime.local, device, model, shape, local.batch, augments=augments)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -128,6 +144,11 @@ def build_roles(config: Config) -> list[Any]:
     attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
         roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+        if config.byzantine.data == "none" and roles[-1].trains:
+            raise ConfigError(
+                f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"
+                " clients train on data of their own, got 'none'."
+            )
     return roles
 
 
@@ -155,22 +176,28 @@ def build_module(
     way: WayName = "sequential",
 ) -> FederatedModule:
     """The Lightning module of the run."""
-    local = config.task.local
     return FederatedModule(
         build_model(config, population.dataset),
         population.federation,
-        LocalTraining(
-            local.epochs, local.batch, local.lr, local.momentum, local.weight_decay, local.clip
-        ),
-        byzantine=config.byzantine.fraction,
+        local_training(config.task.local),
+        byzantine=config.byzantine.share,
         sampled=config.task.sampled,
         sampling=config.byzantine.sampling,
         state=config.task.state,
         seed=config.seed,
         server=functools.partial(server_optimizer, config),
+        server_schedule=schedule_of(config.server.schedule),
+        worker_momentum=config.worker.momentum,
+        worker_dampening=config.worker.dampening,
         should_stop=between,
         way=way,
     )
+
+
+def local_training(local: Local) -> LocalTraining:
+    """The settings of the clients' SGD."""
+    settings = vars(local) | {"epochs": local.epochs or 1, "schedule": schedule_of(local.schedule)}
+    return LocalTraining(**settings)
 
 
 def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -179,14 +206,17 @@ def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.opti
     SGD at rate 1 is federated averaging (eq. 3); with momentum it is FedAvgM (Hsu, Qi and Brown,
     "Measuring the Effects of Non-Identical Data Distribution", 2019). FedAdam is Adam on the
     aggregate (Reddi et al., "Adaptive Federated Optimization", 2021); torch's Adam corrects the
-    bias of its moments, which theirs does not.
+    bias of its moments, which theirs does not. ``server.weight_decay`` adds that share of the
+    parameters to the aggregate, before any momentum.
     """
     server = config.server
     if server.optimizer == "fedadam":
         betas = (server.beta1, server.beta2)
-        return torch.optim.Adam(parameters, lr=server.lr, betas=betas, eps=server.eps)
+        return torch.optim.Adam(
+            parameters, server.lr, betas, server.eps, weight_decay=server.weight_decay
+        )
     momentum = server.momentum if server.optimizer == "fedavgm" else 0.0
-    return torch.optim.SGD(parameters, lr=server.lr, momentum=momentum)
+    return torch.optim.SGD(parameters, server.lr, momentum, weight_decay=server.weight_decay)
 
 
 def resolve_device(runtime: Runtime) -> torch.device:

@@ -89,7 +89,7 @@ def test_an_unchanged_tree_agrees_to_the_bit_and_runs_nothing_again(call, home, 
     tags = [json.loads(line) for line in parent.journal.read_text().splitlines()]
     told = next(record["values"] for record in tags if record["kind"] == "tags")
     assert (told["kind"], told["suite"], told["verdict"]) == ("repro", "tiny", "agrees")
-    assert (parent.artifacts / "index.html").exists()
+    assert (parent.artifacts / "report" / "index.html").exists()
 
 
 def test_runs_that_are_gone_are_run_again_to_the_same_bits(call, home, clean):

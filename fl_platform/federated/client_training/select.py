@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fl_platform.federated.client_training.base import Clients, Loss, Way, WayName
 from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
 from fl_platform.federated.client_training.cuda_graph import Graphed
+from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.stacked_network import spares_products, stacking_obstacle
 from fl_platform.federated.client_training.stacked_training import Stacked
@@ -41,6 +42,7 @@ def choose(
     image_shape: tuple[int, ...],
     batch: int,
     loss: Loss = F.cross_entropy,
+    augments: bool = False,
 ) -> Choice:
     """The way to train clients of ``model``.
 
@@ -57,17 +59,23 @@ def choose(
         image_shape: of one input.
         batch: samples a step.
         loss: of the clients.
+        augments: whether images are cropped or flipped at random.
 
     Raises:
         ValueError: the way that was asked for cannot train this model on this device.
     """
-    against = obstacle(model, loss)
+    against = obstacle(model, loss, augments)
+    if asked in ("graphed", "channels_last") and draws_numbers(model):
+        raise ValueError(
+            f"Expected a model without dropout for runtime.local={asked}: the same draws would fall"
+            " on other numbers; use auto or sequential."
+        )
     if asked == "vmapped" and against:
         raise ValueError(
             f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
             f" but {against}; use auto or sequential."
         )
-    unstacked = stacking_obstacle(model, image_shape, loss)
+    unstacked = stacking_obstacle(model, image_shape, loss, augments)
     if asked == "stacked" and unstacked:
         raise ValueError(
             f"Expected a model for runtime.local=stacked whose clients train as a stack, but"
@@ -95,9 +103,9 @@ def choose(
     if not unstacked and spares_products(model, image_shape, batch):
         return Choice("stacked", f"convolutions over small maps: {work}")
     capability = torch.backends.cpu.get_cpu_capability()
-    if device.type == "cpu" and pays(model, image_shape, capability):
+    if device.type == "cpu" and not draws_numbers(model) and pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    told = f"; {against}" if against and (on_gpu or tiny) else ""
+    told = f"; {against}" if against and (on_gpu or tiny or draws_numbers(model)) else ""
     return Choice("sequential", f"{work}{told}")
 
 

@@ -34,16 +34,21 @@ class UnknownLayer(ValueError):  # noqa: N818 - a fact about a model
     """The walk does not know a layer, or what stands around it."""
 
 
-def stacking_obstacle(model: nn.Module, sample_shape: Shape, loss: Loss = F.cross_entropy) -> str:
+def stacking_obstacle(
+    model: nn.Module, sample_shape: Shape, loss: Loss = F.cross_entropy, augments: bool = False
+) -> str:
     """Why the clients of this model cannot be trained as a stack; empty where they can.
 
     Args:
         model: may lie on the meta device.
         sample_shape: of one input, ``(channels, height, width)`` or ``(features,)``.
         loss: of the clients.
+        augments: whether images are cropped or flipped at random.
     """
     if loss is not F.cross_entropy:
         return "the loss is not cross-entropy, whose gradient is written out"
+    if augments:
+        return "images are cropped or flipped client by client"
     try:
         StackedNetwork(model, sample_shape, 1)
     except UnknownLayer as reason:

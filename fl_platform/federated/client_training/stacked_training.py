@@ -47,7 +47,7 @@ class Stacked:
     ) -> None:
         samples = clients.federation.samples
         shape = tuple(samples.inputs.shape[1:])
-        if reason := stacking_obstacle(model, shape, clients.loss):
+        if reason := stacking_obstacle(model, shape, clients.loss, clients.settings.augments):
             raise ValueError(
                 f"Expected a model whose clients train as a stack, but {reason};"
                 " use runtime.local=auto or sequential."
@@ -78,6 +78,7 @@ class Stacked:
         self._targets = samples.host_targets
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._computed_in: tuple[torch.dtype, str] | None = None
+        self._recorded = clients.settings
 
     def train(
         self,
@@ -121,7 +122,13 @@ class Stacked:
         return dtype, torch.get_float32_matmul_precision()
 
     def _prepare(self, precision: tuple[torch.dtype, str]) -> None:
-        """Make what a step of that precision needs; recorded steps of another are forgotten."""
+        """Make what a step of that precision needs; recorded steps of another are forgotten.
+
+        A recorded step holds its learning rate too, so a rate that changes is recorded anew.
+        """
+        if self._recorded != self.clients.settings:
+            self._graphs.clear()
+            self._recorded = self.clients.settings
         if precision != self._computed_in:
             self._graphs.clear()
             self.network.prepare(self.chunk, self.parameters.device, precision[0])
