@@ -88,10 +88,10 @@ def arrays(
 
 
 def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by our names, or by the other ones that ``known`` has for them.
+    """Arrays of a .npz file under our names; ``known`` maps them to accepted other names.
 
     Raises:
-        DataError: the file is damaged or too large, or lacks an array; ``how`` ends the message.
+        DataError: The file is damaged or too large, or lacks an array; ``how`` ends the message.
     """
     try:
         array_headers(path, "data")
@@ -129,7 +129,7 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
 
 
 def integers(values: np.ndarray) -> Tensor:
-    """``(N,)`` int64 from whole numbers of shape ``(N,)`` or ``(N, 1)``."""
+    """``(N,)`` int64 from integers of shape ``(N,)`` or ``(N, 1)``."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):

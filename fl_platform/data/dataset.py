@@ -29,7 +29,7 @@ class Dataset:
         train_images: ``(N, C, H, W)`` uint8; or inputs of another kind: ``(N, ...)`` in floating
             point, which are used as they are, or tokens ``(N, L)`` int64.
         train_labels: ``(N,)`` int64 in ``0 .. num_classes - 1``.
-        test_images: likewise.
+        test_images: ``(M, ...)``, likewise.
         test_labels: ``(M,)`` int64.
         num_classes: Number of classes, including classes without samples.
         mean: Mean of ``x / 255`` per channel.

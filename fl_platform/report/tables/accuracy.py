@@ -56,15 +56,15 @@ def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
 
 
 def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
-    """One sentence where runs did not repeat themselves: their numbers may be wrong."""
+    """One sentence about runs whose repeated rounds gave other values; they may be wrong."""
     runs = [run for cell in found for run in cell.runs if float(run.get("alarms") or 0) > 0]
     if not runs:
         return ()
     names = sorted({str(run.get("name") or run.get("run_id")) for run in runs})
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"ALARM: {len(runs)} of these runs gave other values when rounds were run again"
-        f" ({', '.join(names[:3])}{more}); run them anew with --fresh.",
+        f"ALARM: {len(runs)} of these runs gave other values in repeated rounds"
+        f" ({', '.join(names[:3])}{more}); restart them with --fresh.",
     )
 
 
