@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fl_platform.federated.client_training import stacked_kernels
 from fl_platform.federated.client_training.stacked_layers import Layer, Slot, write_product
 
 # Multiply-adds of a forward pass, with the two products that follow backward, that take as long as
@@ -193,6 +194,7 @@ class Banded(Convolution):
     def __init__(self, weight: Slot, rows: Axis, columns: Axis) -> None:
         super().__init__(weight, rows, columns)
         self._dense: Tensor | None = None
+        self._table = torch.empty(0)
         self._steps = [columns.outputs(k) for k in range(columns.kernel)]
 
     @property
@@ -208,6 +210,16 @@ class Banded(Convolution):
     def prepare(self, clients: int, device: torch.device, dtype: torch.dtype) -> None:
         """The banded matrices: zeros outside the band are written once."""
         self._dense = torch.zeros(clients, *self._shape, device=device, dtype=dtype)
+        self._table = self.steps_table(device)
+
+    def steps_table(self, device: torch.device) -> Tensor:
+        """``(taps, 3)`` int32: the first input and output column of each tap, and how many."""
+        columns = self.columns
+        rows = [
+            (columns.at(steps.start, tap), steps.start, len(steps)) if steps else (0, 0, 0)
+            for tap, steps in enumerate(self._steps)
+        ]
+        return torch.tensor(rows, dtype=torch.int32).to(device)
 
     def _diagonal(self, dense: Tensor, tap: int) -> Tensor:
         """``(C, rows, n, in, out)``: where the weight of column ``tap`` stands, a view."""
@@ -223,6 +235,10 @@ class Banded(Convolution):
         """The banded matrices of the weights at hand."""
         assert self._dense is not None
         dense, weight = self._dense[: len(parameters)], self.slots[0].of(parameters)
+        fast = stacked_kernels.kernels(weight)
+        if fast is not None:
+            fast.spread(weight, dense, self._table, self.columns.stride)
+            return dense
         for tap, steps in enumerate(self._steps):
             if steps:
                 self._diagonal(dense, tap).copy_(weight[:, :, tap, None])
@@ -231,6 +247,10 @@ class Banded(Convolution):
     def _collect(self, dense: Tensor, gradients: Tensor) -> None:
         """The gradient of each weight is the sum of those of its copies."""
         into = self.slots[0].of(gradients)
+        fast = stacked_kernels.kernels(into)
+        if fast is not None:
+            fast.collect(dense, into, self._table, self.columns.stride)
+            return
         for tap, steps in enumerate(self._steps):
             if steps:
                 part = into[:, :, tap]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fl_platform.federated.client_training.base import Loss
+from fl_platform.federated.client_training.stacked_activation import fused
 from fl_platform.federated.client_training.stacked_convolution import Axis, Convolution, convolution
 from fl_platform.federated.client_training.stacked_layers import (
     AvgPool,
@@ -112,6 +113,7 @@ class StackedNetwork:
         if seen & self._sources.keys() != self._sources.keys():
             raise UnknownLayer("some of its parameters lie outside its layers")
         self._pool_first()
+        self.layers = fused(self.layers)
         self._lay_out()
 
     def _lay_out(self) -> None:
