@@ -41,15 +41,14 @@ class Activation(Layer):
                 x = part.forward(x, parameters)
             return x
         maps = x.contiguous().view(*x.shape[:2], *([1] * (5 - x.ndim)), *x.shape[2:])
-        self._size = tuple(maps.shape[2:4])
+        self._size = (maps.shape[2], maps.shape[3])
         out = self.out[:2] if len(self.out) == 3 else (1, 1)
         bias = self.slots[0].of(parameters) if self.slots else None
         self._kept = fast.activate(maps, bias, self._relu, self._window, tuple(out))
         return self._kept[0].view(*x.shape[:2], *self.out)
 
     def backward(self, dy: Tensor, parameters: Tensor, gradients: Tensor, wanted: bool) -> Tensor:
-        """Where the output is positive, ``dy`` to the places of the values; its sums for the bias.
-        """
+        """Where the output is positive, ``dy`` to the places of the values; its sums for the bias."""
         fast = stacked_kernels.kernels(dy)
         if fast is None or self._kept is None:
             for part in reversed(self.parts):

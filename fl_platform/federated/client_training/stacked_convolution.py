@@ -156,11 +156,19 @@ class Patches(Convolution):
             padded.storage_offset(),
         )
 
-    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Windows times weights."""
+    def _copies(self, x: Tensor) -> Tensor:
+        """``(C, B Ho Wo, window)``: windows of images."""
+        fast = stacked_kernels.kernels(x)
+        if fast is not None and x.is_contiguous():
+            copies: Tensor = fast.windows(x, self.down, self.along)
+            return copies
         top, left = self.down.padding, self.along.padding
         padded = torch.nn.functional.pad(x, (0, 0, left, left, top, top)).contiguous()
-        windows = self._x = self._windows(padded).reshape(len(x), -1, self._window)
+        return self._windows(padded).reshape(len(x), -1, self._window)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Windows times weights."""
+        windows = self._x = self._copies(x)
         y = torch.bmm(windows, self._matrix(parameters, x.dtype))
         return y.view(*x.shape[:2], *self.out)
 

@@ -258,8 +258,10 @@ class StackedNetwork:
 
     def load(self, flat: Tensor, stack: Tensor) -> None:
         """Give every client of the stack the model's flat vector ``(d,)``."""
+        one = stack.new_zeros(1, self.width)  # turned once, not for each client
         for slot in self.slots:
-            slot.load(flat, stack)
+            slot.load(flat, one)
+        stack.copy_(one.expand_as(stack))
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Outputs ``(C, B, classes)`` of inputs ``(C, B, ...)``, channels last; overwrites them.

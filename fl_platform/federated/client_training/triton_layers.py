@@ -6,20 +6,25 @@ numbers lie side by side. Sums are added in float32 in a fixed order.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from fl_platform.federated.client_training.stacked_convolution import Axis
+
 BLOCK = 1024  # numbers of one program: 8 for each of 128 threads
-TILE = 4096  # of one program with pixels and channels
+TILE = 2048  # of one program with pixels and channels
 
 
 @triton.jit
 def _spread(  # type: ignore[no-untyped-def]
     weight, dense, steps, weight_row, dense_row,
     TAPS: tl.constexpr, CELLS: tl.constexpr, OUT: tl.constexpr, STRIDE: tl.constexpr,
-    PITCH: tl.constexpr, COLUMN: tl.constexpr, ROW: tl.constexpr,
+    PITCH: tl.constexpr, COLUMN: tl.constexpr, ROW: tl.constexpr, MOST: tl.constexpr,
     COLLECTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     client = tl.program_id(2).to(tl.int64)
@@ -27,20 +32,20 @@ def _spread(  # type: ignore[no-untyped-def]
     cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = cell < CELLS
     column, output = tl.load(steps + 3 * tap), tl.load(steps + 3 * tap + 1)
-    count = tl.load(steps + 3 * tap + 2)
+    reach = tl.full([BLOCK], 0, tl.int32) + tl.load(steps + 3 * tap + 2)
     at = weight + client * weight_row + tl.program_id(1) * CELLS + cell
     band = dense + client * dense_row + tap_row * ROW + cell // OUT * PITCH + cell % OUT
     if COLLECTS:
         total = tl.full([BLOCK], 0.0, tl.float32)
-        for n in range(count):
-            place = band + (column + n * STRIDE) * COLUMN + (output + n) * OUT
-            total += tl.load(place, mask=inside, other=0.0).to(tl.float32)
+        for n in tl.static_range(MOST):
+            place = band + ((column + n * STRIDE) * COLUMN + (output + n) * OUT)
+            total += tl.load(place, mask=inside & (n < reach), other=0.0).to(tl.float32)
         tl.store(at, total, mask=inside)
     else:
         value = tl.load(at, mask=inside, other=0.0)
-        for n in range(count):
-            place = band + (column + n * STRIDE) * COLUMN + (output + n) * OUT
-            tl.store(place, value, mask=inside)
+        for n in tl.static_range(MOST):
+            place = band + ((column + n * STRIDE) * COLUMN + (output + n) * OUT)
+            tl.store(place, value, mask=inside & (n < reach))
 
 
 def spread(weight: Tensor, dense: Tensor, steps: Tensor, stride: int) -> None:
@@ -66,7 +71,7 @@ def _run(weight: Tensor, dense: Tensor, steps: Tensor, stride: int, collects: bo
     _spread[(triton.cdiv(cells, BLOCK), rows * taps, clients)](
         weight, dense, steps, weight.stride(0), dense.stride(0),
         TAPS=taps, CELLS=cells, OUT=outputs, STRIDE=stride,
-        PITCH=dense.stride(3), COLUMN=dense.stride(2), ROW=dense.stride(1),
+        PITCH=dense.stride(3), COLUMN=dense.stride(2), ROW=dense.stride(1), MOST=dense.shape[4],
         COLLECTS=collects, BLOCK=BLOCK,
     )  # fmt: skip
 
@@ -87,19 +92,22 @@ def _activate(  # type: ignore[no-untyped-def]
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
     inside = (pixel < pixels)[:, None] & (channel < CHANNELS)[None, :]
-    out = client * pixels * CHANNELS + pixel[:, None] * CHANNELS + channel[None, :]
+    out = pixel[:, None] * CHANNELS + channel[None, :]
+    y += client * pixels * CHANNELS
     if DOWN * ALONG == 1:
+        x += client * pixels * CHANNELS
         best = tl.load(x + out, mask=inside, other=0.0).to(tl.float32)
     else:
         images = pixels // (HO * WO)
         image, top, left = pixel // (HO * WO), pixel // WO % HO * DOWN, pixel % WO * ALONG
-        first = client * images * (H * W * CHANNELS)
+        x += client * images * (H * W * CHANNELS)
+        places += client * pixels * CHANNELS
         best = tl.full([PIXELS, WIDE], float("-inf"), tl.float32)
         place = tl.full([PIXELS, WIDE], 0, tl.int32)
         for k in tl.static_range(DOWN * ALONG):
             row, column = top + k // ALONG, left + k % ALONG
             there = inside & ((row < H) & (column < W))[:, None]
-            at = first + ((image * H + row) * W + column)[:, None] * CHANNELS + channel[None, :]
+            at = ((image * H + row) * W + column)[:, None] * CHANNELS + channel[None, :]
             value = tl.load(x + at, mask=there, other=float("-inf")).to(tl.float32)
             taken = (value > best) | (value != value)  # as torch: the first, but the last NaN
             best = tl.where(taken, value, best)
@@ -124,25 +132,29 @@ def _activate_back(  # type: ignore[no-untyped-def]
     pixel = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     channel = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
     inside = (pixel < pixels)[:, None] & (channel < CHANNELS)[None, :]
-    out = client * pixels * CHANNELS + pixel[:, None] * CHANNELS + channel[None, :]
+    out = pixel[:, None] * CHANNELS + channel[None, :]
+    dy += client * pixels * CHANNELS
     gradient = tl.load(dy + out, mask=inside, other=0.0)
     if RELU:
+        y += client * pixels * CHANNELS
         gradient = tl.where(tl.load(y + out, mask=inside, other=0.0) <= 0, 0.0, gradient)
     if BIAS:
         total = tl.reduce(gradient.to(tl.float32), 0, _add)
         at = (client * tl.num_programs(0) + tl.program_id(0)) * CHANNELS + channel
         tl.store(sums + at, total, mask=channel < CHANNELS)
     if DOWN * ALONG == 1:
+        dx += client * pixels * CHANNELS
         tl.store(dx + out, gradient, mask=inside)
     else:
         images = pixels // (HO * WO)
         image, top, left = pixel // (HO * WO), pixel // WO % HO * DOWN, pixel % WO * ALONG
-        first = client * images * (H * W * CHANNELS)
+        dx += client * images * (H * W * CHANNELS)
+        places += client * pixels * CHANNELS
         place = tl.load(places + out, mask=inside, other=0).to(tl.int32)
         for k in tl.static_range(DOWN * ALONG):
             row, column = top + k // ALONG, left + k % ALONG
             there = inside & ((row < H) & (column < W))[:, None]
-            at = first + ((image * H + row) * W + column)[:, None] * CHANNELS + channel[None, :]
+            at = ((image * H + row) * W + column)[:, None] * CHANNELS + channel[None, :]
             tl.store(dx + at, tl.where(place == k, gradient, 0.0), mask=there)
 
 
@@ -232,9 +244,7 @@ def _read(  # type: ignore[no-untyped-def]
     tl.store(out + (client * taken + sample) * SIZE + at, value, mask=inside)
 
 
-def read(
-    images: Tensor, index: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype
-) -> Tensor:
+def read(images: Tensor, index: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
     """``(C, B, ...)`` chosen images times ``scale`` plus ``shift``, both per channel, in float32.
 
     Args:
@@ -250,5 +260,47 @@ def read(
     _read[(triton.cdiv(size, BLOCK), batch, clients)](
         images, index, scale, shift, out, batch, index.stride(0),
         SIZE=size, CHANNELS=len(scale), BLOCK=BLOCK,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _windows(  # type: ignore[no-untyped-def]
+    x, out,
+    H: tl.constexpr, W: tl.constexpr, CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr,
+    ALONG: tl.constexpr, DOWN_STEP: tl.constexpr, ALONG_STEP: tl.constexpr,
+    TOP: tl.constexpr, LEFT: tl.constexpr, DOWN_GAP: tl.constexpr, ALONG_GAP: tl.constexpr,
+    TALL: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    image = tl.program_id(1).to(tl.int64)
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = at < OUTPUTS * TALL * WIDE * CHANNELS
+    channel, rest = at % CHANNELS, at // CHANNELS
+    b, rest = rest % WIDE, rest // WIDE
+    a, place = rest % TALL, rest // TALL
+    row = place // ALONG * DOWN_STEP - TOP + a * DOWN_GAP
+    column = place % ALONG * ALONG_STEP - LEFT + b * ALONG_GAP
+    there = inside & (row >= 0) & (row < H) & (column >= 0) & (column < W)
+    x += image * (H * W * CHANNELS)
+    value = tl.load(x + ((row * W + column) * CHANNELS + channel), mask=there, other=0.0)
+    tl.store(out + image * (OUTPUTS * TALL * WIDE * CHANNELS) + at, value, mask=inside)
+
+
+def windows(x: Tensor, down: Axis, along: Axis) -> Tensor:
+    """``(C, B Ho Wo, rows columns channels)``: every window of images ``(C, B, H, W, channels)``.
+
+    Args:
+        x: side by side.
+        down: how windows move over rows.
+        along: how they move over columns.
+    """
+    clients, batch, height, width, channels = x.shape
+    outputs, size = down.out * along.out, down.kernel * along.kernel * channels
+    out = x.new_empty(clients, batch * outputs, size)
+    _windows[(triton.cdiv(outputs * size, BLOCK), clients * batch)](
+        x, out, H=height, W=width, CHANNELS=channels, OUTPUTS=outputs, ALONG=along.out,
+        DOWN_STEP=down.stride, ALONG_STEP=along.stride, TOP=down.padding, LEFT=along.padding,
+        DOWN_GAP=down.dilation, ALONG_GAP=along.dilation, TALL=down.kernel, WIDE=along.kernel,
+        BLOCK=BLOCK,
     )  # fmt: skip
     return out
