@@ -48,7 +48,7 @@ class Activation(Layer):
         return self._kept[0].view(*x.shape[:2], *self.out)
 
     def backward(self, dy: Tensor, parameters: Tensor, gradients: Tensor, wanted: bool) -> Tensor:
-        """Where the output is positive, ``dy`` to the places of the values; its sums for the bias."""
+        """``dy`` where the output is positive, to the places of the values; its sums: the bias."""
         fast = stacked_kernels.kernels(dy)
         if fast is None or self._kept is None:
             for part in reversed(self.parts):

@@ -272,8 +272,8 @@ def _windows(  # type: ignore[no-untyped-def]
     TOP: tl.constexpr, LEFT: tl.constexpr, DOWN_GAP: tl.constexpr, ALONG_GAP: tl.constexpr,
     TALL: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    image = tl.program_id(1).to(tl.int64)
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    image = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = at < OUTPUTS * TALL * WIDE * CHANNELS
     channel, rest = at % CHANNELS, at // CHANNELS
     b, rest = rest % WIDE, rest // WIDE
@@ -297,7 +297,7 @@ def windows(x: Tensor, down: Axis, along: Axis) -> Tensor:
     clients, batch, height, width, channels = x.shape
     outputs, size = down.out * along.out, down.kernel * along.kernel * channels
     out = x.new_empty(clients, batch * outputs, size)
-    _windows[(triton.cdiv(outputs * size, BLOCK), clients * batch)](
+    _windows[(clients * batch, triton.cdiv(outputs * size, BLOCK))](
         x, out, H=height, W=width, CHANNELS=channels, OUTPUTS=outputs, ALONG=along.out,
         DOWN_STEP=down.stride, ALONG_STEP=along.stride, TOP=down.padding, LEFT=along.padding,
         DOWN_GAP=down.dilation, ALONG_GAP=along.dilation, TALL=down.kernel, WIDE=along.kernel,
