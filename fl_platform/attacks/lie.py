@@ -14,7 +14,7 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule
+@rule(label="LIE", shardable=True)
 def lie(
     honest: Updates,
     num_byzantine: int,

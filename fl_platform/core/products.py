@@ -109,6 +109,18 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
     return total
 
 
+def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """``(m,)`` float64 ``<g_i, direction>`` and ``||g_i||^2``; each chunk is read once."""
+    inner = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
+    squares = torch.zeros_like(inner)
+    direction = direction.to(device=updates.device, dtype=torch.float64)
+    for part, chunk in updates.columns(CHUNK):  # float64 holds every square of a float32
+        rows = chunk.double()
+        inner += rows @ direction[part]
+        squares += rows.square().sum(1)
+    return inner, squares
+
+
 def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
     """``(m,)`` float64 ``||g_i - point||^2``."""
     point = point.to(device=updates.device, dtype=updates.dtype)

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.context import Context
 from fl_platform.core.precision import tensor_float32
-from fl_platform.core.vector import state_tensors
+from fl_platform.core.vector import flatten, state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
 from fl_platform.federated.local import Clients, LocalTraining, Loss, Way, WayName, build_way
@@ -102,6 +103,11 @@ class FederatedModule(LightningModule):
             return None
         return len(self.federation), len(self.byzantine)
 
+    @property
+    def offered(self) -> frozenset[str]:
+        """The fields of `Context` that a round of this module fills."""
+        return frozenset({"clients", "round", "sizes", "model", "layers"})
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's optimizer; SGD at rate 1 is federated averaging."""
         return self._server(self.model.parameters())
@@ -155,10 +161,11 @@ class FederatedModule(LightningModule):
         clock.lap("local")
         # Else the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
+            context = self._context(index, cohort)
+            updates, honest, byzantine, known = self._attack(context, cohort, trained.rows, told)
             clock.lap("attack")
             aggregate = self._aggregator.aggregate(
-                updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
+                updates, told, self._arrival(index, len(updates)), _received(context, len(updates))
             )
             clock.lap("defense")
             vector = self._ranks.whole(aggregate.vector)
@@ -215,9 +222,11 @@ class FederatedModule(LightningModule):
         return _Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
 
     def _attack(
-        self, index: int, cohort: Cohort, rows: Tensor, told: int
+        self, context: Context, cohort: Cohort, rows: Tensor, told: int
     ) -> tuple[Updates, Updates | None, Tensor, int | None]:
         """All received rows, honest first; the honest, if any; the Byzantine; `Round.known`."""
+        assert context.round is not None
+        index = context.round
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
         if h == 0:
             sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
@@ -231,10 +240,8 @@ class FederatedModule(LightningModule):
         honest = self._ranks.updates(rows[:h])
         own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
-        query = self._aggregator.rehearsal(
-            honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
-        )
-        sent = adversary.attack(reference, f, query)
+        query = self._aggregator.rehearsal(honest, told, self._arrival(index, h + f), context)
+        sent = adversary.attack(reference, f, query, context)
         known = len(reference) if isinstance(adversary.knowledge, int) else None
         return (honest.extended(sent) if len(sent) else honest), honest, sent, known
 
@@ -242,10 +249,25 @@ class FederatedModule(LightningModule):
         """The order in which the rows of round ``index`` reach the server."""
         return torch.randperm(size, generator=generator(self.seed, "arrival", index))
 
-    def _sizes(self, cohort: Cohort, received: int) -> Tensor:
-        """``(received,)`` samples of each client whose row was received."""
-        clients = (cohort.honest + cohort.byzantine)[:received]
-        return torch.tensor([len(self.federation.clients[i]) for i in clients])
+    def _context(self, index: int, cohort: Cohort) -> Context:
+        """What the server knows of the round, rows in the order honest, Byzantine.
+
+        The model is laid out as a vector only where a rule asks for it.
+        """
+        clients = cohort.honest + cohort.byzantine
+        asked = self._aggregator.chain.asked | getattr(self._adversary, "asked", frozenset())
+        tensors = state_tensors(self.model, self.state)
+        model = None
+        if "model" in asked:
+            whole = flatten(tensors)
+            model = whole[self._ranks.share(len(whole))]
+        return Context(
+            clients=torch.tensor(clients),
+            round=index,
+            sizes=torch.tensor([len(self.federation.clients[i]) for i in clients]),
+            model=model,
+            layers=tuple(tensor.numel() for tensor in tensors),
+        )
 
     def _step(self, vector: Tensor, aggregate: Aggregate, trained: _Trained, received: int) -> None:
         """The server's step; running statistics follow as ``state`` says."""
@@ -355,3 +377,8 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[f"time/{phase}"] = now - self._last
         self._last = now
+
+
+def _received(context: Context, count: int) -> Context:
+    """The context of the first ``count`` rows: a client that sends nothing has no row."""
+    return context.rows(torch.arange(count))
