@@ -17,7 +17,7 @@ from fl_platform.config.roles import role
 from fl_platform.config.schema import Runtime
 from fl_platform.core.rng import stream_seed
 from fl_platform.core.stamps import stamps
-from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
+from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, set_aside, subset
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -39,12 +39,14 @@ class Population:
         partition: who holds which training sample.
         federation: the clients' samples.
         held_out: evaluation sets by name: ``test``, and ``validation`` where there is one.
+        root: the server's own samples as those of one client, where it has any.
     """
 
     dataset: Dataset
     partition: Partition
     federation: Federation
     held_out: dict[str, Samples]
+    root: Federation | None = None
 
 
 def load_population(config: Config, home: Path) -> Population:
@@ -54,7 +56,11 @@ def load_population(config: Config, home: Path) -> Population:
         dataset = subset(dataset, config.task.samples, config.seed)
     dataset, images, labels = hold_out(dataset, config.task.validation, config.seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
-    task = config.task
+    task, root = config.task, None
+    if task.root_samples is not None:
+        dataset, root_images, root_labels = set_aside(dataset, task.root_samples, config.seed)
+        whole = torch.arange(len(root_labels))
+        root = Federation(samples(root_images, root_labels), (whole,), dataset.num_classes)
     try:
         partition = divide(
             dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
@@ -71,7 +77,7 @@ def load_population(config: Config, home: Path) -> Population:
         partition.indices,
         dataset.num_classes,
     )
-    return Population(dataset, partition, federation, held_out)
+    return Population(dataset, partition, federation, held_out, root)
 
 
 def load_dataset(node: Mapping[str, Any]) -> Dataset:
@@ -151,6 +157,7 @@ def build_module(
         server=functools.partial(server_optimizer, config),
         should_stop=between,
         way=way,
+        root=population.root,
     )
 
 

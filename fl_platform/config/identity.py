@@ -19,7 +19,7 @@ LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds")
 
 # Settings younger than some recorded run: the dotted key (for a rule's parameter, its target and
 # name with a colon between) and the default under which the run keeps its old name.
-LATER: dict[str, Any] = {"task.samples": None}
+LATER: dict[str, Any] = {"task.samples": None, "task.root_samples": None}
 
 
 def canonical(config: Config) -> dict[str, Any]:

@@ -94,7 +94,12 @@ def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
 
 
 def _for_any_rule(override: Override) -> Override:
-    """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
+    """Role settings may be set on any rule of the group, whether its yaml lists them or not.
+
+    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, is a name.
+    """
+    if override.key_or_group in GROUPS and isinstance(override._value, float):
+        return dataclasses.replace(override, _value=str(override._value))
     if override.type is OverrideType.CHANGE and override.key_or_group in ROLE_KEYS:
         return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
     return override

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,9 @@ from fl_platform.core.rule import first_parameters
 class Context:
     """What a server may know of a round beside the rows; given to a rule by the names it asks.
 
-    A rule asks by a positional parameter of the same name, ``None`` by default:
-    ``def fltrust(updates, num_byzantine, reference=None, *, ...)``. A field that is ``None`` is
-    not known in this round.
+    A rule asks by a positional parameter of the same name:
+    ``def fltrust(updates, num_byzantine, reference, *, ...)``. One without a default is required:
+    a run whose server does not know it is refused at setup. ``None`` is what is not known.
 
     Attributes:
         clients: ``(m,)`` int64 number of the client that sent each row.
@@ -67,6 +68,13 @@ PER_ROW = ("clients", "sizes", "losses")
 def asks(rule: Any) -> frozenset[str]:
     """Which fields of `Context` a rule names among its positional parameters."""
     return frozenset(first_parameters(rule)) & frozenset(FIELDS)
+
+
+def requires(rule: Any) -> frozenset[str]:
+    """Those among the fields that a rule `asks` for which have no default: it needs them."""
+    empty = inspect.Parameter.empty
+    parameters = inspect.signature(rule).parameters
+    return frozenset(name for name in asks(rule) if parameters[name].default is empty)
 
 
 def _at(values: Tensor | None, index: Tensor) -> Tensor | None:

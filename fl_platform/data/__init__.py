@@ -2,7 +2,7 @@
 
 from fl_platform.data.arrays import arrays
 from fl_platform.data.cifar10 import cifar10
-from fl_platform.data.dataset import DataError, Dataset, hold_out, subset
+from fl_platform.data.dataset import DataError, Dataset, hold_out, set_aside, subset
 from fl_platform.data.digits import digits
 from fl_platform.data.femnist import femnist
 from fl_platform.data.imagenet12 import imagenet12
@@ -30,5 +30,6 @@ __all__ = [
     "hold_out",
     "iid",
     "imagenet12",
+    "set_aside",
     "subset",
 ]

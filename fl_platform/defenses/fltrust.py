@@ -11,7 +11,7 @@ from fl_platform.defenses.references import check_reference
 
 
 @rule(label="FLTrust", tolerates=lambda n: n, shardable=True)
-def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None = None) -> Aggregate:
+def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None) -> Aggregate:
     r"""The mean of rows of the reference's length, weighed by their cosine to it where positive.
 
     .. math:: t_i = \max\Big(0, \frac{\langle g_i, g_0\rangle}{\|g_i\| \|g_0\|}\Big)

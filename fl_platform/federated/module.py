@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.context import Context
 from fl_platform.core.precision import tensor_float32
+from fl_platform.core.rng import stream_seed
 from fl_platform.core.vector import flatten, state_tensors
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
@@ -55,6 +56,8 @@ class FederatedModule(LightningModule):
         loss: of the clients, from outputs and targets to a scalar.
         way: how clients are trained, see `fl_platform.federated.local.choose`.
         should_stop: asked between clients; may raise to leave a long round.
+        root: samples of the server's own as a federation of one client, for rules that ask for a
+            ``reference``: each round the server trains on them like a client.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class FederatedModule(LightningModule):
         loss: Loss = F.cross_entropy,
         way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
+        root: Federation | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= byzantine < 0.5:
@@ -90,6 +94,8 @@ class FederatedModule(LightningModule):
         self._server = server or (lambda parameters: torch.optim.SGD(parameters, lr=1.0))
         self._loss = loss
         self._should_stop = should_stop
+        self._root = root
+        self._root_way: Way | None = None
         self._way_name: WayName = way
         self._way: Way | None = None
         self._rows: Tensor | None = None
@@ -106,7 +112,8 @@ class FederatedModule(LightningModule):
     @property
     def offered(self) -> frozenset[str]:
         """The fields of `Context` that a round of this module fills."""
-        return frozenset({"clients", "round", "sizes", "model", "layers"})
+        known = {"clients", "round", "sizes", "model", "layers"}
+        return frozenset(known if self._root is None else known | {"reference"})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's optimizer; SGD at rate 1 is federated averaging."""
@@ -134,6 +141,11 @@ class FederatedModule(LightningModule):
         self.federation = self.federation.to(self.device)
         clients = Clients(self.federation, self.local, self.seed, self._loss, self._should_stop)
         self._way = build_way(self._way_name, self.model, clients)
+        if self._root is not None and "reference" in self._aggregator.chain.asked:
+            own = Clients(
+                self._root.to(self.device), self.local, stream_seed(self.seed, "root"), self._loss
+            )
+            self._root_way = build_way("sequential", self.model, own)
         most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
         dtype = next(self.model.parameters()).dtype
         self._rows = torch.empty(-(-most // ranks.size), width, device=self.device, dtype=dtype)
@@ -158,10 +170,11 @@ class FederatedModule(LightningModule):
         # Weights move in place between steps: autocast's cache would keep the first step's.
         with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
             trained = self._train(index, cohort)
+            reference = self._train_root(index)
         clock.lap("local")
         # Else the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            context = self._context(index, cohort)
+            context = self._context(index, cohort, reference)
             updates, honest, byzantine, known = self._attack(context, cohort, trained.rows, told)
             clock.lap("attack")
             aggregate = self._aggregator.aggregate(
@@ -249,7 +262,22 @@ class FederatedModule(LightningModule):
         """The order in which the rows of round ``index`` reach the server."""
         return torch.randperm(size, generator=generator(self.seed, "arrival", index))
 
-    def _context(self, index: int, cohort: Cohort) -> Context:
+    def _train_root(self, index: int) -> Tensor | None:
+        """``(d,)`` the update of the server's own samples, this process's part of it."""
+        if self._root_way is None:
+            return None
+        parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
+        buffers, d = list(self.model.buffers()), len(parameters)
+        rows = torch.empty(1, self._width(), device=self.device, dtype=parameters.dtype)
+        beside = rows[:, d:]
+        if self.state != "all":
+            size = sum(b.numel() for b in buffers)
+            beside = torch.zeros(1, size, dtype=torch.float64, device=self.device)
+        room = beside if buffers else None
+        self._root_way.train((0,), index, (parameters, buffers), rows[:, :d], room, None)
+        return rows[0, self._ranks.share(rows.shape[1])]
+
+    def _context(self, index: int, cohort: Cohort, reference: Tensor | None) -> Context:
         """What the server knows of the round, rows in the order honest, Byzantine.
 
         The model is laid out as a vector only where a rule asks for it.
@@ -265,6 +293,7 @@ class FederatedModule(LightningModule):
             clients=torch.tensor(clients),
             round=index,
             sizes=torch.tensor([len(self.federation.clients[i]) for i in clients]),
+            reference=reference,
             model=model,
             layers=tuple(tensor.numel() for tensor in tensors),
         )

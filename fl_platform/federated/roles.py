@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
-from fl_platform.core.context import Context, asks
+from fl_platform.core.context import Context, asks, requires
 from fl_platform.core.memory import refuse_lost_memory
 from fl_platform.core.rule import first_parameters, is_agnostic
 from fl_platform.defenses.chain import Chain, OnExcessF
@@ -118,12 +118,12 @@ class Aggregator(Callback):
         check_roles(trainer)
         for part in (*self.chain.mixings, self.chain.rule):
             refuse_lost_memory(part)
-        unknown = sorted(self.chain.asked - getattr(pl_module, "offered", self.chain.asked))
-        if unknown:
-            raise ValueError(
-                f"Expected a rule that can do without {', '.join(unknown)}, which this server does"
-                f" not know, got {rule_name(self.chain.rule)}."
-            )
+            unknown = sorted(requires(part) - getattr(pl_module, "offered", requires(part)))
+            if unknown:
+                raise ValueError(
+                    f"Expected a server that knows {', '.join(unknown)} for {rule_name(part)};"
+                    " for a reference set task.root_samples, else choose another rule."
+                )
         population = getattr(pl_module, "population", None)
         if population is None:  # who takes part is drawn: on_excess_f decides round by round
             return

@@ -88,10 +88,21 @@ def test_what_can_be_saved_and_what_forgets_are_taken():
 
 
 def test_what_a_server_does_not_know_is_refused_at_setup():
-    def wants(updates, num_byzantine, reference=None):
+    def wants(updates, num_byzantine, reference):
         return Aggregate(reference)
 
     callback = Aggregator(wants)
     module = SimpleNamespace(offered=frozenset({"clients"}))
-    with pytest.raises(ValueError, match="do without reference, which this server does not know"):
+    with pytest.raises(
+        ValueError, match=r"knows reference for wants; .*root_samples"
+    ):
+        callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")
+
+
+def test_what_a_rule_can_do_without_is_no_reason_to_refuse():
+    module = SimpleNamespace(offered=frozenset({"clients"}))
+    callback = Aggregator(defenses.monna)
+    callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")
+    callback = Aggregator(defenses.fltrust)
+    with pytest.raises(ValueError, match="server that knows reference for fltrust"):
         callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")

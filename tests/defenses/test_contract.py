@@ -203,7 +203,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("smea", {"max_subsets": 3}),
     ("fed_seca", {"sparsity": 2.0}),
     ("lasa", {"layers": (2, 3)}),
-    ("fltrust", {}),
+    ("fltrust", {"reference": None}),
     ("fltrust", {"reference": torch.ones(5)}),
     ("fltrust", {"reference": torch.full((6,), torch.nan)}),
     ("foolsgold", {"average": "mean"}),
