@@ -80,7 +80,10 @@ def caf(rows: Rows, f: int) -> Rows:
         scores = (offsets @ vectors[:, -1]) ** 2
         if not (scores * weights).sum() > 0:
             break
-        weights = weights * (1 - scores / scores.max())
+        after = weights * (1 - scores / scores.max())
+        if after.sum() > 0.99 * weights.sum():
+            after = weights * np.clip(1 - scores / scores[weights > 0].max(), 0, None)
+        weights = after
     return best
 
 

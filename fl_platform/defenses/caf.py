@@ -8,6 +8,8 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
 
+SLOW = 0.01  # a step that takes a smaller share of the weight is scaled by the rows still in
+
 
 @rule(label="CAF", tolerates=lambda n: (n - 1) // 2, shardable=True)
 def caf(updates: Updates, num_byzantine: int) -> Aggregate:
@@ -26,6 +28,10 @@ def caf(updates: Updates, num_byzantine: int) -> Aggregate:
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2; with f = 0 the answer is the mean.
+
+    The maximum is over all rows. One far row that has already lost its weight can thus keep the
+    others from losing theirs, for ever if it is far enough; where a step would take less than a
+    hundredth of the weight, the maximum is over the rows that have some left (ours).
 
     The eigenpair is exact, from the n x n Gram matrix, so equal rows give equal bits. ByzFL
     0.0.11 takes one power step from a vector drawn without a seed: its answers to one input
@@ -65,7 +71,10 @@ def least_spread_weights(gram: Tensor, enough: float) -> Tensor:
         scores = (centred @ (root * vectors[:, -1])).square()  # tau up to a common factor
         if not bool((scores * left).sum() > 0):
             break  # the rows that are left agree: none loses weight any more
-        left = left * (1 - scores / scores.max())
+        after = left * (1 - scores / scores.max())
+        if after.sum() > (1 - SLOW) * left.sum():  # a row that has lost all weight holds it up
+            after = left * (1 - scores / scores[left > 0].max()).clamp_min(0)
+        left = after
     return best
 
 

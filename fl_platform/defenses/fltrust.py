@@ -25,7 +25,7 @@ def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None) -> A
             A real server must own a small clean data set of the task.
 
     Where no row has a positive cosine the answer is zero, which keeps the model; the paper's
-    quotient is 0 / 0 there. A row of length zero has cosine 0.
+    quotient is 0 / 0 there. A row shorter than 1e-30 of the reference counts as cosine 0.
 
     Raises:
         ValueError: no reference, or one of another dimension.
@@ -40,8 +40,8 @@ def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None) -> A
     own = check_reference(updates, reference, "fltrust")
     inner, squares = updates.aligned(own)
     lengths, length = squares.sqrt(), updates.length(own)
-    usable = (lengths > 0) & (length > 0)
-    trust = torch.where(usable, inner / (lengths * length), 0.0).clamp_min(0)
+    usable = lengths > 1e-30 * length  # else the factor overflows float32
+    trust = torch.where(usable & (length > 0), inner / (lengths * length), 0.0).clamp_min(0)
     total = trust.sum()
     if not total > 0:
         return Aggregate(torch.zeros_like(own), torch.zeros_like(trust), anchor_weight=1.0)

@@ -315,3 +315,18 @@ def test_cosine_bucketing_puts_one_of_each_group_into_a_bucket():
     odd = defenses.cosine_bucketing(s=3, by="distance", toward="median")(rows(11), 2)
     assert odd.shape == (4, 11)
     torch.testing.assert_close(odd.sum(1), torch.ones(4).double())
+
+
+@pytest.mark.parametrize("far", [1e2, 1e5, 1e9])
+def test_caf_ends_however_far_a_row_is(far):
+    given = rows(12)
+    given[0] = far
+    result = defenses.caf(given, 3)
+    assert result.weights[0] == 0
+    assert (result.vector - given[1:].mean(0)).norm() < 3
+    close(result.vector, reference.caf(given.numpy(), 3))
+
+
+def test_caf_and_smea_give_the_same_bits_twice():
+    for rule in (defenses.caf, defenses.smea):
+        assert torch.equal(rule(rows(), 3).vector, rule(rows(), 3).vector)
