@@ -1,51 +1,135 @@
-"""Run one part of a benchmark in a process of its own, so that its failure is its own too."""
+"""Run one part of a benchmark in a process session of its own, and leave nothing of it behind.
+
+A part yields records, one for each thing it measured. What it yielded before it failed, hung or
+was killed is kept: `apart` passes every record on as soon as it comes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import multiprocessing
+import os
+import signal
+import sys
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any
 
+Record = dict[str, Any]
+Part = Callable[[], Iterable[Record]]
+
 GRACE = 10.0  # seconds that a part may take to leave once it was asked to
-SILENT = object()  # the part's process is gone
+TICK = 0.2
+_PDEATHSIG = 1  # prctl(2)
+_END = "end"
 
 
-def apart(part: Callable[[], Any], limit: float) -> Any:
-    """What ``part`` returns, or a line that says how it failed.
+def apart(
+    part: Part, limit: float, heard: Callable[[Record], None], *, grace: float = GRACE
+) -> str:
+    """Run ``part`` and pass its records to ``heard``: empty where it ended well, else why not.
 
     The process is forked, so all imports are there; CUDA must not have been touched before. A
     part that lasts longer than ``limit`` seconds gets a SIGTERM, on which a run stops with what
-    it has, and is killed a little later.
+    it has; ``grace`` seconds later every process of its session is killed, those in other process
+    groups included. The same happens to what a part leaves behind at its end.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_tell, args=(part, theirs))
+    process = context.Process(target=_work, args=(part, theirs))
     process.start()
     theirs.close()
-    answer = _heard(ours, limit)
-    for end in (process.terminate, process.kill):
+    assert process.pid is not None
+    end, why = time.monotonic() + limit, ""
+    try:
+        answer = _listen(ours, process, end, heard)
         if answer is None:
-            end()
-            answer = _heard(ours, GRACE)
-    process.join(GRACE)
-    process.kill()
-    process.join()
-    return answer if answer is not SILENT else f"failed: ended with exit code {process.exitcode}"
+            why = f"stopped after its limit of {limit:.0f} s"
+            process.terminate()
+            answer = _listen(ours, process, time.monotonic() + grace, heard)
+        return " ".join(line for line in (why, answer if answer != _END else "") if line)
+    finally:
+        kill_session(process.pid)
+        process.join(grace)  # bounded: a process that hangs in a driver cannot be waited for
+        ours.close()
 
 
-def _heard(pipe: Connection, wait: float) -> Any:
-    """What came within ``wait`` seconds: ``None`` if nothing, `SILENT` if nothing can any more."""
+def kill_session(session: int, patience: float = 5.0) -> list[int]:
+    """Kill every process of ``session``: those that are still there after ``patience`` seconds.
+
+    Its leader must not have been waited for, so that the number cannot have been given away.
+    """
+    end = time.monotonic() + patience
+    while (left := members(session)) and time.monotonic() < end:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
+    return left
+
+
+def members(session: int) -> list[int]:
+    """The living processes of a session; one that merely waits to be reaped is not living."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have Linux end this process when its parent ends, however that ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, number)
+
+
+def _listen(
+    pipe: Connection, process: BaseProcess, end: float, heard: Callable[[Record], None]
+) -> str | None:
+    """Pass records on until the part ends: how it ended, or ``None`` where the time is up first.
+
+    Neither an end of file nor the process's sentinel tells that it is gone, since processes that
+    it started hold both open.
+    """
+    while (left := end - time.monotonic()) > 0:
+        gone = _exit_code(process)
+        try:
+            while pipe.poll(0 if gone is not None else min(TICK, left)):
+                message = pipe.recv()
+                if isinstance(message, str):
+                    return message
+                heard(message)
+        except EOFError:
+            gone = _exit_code(process)
+            time.sleep(TICK / 10)
+        if gone is not None:
+            return f"failed: ended with exit code {gone}"
+    return None
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    """As of `subprocess`, without reaping: the number of the session must stay taken."""
+    assert process.pid is not None
+    told = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if told is None:
+        return None
+    return told.si_status if told.si_code == os.CLD_EXITED else -told.si_status
+
+
+def _work(part: Part, pipe: Connection) -> None:
+    os.setsid()
+    die_with_parent()
+    answer = _END
     try:
-        return pipe.recv() if pipe.poll(wait) else None
-    except EOFError:
-        return SILENT
-
-
-def _tell(part: Callable[[], Any], pipe: Connection) -> None:
-    try:
-        answer = part()
+        for record in part():
+            pipe.send(record)
     except Exception as error:  # such as out of memory: the other parts still count
         traceback.print_exc()
         answer = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"

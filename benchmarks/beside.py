@@ -33,10 +33,10 @@ import torch
 from benchmarks.interleaved import machine, write
 from benchmarks.local import SETTINGS, SGD, Setting, bare_loop, federation
 from fl_platform.config import Config, compose
-from fl_platform.federated.local import Clients
-from fl_platform.run import run
-from fl_platform.tracking.folder import run_folder
+from fl_platform.federated.client_training import Clients
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 Work = Callable[[], tuple[float, float]]  # seconds of local training, and of all

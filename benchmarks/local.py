@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from benchmarks.interleaved import interleaved, machine, ratios, write
 from fl_platform.core import generator
 from fl_platform.federated import Federation, Samples
-from fl_platform.federated.local import Clients, LocalTraining, WayName, build_way
+from fl_platform.federated.client_training import Clients, LocalTraining, WayName, build_way
 from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 
@@ -41,12 +41,12 @@ class Setting:
     ways: tuple[WayName, ...]
 
 
-BOTH: tuple[WayName, ...] = ("sequential", "channels_last")
+CHAIN: tuple[WayName, ...] = ("sequential", "channels_last", "stacked")
 SETTINGS = {
-    "digits": Setting(mlp, (1, 8, 8), 10, 50, 80, 16, ("sequential", "vmapped")),
-    "femnist": Setting(femnist_cnn, (1, 28, 28), 62, 1, 512, 128, BOTH),
-    "alexnet": Setting(small_alexnet, (3, 32, 32), 10, 1, 512, 128, BOTH),
-    "resnet18": Setting(resnet18, (3, 224, 224), 12, 1, 8, 8, BOTH),
+    "digits": Setting(mlp, (1, 8, 8), 10, 50, 80, 16, ("sequential", "vmapped", "stacked")),
+    "femnist": Setting(femnist_cnn, (1, 28, 28), 62, 1, 512, 128, CHAIN),
+    "alexnet": Setting(small_alexnet, (3, 32, 32), 10, 1, 512, 128, CHAIN),
+    "resnet18": Setting(resnet18, (3, 224, 224), 12, 1, 8, 8, CHAIN[:2]),
 }
 SGD = LocalTraining(lr=0.01, momentum=0.9, weight_decay=1e-4, clip=2.0)
 

@@ -40,8 +40,8 @@ from fl_platform.federated import (
     Samples,
     adversary,
 )
-from fl_platform.federated.local import WayName
-from fl_platform.federated.observers import Diagnosis
+from fl_platform.federated.callbacks.metrics import Diagnosis
+from fl_platform.federated.client_training import WayName
 from fl_platform.models import femnist_cnn, num_parameters
 
 SAMPLES = 2  # of each client

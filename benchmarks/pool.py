@@ -24,11 +24,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.interleaved import machine, write
-from fl_platform.grid import plan_grid
-from fl_platform.grids.board import Board
-from fl_platform.grids.plan import Cell
-from fl_platform.grids.pool import Pool, warm_up
-from fl_platform.run import run
+from fl_platform.grid.jobs import Board
+from fl_platform.grid.local_executor import Pool, warm_up
+from fl_platform.grid.plan import Cell
+from fl_platform.grid.runner import plan_grid
+from fl_platform.run.runner import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -25,12 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-import fl_platform.run as story
+import fl_platform.run.runner as story
 from benchmarks.interleaved import machine, write
 from fl_platform.config import compose
 from fl_platform.federated import Aggregator, FederatedModule
-from fl_platform.federated.commit import Commit
-from fl_platform.federated.local.sequential import Sequential
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.client_training.sequential import Sequential
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PHASES: list[tuple[str, Any, str]] = [

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fl_platform.core.streams import guard_streams
+
 app = typer.Typer(
     name="fl-platform",
     no_args_is_help=True,
@@ -83,30 +85,48 @@ def run(
     place = _home(home)
     config = _compose(typed, place, plugin)
     from fl_platform.config import config_hash
-    from fl_platform.screen import show_result
-    from fl_platform.stored import of_other_code, stored
-    from fl_platform.tracking.folder import run_folder
-    from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
+    from fl_platform.console import show_result
+    from fl_platform.run.lookup import stored
+    from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
+    from fl_platform.tracking.run_folder import run_folder
 
-    lock = run_folder(place, config_hash(config)).lock
-    if is_owned(lock):
-        raise RunOwned(lock, read_owner(lock))
+    folder = run_folder(place, config_hash(config))
+    if is_owned(folder.lock) and not passing(folder.lock):
+        raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
-        from fl_platform.run import run as run_config
+        from fl_platform.run.runner import run as run_config
 
         result = run_config(config, place)
-    elif other := of_other_code(config, place):
+    else:
+        _note_stored(config, place)
+    show_result(result, config.runtime.tracking)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if result.status == "KILLED" and result.reason.endswith(f"signal {number.value}"):
+            raise typer.Exit(128 + number)
+    raise typer.Exit(EXITS[result.status])
+
+
+def _note_stored(config: Any, home: Path) -> None:
+    """Say where a stored result is of other code, and upload what an outage left behind."""
+    from fl_platform.config import config_hash
+    from fl_platform.run.lookup import of_other_code
+    from fl_platform.tracking.exporter import pending
+    from fl_platform.tracking.run_folder import run_folder
+
+    other = of_other_code(config, home)
+    if other:
         plugins = [name.partition(".")[2] for name in other if name.startswith("plugin.")]
         code = f"code ({', '.join(plugins)})" if plugins else "code"
         told = f"a stored result, by other {code} than today's: --fresh runs it anew"
         print(told, file=sys.stderr)
-    show_result(result)
-    if as_json:
-        print(json.dumps(result.to_json()))
-    if result.status == "KILLED" and result.reason.endswith("signal 2"):
-        raise typer.Exit(130)
-    raise typer.Exit(EXITS[result.status])
+    folder, tracking = run_folder(home, config_hash(config)), config.runtime.tracking
+    if tracking != "journal" and pending(folder, tracking):
+        from fl_platform.tracking.uploader import follow
+
+        follow(home, tracking, folder.path)
 
 
 @app.command()
@@ -121,7 +141,9 @@ def grid(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
     ] = None,
-    gpu_slots: Annotated[int, typer.Option(min=1, help="Cells that share one GPU.")] = 1,
+    gpu_slots: Annotated[
+        str, typer.Option(help="Cells that share one GPU; auto: by its memory and the cores.")
+    ] = "1",
     executor: Annotated[str, typer.Option(help="local, or slurm through submitit.")] = "local",
     cells: Annotated[int, typer.Option(min=1, help="Cells in one SLURM task.")] = 1,
     slurm: Annotated[
@@ -137,13 +159,13 @@ def grid(
     ] = False,
 ) -> None:
     """Run a grid of attacks, defenses and seeds; the same command continues an unfinished one."""
-    from fl_platform.grid import Options, dry, plan_grid, run_grid
+    from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
 
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
     options = Options(
         jobs=jobs,
-        gpu_slots=gpu_slots,
+        gpu_slots=_slots(gpu_slots),
         executor=executor,
         cells=cells,
         slurm=tuple(slurm or ()),
@@ -176,7 +198,7 @@ def report(
     source: Annotated[str, typer.Option(help="folders, mlflow, or auto.")] = "auto",
 ) -> None:
     """Redraw the tables, figures and page of an experiment from what is stored."""
-    from fl_platform.grids import outcome
+    from fl_platform.grid import results as outcome
 
     place = _home(home)
     origin, kinds = outcome.source(source), outcome.kinds(formats)
@@ -209,7 +231,7 @@ def list_rules(
 ) -> None:
     """Say what there is, one line and reference each."""
     from fl_platform.config import conf_folder
-    from fl_platform.screen import show_rules
+    from fl_platform.console import show_rules
 
     show_rules(conf_folder(_home(home)), group)
 
@@ -246,7 +268,7 @@ def tune(
     if (study is None) == (show is None):
         raise typer.BadParameter("expected a file of tuning/, or --show STUDY.")
     if show is not None:
-        from fl_platform.study import show as show_study
+        from fl_platform.study.runner import show as show_study
 
         show_study(show, place, storage=storage)
         return
@@ -255,8 +277,8 @@ def tune(
     several = expand(overrides or [], place, plugins=plugin or ())
     if name is not None and len(several) > 1:
         raise typer.BadParameter("--name: expected one study, got a sweep over several.")
-    from fl_platform.study import prepare
-    from fl_platform.study import tune as tune_study
+    from fl_platform.study.runner import prepare
+    from fl_platform.study.runner import tune as tune_study
 
     for typed in several:
         prepare(str(study), typed, place, plugins=plugin or ())
@@ -304,27 +326,50 @@ def ui(
     storage: Annotated[
         str | None, typer.Option(help="With --studies: a database URL, as of tune.")
     ] = None,
+    shared_machine: Annotated[
+        bool,
+        typer.Option(
+            "--shared-machine",
+            help="Serve although other users of this machine can read and delete all.",
+        ),
+    ] = False,
 ) -> None:
     """Open the MLflow store in a browser, on this machine alone."""
+    from fl_platform.tracking.mlflow.ui import refuse_shared_machine
+
+    refuse_shared_machine(allowed=shared_machine)
     if studies:
-        from fl_platform.studies.dashboard import open_dashboard
+        from fl_platform.study.dashboard import open_dashboard
 
         open_dashboard(_home(home), port, storage)
         return
     if storage is not None:
         raise typer.BadParameter("--storage: expected --studies beside it; MLflow has its own.")
-    from fl_platform.tracking.ui import open_ui
+    from fl_platform.tracking.mlflow.ui import open_ui
 
     open_ui(_home(home), port)
 
 
 @runs.command("sync")
-def sync_runs(home: Home = None) -> None:
-    """Bring what runs have journalled to MLflow; safe to repeat."""
-    from fl_platform.tracking.sync import sync
+def sync_runs(
+    home: Home = None,
+    to: Annotated[
+        str,
+        typer.Option(help="Exporter, as in runtime.tracking. Default: mlflow."),
+    ] = "mlflow",
+    plugin: Plugins = None,
+) -> None:
+    """Copy all run folders to MLflow; safe to repeat."""
+    from fl_platform.config.targets import admit, check_exporter
+    from fl_platform.tracking.mlflow.sync import sync
 
-    report = sync(_home(home))
-    print(f"{report.runs} runs looked at, {report.records} records brought")
+    place = _home(home)
+    for each in plugin or ():
+        admit(each, place)
+    if to == "journal":
+        raise typer.BadParameter("--to: expected mlflow or an exporter of a plug-in.")
+    report = sync(place, check_exporter(to))
+    print(f"{report.runs} runs looked at, {report.records} records copied")
     for folder in report.busy:
         print(f"busy: {folder}")
     for folder, reason in report.failed.items():
@@ -335,7 +380,7 @@ def sync_runs(home: Home = None) -> None:
 @runs.command("reap")
 def reap_runs(home: Home = None) -> None:
     """Mark runs that say RUNNING but have no living owner as KILLED."""
-    from fl_platform.tracking.sync import reap
+    from fl_platform.tracking.mlflow.sync import reap
 
     idle = True
     for folder in reap(_home(home)):
@@ -352,15 +397,14 @@ def repro_run(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
     ] = None,
-    scheduled: Annotated[
-        bool,
-        typer.Option("--scheduled", help="Woken by a timer: run the slot that is due."),
-    ] = False,
+    scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
     """Repeat a suite; exits 0: it agrees, 1: it drifted, 2: it could not run."""
-    from fl_platform.repro import run_suite
+    from fl_platform.repro.runner import run_suite
 
-    raise typer.Exit(run_suite(suite, _home(home), scheduled=scheduled, jobs=jobs))
+    if scheduled:
+        print("--scheduled has no effect now: renew the timer with fl-platform repro install")
+    raise typer.Exit(run_suite(suite, _home(home), jobs=jobs))
 
 
 @repro.command("accept")
@@ -373,7 +417,7 @@ def repro_accept(
     home: Home = None,
 ) -> None:
     """Make the finished runs of a suite its reference, a file to be committed."""
-    from fl_platform.repro import accept
+    from fl_platform.repro.runner import accept
 
     accept(suite, _home(home), why, diverged=diverged)
 
@@ -381,7 +425,7 @@ def repro_accept(
 @repro.command("history")
 def repro_history(suite: SuiteName, home: Home = None) -> None:
     """Print every past start of a suite and draw them."""
-    from fl_platform.repro import history
+    from fl_platform.repro.runner import history
 
     figure = history(suite, _home(home))
     if figure is not None:
@@ -398,12 +442,20 @@ def repro_install(
     ] = False,
     home: Home = None,
 ) -> None:
-    """Print what has this machine wake a suite by itself."""
+    """Print a systemd unit or cron line that runs a suite on schedule."""
     if systemd == cron:
         raise typer.BadParameter("expected one of --systemd and --cron.")
-    from fl_platform.repros.units import install
+    from fl_platform.repro.schedule import install
 
     print(install(suite, _home(home), os.environ, cron=cron, write=write))
+
+
+def _slots(typed: str) -> int | None:
+    if typed == "auto":
+        return None
+    if not typed.isdecimal() or int(typed) < 1:
+        raise typer.BadParameter(f"--gpu-slots: expected a number from 1 or auto, got {typed!r}.")
+    return int(typed)
 
 
 def _home(option: Path | None) -> Path:
@@ -421,9 +473,17 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 def main() -> None:
     """Run the command line; what a person can mend is one line and an exit code, no traceback."""
     # typer would turn a Ctrl-C that comes before a run listens for it into exit code 1
-    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        asked.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _leave) for number in asked}
+    shown = guard_streams()
+    hurry = True
     try:
         app()
+    except SystemExit as ended:
+        hurry = isinstance(ended.code, int) and ended.code >= 128
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -433,8 +493,17 @@ def main() -> None:
         print(f"fl-platform: {error}", file=sys.stderr)
         sys.exit(code)
     finally:
+        _finish_uploads(hurry)
         for number, handler in before.items():
             signal.signal(number, handler)
+        shown.finish()
+
+
+def _finish_uploads(hurry: bool) -> None:
+    """Wait for the uploader, where one was started: the result is on the screen by now."""
+    uploader = sys.modules.get("fl_platform.tracking.uploader")
+    if uploader is not None:
+        uploader.finish(hurry=hurry)
 
 
 def _leave(number: int, frame: object) -> None:
@@ -450,7 +519,7 @@ def _exit_code(error: Exception) -> int | None:
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
     if names & refusals:
         return 2
-    if names & {"CheckpointError", "JournalError"}:
+    if names & {"CheckpointError", "RecordError"}:
         return 3
     if "RunOwned" in names:
         return 75

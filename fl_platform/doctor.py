@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import torch
 from rich.console import Console
 
-from fl_platform import provenance
 from fl_platform.config import Config
+from fl_platform.core.precision import tensor_float32
+from fl_platform.federated.client_training import (
+    WAYS,
+    Clients,
+    WayName,
+    build_way,
+    choose,
+)
+from fl_platform.run import provenance
+from fl_platform.run.build import (
+    build_model,
+    choose_local,
+    load_population,
+    local_training,
+    resolve_device,
+)
 
 TOOLS = ("mlflow", "optuna", "hydra-core", "scipy", "matplotlib", "psutil", "nvidia-ml-py")
 
@@ -40,7 +60,6 @@ def examine(home: Path) -> int:
 
 def show_probe(config: Config, home: Path) -> None:
     """Print how fast each way trains this task's clients here, and the override to type."""
-    from fl_platform.probe import probe
 
     found = probe(config, home)
     console = Console(highlight=False)
@@ -85,7 +104,105 @@ def _device() -> str:
 
 
 def _store(home: Path) -> str:
-    from fl_platform.tracking.store import connect, safe_uri, tracking_uri
+    from fl_platform.tracking.mlflow.store import connect, refuse_moved, safe_uri, tracking_uri
 
-    connect(home)
-    return safe_uri(tracking_uri(home))
+    uri = tracking_uri(home)
+    for experiment in connect(home).search_experiments():
+        refuse_moved(uri, experiment.name, experiment.artifact_location)
+    return safe_uri(uri)
+
+
+REPEATS = 5
+GAIN = 1.05  # a way must be so many times faster than the rule's to be suggested
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was found.
+
+    Attributes:
+        chosen: the way that the rule takes.
+        seconds: of each way that can train this model here, for one round of the clients tried.
+        refused: why the others cannot.
+    """
+
+    chosen: WayName
+    seconds: dict[WayName, float]
+    refused: dict[WayName, str]
+
+    @property
+    def override(self) -> str:
+        """What to type for a faster way than the rule's; empty where the rule's is as good."""
+        best = min(self.seconds, key=lambda way: self.seconds[way])
+        if self.seconds[best] * GAIN > self.seconds[self.chosen]:
+            return ""
+        return f"runtime.local={best}"
+
+
+def probe(config: Config, home: Path, clients: int = 50, samples: int = 256) -> Probe:
+    """Train the task's model by every way in turns, on at most ``samples`` images in all.
+
+    Args:
+        config: the run whose model, data and settings are tried.
+        home: where relative data roots lie.
+        clients: at most so many of them.
+        samples: at most so many in all; at least one client trains, on all it has.
+    """
+    torch.set_num_threads(config.runtime.threads)
+    device = resolve_device(config.runtime)
+    population = load_population(config, home)
+    dataset, task = population.dataset, config.task.local
+    chosen = choose_local(config, device, dataset).way
+    model = build_model(config, dataset).to(device)
+    federation = population.federation.to(device)
+    tried, count = [0], len(federation.clients[0])
+    for client in range(1, min(clients, len(federation))):
+        count += len(federation.clients[client])
+        if count > samples:
+            break
+        tried.append(client)
+    given = Clients(federation, local_training(task), config.seed)
+    start = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]), [*model.buffers()])
+    rows = torch.empty(len(tried), len(start[0]), device=device)
+    ways, refused = {}, {}
+    for name in WAYS:
+        try:
+            augments = given.settings.augments
+            choose(name, device, model, dataset.image_shape, task.batch, augments=augments)
+            ways[name] = build_way(name, model, given)
+        except ValueError as error:
+            refused[name] = str(error)
+    times: dict[WayName, list[float]] = {name: [] for name in ways}
+    for repeat in range(REPEATS + 1):
+        for name, way in ways.items():
+            clock = _clock(device)
+            next(clock)
+            with _as_in_a_run(config.runtime.precision, device):
+                way.train(tried, 0, start, rows)
+            if repeat:  # the first is warm-up
+                times[name].append(next(clock))
+            else:
+                next(clock)
+    return Probe(chosen, {name: statistics.median(t) for name, t in times.items()}, refused)
+
+
+@contextmanager
+def _as_in_a_run(precision: str, device: torch.device) -> Iterator[None]:
+    """The arithmetic of clients at this ``runtime.precision``; 64-true is timed as 32-true."""
+    mixed = precision == "bf16-mixed"
+    with (
+        tensor_float32(precision == "tf32"),
+        torch.autocast(device.type, torch.bfloat16, enabled=mixed, cache_enabled=False),
+    ):
+        yield
+
+
+def _clock(device: torch.device) -> Iterator[float]:
+    """Seconds since the last question: of the processor on a CPU, where others may run too."""
+    last = 0.0
+    while True:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        now = time.process_time() if device.type == "cpu" else time.perf_counter()
+        yield now - last
+        last = now

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fl_platform import cli
-from fl_platform.result import Result
-from fl_platform.screen import show_result
-from fl_platform.tracking.folder import runs_root
+from fl_platform.console import show_result
+from fl_platform.run.result import Result
+from fl_platform.tracking.run_folder import runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHORT = ["rounds=2", "runtime.tracking=journal", "runtime.progress=none"]
@@ -146,7 +146,7 @@ def test_a_round_beyond_the_rule_ends_the_run_in_one_line_where_asked_to(call):
 def test_a_stored_result_of_other_code_says_so(call, monkeypatch):
     assert "other code" not in call("run", *SHORT)[2]
     assert "other code" not in call("run", *SHORT)[2]
-    monkeypatch.setattr("fl_platform.provenance.code_fingerprint", lambda: "edited since")
+    monkeypatch.setattr("fl_platform.run.provenance.code_fingerprint", lambda: "edited since")
     assert "by other code than today's: --fresh" in call("run", *SHORT)[2]
 
 

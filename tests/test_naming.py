@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl_platform.naming import rule_label
+from fl_platform.run.naming import rule_label
 
 STRIKE = {"_target_": "fl_platform.attacks.strike", "nu": 1.0, "knowledge": "all"}
 MEDIAN = {"_target_": "fl_platform.defenses.median", "on_excess_f": "clamp", "assumed_f": None}

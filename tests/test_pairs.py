@@ -8,9 +8,9 @@ import pytest
 
 from fl_platform.config import compose, config_hash
 from fl_platform.config.targets import public_names
-from fl_platform.run import run
-from fl_platform.tracking.folder import run_folder
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 CONF = REPOSITORY / "conf"

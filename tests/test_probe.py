@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import compose
-from fl_platform.probe import Probe, probe
+from fl_platform.doctor import Probe, probe
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -25,6 +25,6 @@ def test_only_a_clear_gain_is_suggested(seconds, override):
 def test_the_digits_are_tried_by_every_way_that_a_cpu_has():
     config = compose(["task=digits", "runtime.device=cpu"], REPOSITORY)
     found = probe(config, REPOSITORY, clients=3)
-    assert set(found.seconds) == {"sequential", "channels_last", "vmapped"}
+    assert set(found.seconds) == {"sequential", "channels_last", "vmapped", "stacked"}
     assert found.chosen == "vmapped"
     assert "CUDA" in found.refused["graphed"]

@@ -1,4 +1,4 @@
-"""Whole runs through `fl_platform.run.run`, on the embedded digits, journal only."""
+"""Whole runs through `fl_platform.run.runner.run`, on the embedded digits, journal only."""
 
 import json
 import os
@@ -11,12 +11,12 @@ import torch
 from lightning.pytorch import Callback
 
 from fl_platform.config import compose, config_hash
-from fl_platform.federated.commit import Commit
-from fl_platform.federated.stopping import Stopper
-from fl_platform.run import run
-from fl_platform.tracking.folder import IdentityMismatch, run_folder
+from fl_platform.core.process import Stopper
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned
+from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUIET = ["runtime.tracking=journal", "runtime.progress=none"]
@@ -117,7 +117,7 @@ def test_a_run_killed_after_its_last_round_loses_nothing(home, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fl_platform.run.write_artifacts", killed)
+    monkeypatch.setattr("fl_platform.run.runner.write_artifacts", killed)
     with pytest.raises(KeyboardInterrupt):
         run(config(home), home)
     monkeypatch.undo()
@@ -155,7 +155,8 @@ def test_a_diverging_run_ends_as_such_and_keeps_its_reason(home):
 
 def test_an_error_is_the_last_word_of_the_journal(home, monkeypatch):
     monkeypatch.setattr(
-        "fl_platform.run.build_module", lambda *_: (_ for _ in ()).throw(RuntimeError("planted"))
+        "fl_platform.run.runner.build_module",
+        lambda *_: (_ for _ in ()).throw(RuntimeError("planted")),
     )
     asked = config(home)
     with pytest.raises(RuntimeError, match="planted"):
@@ -209,3 +210,50 @@ def test_a_signal_in_a_run_reaches_whoever_runs_many(home, monkeypatch):
     with Stopper() as quiet:  # the negative control: nobody asked again
         assert run(config(home), home).status == "FINISHED"
         assert quiet.signal is None
+
+
+def test_double_precision_continues_to_the_same_bits(home):
+    asked = config(home, "runtime.precision=64-true")
+    assert run(asked, home, callbacks=[_gives_up()]).status == "KILLED"
+    resumed = run(asked, home)
+    assert not read(run_folder(home, resumed.config_hash).journal).alarms
+    shutil.rmtree(home / "mlruns")
+    assert run(asked, home).weights_sha256 == resumed.weights_sha256
+
+
+def test_double_precision_killed_after_its_last_round_can_be_finished(home, monkeypatch):
+    asked = config(home, "runtime.precision=64-true", "rounds=2")
+    whole = run(asked, home)
+    shutil.rmtree(home / "mlruns")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fl_platform.run.runner.write_artifacts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, home)
+    monkeypatch.undo()
+    resumed = run(asked, home)
+    assert resumed.accuracy_per_class == whole.accuracy_per_class
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+
+def test_other_vector_instructions_are_refused_by_name(home, monkeypatch):
+    stopped = run(config(home), home, callbacks=[_gives_up()])
+    assert stopped.status == "KILLED"
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    with pytest.raises(IdentityMismatch, match="ATEN_CPU_CAPABILITY: None then, 'avx2' now"):
+        run(config(home), home)
+    monkeypatch.undo()
+    monkeypatch.setattr("fl_platform.run.provenance.processor", lambda: "another")
+    with pytest.raises(IdentityMismatch, match=r"processor: .* then, 'another' now"):
+        run(config(home), home)
+    assert run(config(home, "runtime.continue_anyway=true"), home).status == "FINISHED"
+
+
+def _gives_up():
+    class GivesUp(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.global_step >= 2
+
+    return GivesUp()

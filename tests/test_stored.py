@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl_platform import known_data
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.grid import Options, plan_grid, run_grid
-from fl_platform.run import run
-from fl_platform.stored import OtherData, stored
-from fl_platform.studies.stage import open_study
-from fl_platform.studies.storage import open_storage
-from fl_platform.study import prepare
-from fl_platform.tracking.folder import run_folder
+from fl_platform.grid.runner import Options, plan_grid, run_grid
+from fl_platform.run import known_data
+from fl_platform.run.lookup import OtherData, stored
+from fl_platform.run.runner import run
+from fl_platform.study.problem import open_study
+from fl_platform.study.runner import prepare
+from fl_platform.study.storage import open_storage
+from fl_platform.tracking.run_folder import run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 QUIET = ["runtime.tracking=journal", "runtime.progress=none"]
@@ -115,7 +115,7 @@ def test_a_stored_result_of_known_data_needs_no_torch(home):
     run(asked, home)
     code = (
         "import sys; from pathlib import Path; from fl_platform.config import compose;"
-        "from fl_platform.stored import of_other_code, stored; home = Path(sys.argv[1]);"
+        "from fl_platform.run.lookup import of_other_code, stored; home = Path(sys.argv[1]);"
         "asked = compose(sys.argv[2:], home); assert stored(asked, home) is not None;"
         "assert of_other_code(asked, home) == ();"
         "sys.exit(sorted({'torch', 'lightning'} & set(sys.modules)) or 0)"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Side, toward
+from fl_platform.attacks.directions import Side, toward
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.attacks.strike import hidden_row, strength
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
+from fl_platform.core.deferred import number, over, sent, sqrt
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, room, skewed, skewed_size
+from fl_platform.metrics.skewed_set import MedianStart, room, skewed, skewed_size
 from fl_platform.metrics.spread import offsets_sq
 
 
@@ -70,7 +70,7 @@ class StrikeAblation:
         if self.skewed_set == "random":
             stream = generator(self.seed, "strike_ablation", call)
             index = torch.randperm(rows, generator=stream)[:size].sort().values
-            space = room(honest, index.to(honest.device))
+            space = room(honest, sent(index, honest.device))
         else:
             reverse = self.skewed_set == "reversed"
             space = skewed(honest, size, self.median, reverse=reverse).room
@@ -116,6 +116,14 @@ def lie_matched(
     Source: ours; the same strength without the skewed set, to compare with STRIKE. The
     direction is that of G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough:
     Circumventing Defenses For Distributed Learning" (2019).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import lie_matched
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> lie_matched(honest, 1)
+        tensor([[1.1956, 0.6570]])
     """
     check_inputs(honest, num_byzantine)
     if match not in ("step", "total", "given"):
@@ -124,14 +132,14 @@ def lie_matched(
     if num_byzantine == 0:
         return equal_rows(mean, 0)
     if match == "given":
-        radius = distance * math.sqrt(float(offsets_sq(honest).mean()))
+        radius = distance * sqrt(number(offsets_sq(honest).mean()))
     else:
         space = skewed(honest, skewed_size(len(honest), num_byzantine)).room
         step = strength(space) * space.way
         radius = honest.length(step if match == "step" else space.centre + step - mean)
     way = toward(honest, "std", side)
     length = honest.length(way)
-    return equal_rows(mean + (radius / length if length > 0 else 0.0) * way, num_byzantine)
+    return equal_rows(mean + over(radius, length) * way, num_byzantine)
 
 
 strike_ablation = StrikeAblation

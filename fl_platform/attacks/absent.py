@@ -26,6 +26,14 @@ def absent(honest: Updates, num_byzantine: int) -> Tensor:
 
     Source: the crash fault of L. Lamport, R. Shostak, M. Pease, "The Byzantine Generals
     Problem" (1982), as the weakest of the Byzantine behaviours; a control, not an attack.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import absent
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> absent(honest, 2).shape
+        torch.Size([0, 2])
     """
     check_inputs(honest, num_byzantine)
     return torch.empty((0, honest.dimension), dtype=honest.dtype, device=honest.device)

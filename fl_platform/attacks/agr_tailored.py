@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Deviation, Side, toward
+from fl_platform.attacks.directions import Deviation, Side, toward
+from fl_platform.attacks.line_search import halve
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import halve
-from fl_platform.core.parameters import Above
+from fl_platform.core.constraints import Above
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
@@ -72,9 +72,9 @@ def agr_tailored(
         row = mean + gamma * way
         answer = query(equal_rows(row, num_byzantine))
         if target == "krum":
-            success = honest.length(answer - row) <= 1e-6 * honest.length(row - mean)
+            success = bool(honest.length(answer - row) <= 1e-6 * honest.length(row - mean))
         else:
-            moved = honest.length(answer - mean)
+            moved = float(honest.length(answer - mean))
             success = moved > best
             best = max(best, moved)
         accepted = gamma if success else accepted

@@ -29,6 +29,12 @@ def bit_flip(update: Tensor) -> Tensor:
     sign flip. Here as in the official code every Byzantine client negates its *own*
     update; ByzFL's SignFlipping sends the negated honest mean instead (that is
     ``ipm`` with ``scale=1``), and Blades flips the gradient inside every local step.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.attacks import bit_flip
+        >>> bit_flip(torch.tensor([1.0, -2.0])).tolist()
+        [-1.0, 2.0]
     """
     check_vector(update)
     return -update

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Deviation, Side, toward
+from fl_platform.attacks.directions import Deviation, Side, toward
+from fl_platform.attacks.line_search import line_maximise
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import line_maximise
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
@@ -63,7 +63,7 @@ def fang(
         raise ValueError(f"Expected objective directed or distance, got {objective!r}.")
     mean = honest.mean()
     way = toward(honest, deviation, side)
-    length = honest.length(way)
+    length = float(honest.length(way))
     if num_byzantine == 0 or length == 0:
         return equal_rows(mean.clone(), num_byzantine)
     radius = math.sqrt(float(offsets_sq(honest).mean())) / length
@@ -71,8 +71,8 @@ def fang(
     def score(strength: float) -> float:
         moved = query(equal_rows(mean + strength * radius * way, num_byzantine)) - mean
         if objective == "distance":
-            return honest.length(moved)
-        return -honest.dot(mean.sign(), moved)
+            return float(honest.length(moved))
+        return -float(honest.dot(mean.sign(), moved))
 
     best = line_maximise(score, evaluations=evaluations)
     return equal_rows(mean + best * radius * way, num_byzantine)

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.attacks.deviation import along
+from fl_platform.attacks.directions import along
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import Above
+from fl_platform.core.constraints import Above
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
@@ -73,7 +73,7 @@ def fang_krum(
         crafted = (from_centre + 2 * step * inner + step * step * way_sq).clamp_min(0)
         return krum_prefers(crafted, between, num_byzantine)
 
-    dimension = round(honest.dot(torch.ones_like(way), torch.ones_like(way)))
+    dimension = round(float(honest.dot(torch.ones_like(way), torch.ones_like(way))))
     step = first_step(from_centre, between, num_byzantine, dimension)
     step = step if math.isfinite(step) else 0.0  # halving would never end
     while step >= tolerance and not selected(step):

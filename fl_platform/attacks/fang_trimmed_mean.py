@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import Above
+from fl_platform.core.constraints import Above
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates

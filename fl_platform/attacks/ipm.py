@@ -7,7 +7,7 @@ from typing import Annotated
 from torch import Tensor
 
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
@@ -34,6 +34,14 @@ def ipm(
     Source: C. Xie, O. Koyejo, I. Gupta, "Fall of Empires: Breaking Byzantine-tolerant SGD by
     Inner Product Manipulation" (2020). 0.1 is the official STRIKE code's value; ByzFL has
     2.0, Blades and ByzPy 1.0, and ByzantineMomentum writes epsilon 0.1 as factor 1.1.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import ipm
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> ipm(honest, 2, scale=0.5).tolist()
+        [[-1.0, -0.5], [-1.0, -0.5]]
     """
     check_inputs(honest, num_byzantine)
     return equal_rows(-scale * honest.mean(), num_byzantine)

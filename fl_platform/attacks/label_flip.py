@@ -36,6 +36,12 @@ def label_flip(
     Learning on Heterogeneous Datasets via Bucketing" (2022); renaming one class is Tolpegin's
     own. C is the task's: with a C that is too small mirrored labels become negative, and a
     loss may take them silently, so labels outside the range are refused.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.attacks import label_flip
+        >>> label_flip(torch.tensor([0, 1, 9]), 10).tolist()
+        [9, 8, 0]
     """
     if not isinstance(labels, Tensor) or labels.dtype not in INTEGERS:
         got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Side, sign_of, std_of
+from fl_platform.attacks.directions import Side, sign_of, std_of
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
@@ -52,6 +52,14 @@ def lie(
     deviations from ``w_i - w``; on our ``g = w - w_i`` that is ``side="above"``. ByzFL adds
     and divides by h - 1. ``baruch`` at n = 10, f = 2 gives z = 0, which is no attack, and it
     needs n: with fewer honest rows known than there are, name a fixed z.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import lie
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> lie(honest, 1, z=1.0)
+        tensor([[-0.3452,  0.0000]])
     """
     check_inputs(honest, num_byzantine)
     strength = z if z_from == "fixed" else supporters_z(len(honest), num_byzantine, z_from)
@@ -68,6 +76,11 @@ def supporters_z(
 
     Where the formula leaves its range (the f are a majority, s < 1) one supporter is asked
     for, and z never falls below 0: a round of a sampled run must not end on an infinite z.
+
+    Example:
+        >>> from fl_platform.attacks.lie import supporters_z
+        >>> round(supporters_z(50, 20), 4)
+        0.4677
     """
     if z_from not in ("baruch", "baruch_n", "ndss21"):
         raise ValueError(f"Expected z_from fixed, baruch, baruch_n or ndss21, got {z_from!r}.")

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.attacks.deviation import along
+from fl_platform.attacks.directions import along
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
+from fl_platform.core.deferred import chosen, number, on_device, sent
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
@@ -43,6 +44,14 @@ class Mimic:
     Source: S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust Learning on Heterogeneous
     Datasets via Bucketing" (2022), as their code reads (power step normalised, warm-up of one
     round by default). ByzFL, FLPoison, ByzPy and FL-Byz-Lib copy client 0 under this name.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import mimic
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> mimic(seed=0)(honest, 2).tolist()
+        [[0.0, 0.0], [0.0, 0.0]]
     """
 
     def __init__(
@@ -68,7 +77,8 @@ class Mimic:
         self.calls = 0
         self.direction: Tensor | None = None
         self.running_mean: Tensor | None = None
-        self.target: tuple[int, int] | None = None  # the row and the h it was chosen among
+        # The row, which a GPU keeps to itself, and the h it was chosen among.
+        self.target: tuple[int | Tensor, int] | None = None
 
     def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
         """``(f, d)`` this round's rows; the next call continues from here."""
@@ -83,8 +93,7 @@ class Mimic:
         else:
             row = self.target[0]
         self.calls += 1
-        only = torch.zeros(len(honest), dtype=torch.float64, device=honest.device)
-        only[row] = 1.0
+        only = (torch.arange(len(honest), device=honest.device) == row).double()
         return equal_rows(honest.combine(only), num_byzantine)
 
     def _learn(self, honest: Updates) -> None:
@@ -92,7 +101,7 @@ class Mimic:
         if self.running_mean is None or self.direction is None:
             self.running_mean = mean.clone()
             draw = torch.randn(honest.dimension, generator=generator(self.seed, "mimic"))
-            start = draw.to(mean)
+            start = sent(draw, mean.device).to(mean)
             self.direction = power_step(honest, mean, start / start.norm())
             return
         old_z, old_mean = self.direction.to(mean), self.running_mean.to(mean)
@@ -100,12 +109,13 @@ class Mimic:
         centre = self.running_mean if self.centre == "running" else mean
         self.direction = (t * old_z + power_step(honest, centre, old_z)) / (1 + t)
 
-    def _choose(self, honest: Updates) -> int:
+    def _choose(self, honest: Updates) -> int | Tensor:
         assert self.direction is not None
         z = self.direction.to(honest.centre())
         # Uncentred, as both codes have it: |<z, g>| depends on where zero lies.
         scores = honest.project(z) + honest.centre().double() @ z.double()
-        return int((scores if self.score == "signed" else scores.abs()).argmax())
+        row = (scores if self.score == "signed" else scores.abs()).argmax()
+        return row if on_device(row) else int(row)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next answer depends on: calls so far, z, mu and the target."""
@@ -128,8 +138,8 @@ def power_step(honest: Updates, centre: Tensor, z: Tensor) -> Tensor:
     """``(d,)`` C z at unit length, C the scatter of the rows about ``centre``; z where C z = 0."""
     weights = -along(honest, centre, z)
     turned = honest.combine(weights) - weights.sum().to(centre) * centre
-    length = float(turned.double().norm())
-    return turned / length if length > 0 else z
+    length = number(turned.double().norm())
+    return chosen(length > 0, lambda: turned / length, z)
 
 
 mimic = Mimic

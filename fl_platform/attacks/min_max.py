@@ -6,9 +6,10 @@ from typing import Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import Deviation, Side, along, toward
+from fl_platform.attacks.directions import Deviation, Side, along, toward
+from fl_platform.attacks.line_search import halve
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import halve
+from fl_platform.core.deferred import Number, number, over
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq, step_within
@@ -52,10 +53,18 @@ def min_max(
     gamma and holds at 0, so the strengths that fit are [0, gamma*] and the closed form is what
     every search approaches. The official code's mean - gamma sigma is of ``w_i - w``; on our
     ``g = w - w_i`` that is ``side="above"``. With ``unit`` the halving's cap of 20 may bind.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import min_max
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> min_max(honest, 1)
+        tensor([[-0.0416,  0.1295]])
     """
     check_inputs(honest, num_byzantine)
     way = toward(honest, deviation, side)
-    bound = float(honest.squared_distances().max())
+    bound = number(honest.squared_distances().max())
     return equal_rows(stretched(honest, way, bound, search), num_byzantine)
 
 
@@ -96,24 +105,33 @@ def min_sum(
 
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import min_sum
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> min_sum(honest, 1)
+        tensor([[-1.7927, -0.6172]])
     """
     check_inputs(honest, num_byzantine)
     if bound not in ("largest", "smallest"):
         raise ValueError(f"Expected bound largest or smallest, got {bound!r}.")
     way = toward(honest, deviation, side)
     offsets = offsets_sq(honest)
-    radius_sq = float(offsets.max() if bound == "largest" else offsets.min())
+    radius_sq = number(offsets.max() if bound == "largest" else offsets.min())
     way_sq = honest.dot(way, way)
     if search == "closed":
-        strength = (radius_sq / way_sq) ** 0.5 if way_sq > 0 else 0.0
+        strength = over(radius_sq, way_sq) ** 0.5
     elif search == "halving":
+        way_sq, radius_sq = float(way_sq), float(radius_sq)
         strength = halve(lambda gamma: gamma * gamma * way_sq <= radius_sq)
     else:
         raise ValueError(f"Expected search closed or halving, got {search!r}.")
     return equal_rows(honest.mean() + strength * way, num_byzantine)
 
 
-def stretched(honest: Updates, way: Tensor, bound_sq: float, search: Search) -> Tensor:
+def stretched(honest: Updates, way: Tensor, bound_sq: Number, search: Search) -> Tensor:
     """``(d,)`` mean + gamma * way, gamma the largest with every row within the bound."""
     offsets = offsets_sq(honest)
     inner = along(honest, honest.mean(), way)
@@ -122,6 +140,7 @@ def stretched(honest: Updates, way: Tensor, bound_sq: float, search: Search) -> 
         strength = step_within(offsets, inner, way_sq, bound_sq)
     elif search == "halving":
         offsets, inner = offsets.cpu(), inner.cpu()
+        way_sq, bound_sq = float(way_sq), float(bound_sq)
 
         def fits(gamma: float) -> bool:
             reached = offsets + 2 * gamma * inner + gamma * gamma * way_sq

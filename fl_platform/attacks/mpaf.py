@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fl_platform.attacks.models import check_model
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates

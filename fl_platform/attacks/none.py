@@ -26,6 +26,12 @@ def none(update: Tensor) -> Tensor:
     Source: the price of robustness as in Y. Allouah et al., "Fixing by Mixing: A Recipe for
     Optimal Byzantine ML under Heterogeneity" (2023), who also run the defenses with f > 0 and
     no attack. The official STRIKE code has no such mode.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.attacks import none
+        >>> none(torch.tensor([1.0, -2.0])).tolist()
+        [1.0, -2.0]
     """
     check_vector(update)
     return update

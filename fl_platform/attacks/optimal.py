@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.deviation import std_of
+from fl_platform.attacks.directions import std_of
+from fl_platform.attacks.line_search import expand_and_contract, line_maximise
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import expand_and_contract, line_maximise
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
@@ -120,7 +120,7 @@ def farthest(
 
     def score(strength: float) -> float:
         moved = query(equal_rows(start + strength * way, num_byzantine))
-        value = honest.length(moved - mean)
+        value = float(honest.length(moved - mean))
         return value if math.isfinite(value) else -math.inf
 
     if search == "doubling":

@@ -32,6 +32,12 @@ def equal_rows(vector: Tensor, num_byzantine: int) -> Tensor:
 
     The matrix passes of a round can tell by the stride that the rows are equal, and the f rows
     cost the memory of one.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.attacks.rows import equal_rows
+        >>> equal_rows(torch.tensor([1.0, 2.0]), 3).stride()  # one row in memory
+        (0, 1)
     """
     return vector.expand(num_byzantine, -1)
 

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
+from fl_platform.attacks.line_search import bisect
 from fl_platform.attacks.rows import check_inputs, equal_rows
-from fl_platform.attacks.search import bisect
-from fl_platform.core.parameters import AtLeast, Between
+from fl_platform.core.constraints import AtLeast, Between
+from fl_platform.core.deferred import Number
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, Room, search_direction, skewed, skewed_size
+from fl_platform.metrics.skewed_set import MedianStart, Room, search_direction, skewed, skewed_size
 
 Search = Literal["closed", "bisection"]
 Outnumbered = Literal["single", "push"]
@@ -65,6 +66,16 @@ def strike(
     not be feasible. S has exactly h - f rows; the code's int((h - f) / h * h) falls one short
     by rounding for some (h, f), e.g. (22, 7). Where S is all rows, sign(0) is replaced by
     sign(u).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.attacks import strike
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> strike(honest, 1, nu=1.0)
+        tensor([[ 0.2756, -0.1155]])
+        >>> strike(nu=0.0)(honest, 1)  # the mean of S itself
+        tensor([[0.6667, 0.6667]])
     """
     check_inputs(honest, num_byzantine)
     if num_byzantine == 0:
@@ -81,19 +92,20 @@ def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tenso
     return space.centre + nu * strength(space, search) * space.way
 
 
-def strength(space: Room, search: Search = "closed") -> float:
+def strength(space: Room, search: Search = "closed") -> Number:
     """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
     if search == "closed":
         return space.largest_step()
     if search != "bisection":
         raise ValueError(f"Expected search closed or bisection, got {search!r}.")
-    if space.way_sq == 0:
+    way_sq, diameter_sq = float(space.way_sq), float(space.diameter_sq)
+    if way_sq == 0:
         return 0.0
     offsets_sq, along = space.offsets_sq.cpu(), space.along.cpu()
 
     def fits(step: float) -> bool:
-        reached = offsets_sq + 2 * step * along + step * step * space.way_sq
-        return bool((reached <= space.diameter_sq).all())
+        reached = offsets_sq + 2 * step * along + step * step * way_sq
+        return bool((reached <= diameter_sq).all())
 
     return bisect(fits)
 

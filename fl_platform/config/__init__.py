@@ -1,12 +1,11 @@
 """Configuration: what a person types, checked against signatures, named by a hash."""
 
-from fl_platform.config.build import build_rule
 from fl_platform.config.compose import compose
 from fl_platform.config.errors import ConfigError
-from fl_platform.config.home import conf_folder, data_node, find_home
 from fl_platform.config.identity import canonical, config_hash, differences, flat
-from fl_platform.config.roles import AttackRole, DefenseRole, role
-from fl_platform.config.schema import Config
+from fl_platform.config.paths import conf_folder, data_node, find_home
+from fl_platform.config.rules import build_rule
+from fl_platform.config.schema import AttackRole, Config, DefenseRole, role
 from fl_platform.config.sweep import expand
 from fl_platform.config.targets import target_name
 

@@ -7,19 +7,19 @@ of the rules are all settled before any rule's module (and with it torch) is imp
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
-from fl_platform.config.errors import ConfigError
-from fl_platform.config.preset import apply_preset
+from fl_platform.config.errors import ConfigError, shown
+from fl_platform.config.hydra_tree import compose_tree, parse_overrides
+from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
-from fl_platform.config.signature import fill
-from fl_platform.config.targets import check_target
-from fl_platform.config.tree import compose_tree, parse_overrides
-from fl_platform.config.values import build_dataclass
+from fl_platform.config.targets import PLUGIN_GROUPS, check_exporter, check_target, target_name
+from fl_platform.config.task_groups import PARTS, prefer_typed, take_task_groups
+from fl_platform.config.validation import build_dataclass
 
 
 def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> Config:
@@ -47,24 +47,56 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     tree["preset"] = choices.get("preset") or "none"
     tree["experiment"] = choices.get("experiment") or ""
     nodes: dict[str, Any] = {key: tree.get(key) for key in ("attack", "defense")} | mixings
-    apply_preset(preset, nodes, tree.get("task"), written | _keys(typed))
+    said = written | _keys(typed)
+    chosen = take_task_groups(tree, said)
+    apply_preset(preset, nodes, tree.get("task"), said)
+    prefer_typed(tree, said)
     config = build_dataclass(Config, tree)
-    nodes.update({"task.data": config.task.data, "task.model": config.task.model})
+    check_exporter(config.runtime.tracking)
+    parts = [name for name in PARTS if not isinstance(getattr(config.task, name), str)]
+    nodes.update({f"task.{name}": getattr(config.task, name) for name in parts})
+    nodes |= _by_name(config)
     for key, node in nodes.items():
-        check_target(node, _group(key), key)
-    filled = {key: fill(node, _group(key), key) for key, node in nodes.items()}
-    task = dataclasses.replace(config.task, data=filled["task.data"], model=filled["task.model"])
+        check_target(node, _group(key), chosen.get(key, key))
+    filled = {key: fill(node, _group(key), chosen.get(key, key)) for key, node in nodes.items()}
+    changes: dict[str, Any] = {name: filled[f"task.{name}"] for name in parts}
+    task = dataclasses.replace(config.task, **changes)
     return dataclasses.replace(
         config,
         task=task,
         attack=filled["attack"],
         defense=filled["defense"],
         mixing=[filled[key] for key in mixings],
+        observers=dataclasses.replace(
+            config.observers, metrics=_below(filled, "observers.metrics")
+        ),
+        callbacks=_below(filled, "callbacks"),
+        loggers=_below(filled, "loggers"),
     )
 
 
 def _group(key: str) -> str:
-    return "mixing" if key.startswith("mixing") else key
+    parent = key.rpartition(".")[0]
+    return parent if parent in ("mixing", *PLUGIN_GROUPS) else key
+
+
+def _by_name(config: Config) -> dict[str, Node]:
+    """The nodes of the groups of which a run may have several, by key, in order of names."""
+    groups = {
+        "callbacks": config.callbacks,
+        "loggers": config.loggers,
+        "observers.metrics": config.observers.metrics,
+    }
+    for group, nodes in groups.items():
+        if "_target_" in nodes:
+            raise ConfigError(f"{group}: expected a name above _target_, as {group}.NAME._target_.")
+    return {
+        f"{group}.{name}": groups[group][name] for group in groups for name in sorted(groups[group])
+    }
+
+
+def _below(nodes: Mapping[str, Node], group: str) -> dict[str, Node]:
+    return {key.rpartition(".")[2]: node for key, node in nodes.items() if _group(key) == group}
 
 
 def _in_sequence(mixing: Any) -> dict[str, Node]:
@@ -80,3 +112,43 @@ def _in_sequence(mixing: Any) -> dict[str, Node]:
 
 def _keys(typed: Sequence[Override]) -> set[str]:
     return {override.key_or_group for override in typed}
+
+
+TASK_KEYS = ("state",)  # what rules are shown of a model is the definition's; the rest a task's
+
+
+def apply_preset(preset: Any, nodes: Mapping[str, Any], task: Any, said: Set[str]) -> None:
+    """Write the preset's values into the chosen rules and task, but for keys that were ``said``.
+
+    Args:
+        preset: ``{"rules": {rule name: {parameter: value}}, "tasks": {task name: {key: value}}}``.
+        nodes: the chosen rules by key (``attack``, ``defense``, ``mixing.nnm``); written to.
+        task: the chosen task; written to.
+        said: dotted keys that a person typed or an experiment file sets.
+
+    Raises:
+        ConfigError: the preset has another form, or sets what is not its to say.
+    """
+    if not isinstance(preset, Mapping) or set(preset) - {"rules", "tasks"}:
+        expected = "'rules: {rule: {parameter: value}}' and 'tasks: {task: {key: value}}'"
+        raise ConfigError(f"preset: expected {expected} and nothing else.")
+    for key, node in nodes.items():
+        if isinstance(node, dict):  # else refused later, with a better message
+            values = _values(preset, "rules", target_name(node))
+            node.update({n: value for n, value in values.items() if f"{key}.{n}" not in said})
+    if isinstance(task, dict):
+        name = str(task.get("name"))
+        values = _values(preset, "tasks", name)
+        for key in values:
+            if key not in TASK_KEYS:
+                known = ", ".join(TASK_KEYS)
+                raise ConfigError(f"preset.tasks.{name}: expected {known} alone, got {shown(key)}.")
+        task.update({k: value for k, value in values.items() if f"task.{k}" not in said})
+
+
+def _values(preset: Mapping[str, Any], part: str, name: str) -> Mapping[str, Any]:
+    named = preset.get(part) or {}
+    values = named.get(name) or {} if isinstance(named, Mapping) else None
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"preset.{part}: expected names, and parameters by name, at {name}.")
+    return values

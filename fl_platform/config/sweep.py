@@ -7,9 +7,8 @@ from itertools import product
 from pathlib import Path
 
 from fl_platform.config.errors import ConfigError
-from fl_platform.config.files import check_files
-from fl_platform.config.merge import choice_parser
-from fl_platform.config.tree import FAILURES, config_folders, parse_overrides
+from fl_platform.config.hydra_internals import check_files, choice_parser
+from fl_platform.config.hydra_tree import FAILURES, config_folders, parse_overrides
 
 
 def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> list[list[str]]:

@@ -27,7 +27,9 @@ PACKAGES = {
     "mixing": "fl_platform.defenses",
     "task.data": "fl_platform.data",
     "task.model": "fl_platform.models",
+    "task.partition": "fl_platform.data.partitions",
 }
+PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package has none of its own
 _plugins: dict[str, Path] = {}  # what a person admitted by name in this process
 
 
@@ -75,16 +77,37 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     if not isinstance(node, Mapping):
         raise ConfigError(f"{key}: expected a choice of the group, got {shown(node)}.")
     target = node.get("_target_")
-    packages = [PACKAGES[group]] if group else sorted(set(PACKAGES.values()))
+    packages = [PACKAGES[group]] if group in PACKAGES else []
+    if group is None:
+        packages = sorted(set(PACKAGES.values()))
     root = Path(fl_platform.__file__).parent
-    sources = {name: root / name.split(".")[1] / "__init__.py" for name in packages} | _plugins
+    sources = {
+        name: root.joinpath(*name.split(".")[1:], "__init__.py") for name in packages
+    } | _plugins
     sources = {name: file for name, file in sources.items() if file.is_file()}
     known = [f"{name}.{rule}" for name, file in sources.items() for rule in public_names(file)]
     if not isinstance(target, str) or target not in known:
         close = nearest(target, known) if isinstance(target, str) else "."
-        expected = f"one of the public names of {', '.join(sources)}"
+        expected = (
+            f"one of the public names of {', '.join(sources) or 'a package named by --plugin'}"
+        )
         raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}")
     return target
+
+
+def check_exporter(name: str) -> str:
+    """``runtime.tracking``, if it is ``mlflow``, ``journal`` or a public name of a plug-in.
+
+    Raises:
+        ConfigError: another name; nothing is imported.
+    """
+    known = [f"{plugin}.{each}" for plugin, file in _plugins.items() for each in public_names(file)]
+    if name not in ("mlflow", "journal") and name not in known:
+        expected = ", ".join(["mlflow", "journal", *known])
+        raise ConfigError(
+            f"runtime.tracking: expected one of {expected}, got {shown(name)}{nearest(name, known)}"
+        )
+    return name
 
 
 def public_names(source: Path) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from fl_platform.core.deferred import Number
+
 
 @dataclass(frozen=True)
 class Aggregate:
@@ -19,10 +21,19 @@ class Aggregate:
         anchor_weight: the share of a point that is no row (centered clipping's centre).
         dropped: ``(k,)`` indices of received rows that the gate refused, or ``None``.
         clamped: whether f had to be lowered to the largest that the rule tolerates.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import krum
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> result = krum(updates, 1)
+        >>> bool((result.weights.float() @ updates.matrix == result.vector).all())
+        True
     """
 
     vector: Tensor
     weights: Tensor | None = None
-    anchor_weight: float = 0.0
+    anchor_weight: Number = 0.0
     dropped: Tensor | None = None
     clamped: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fl_platform.core.deferred import sent
 from fl_platform.core.rule import first_parameters
 
 
@@ -49,7 +50,7 @@ class Context:
         """
         sizes = self.sizes
         if sizes is not None:
-            sizes = (mixing != 0).to(sizes.dtype) @ sizes.to(mixing.device)
+            sizes = (mixing != 0).double() @ sent(sizes, mixing.device).double()
         return self._with({"clients": None, "losses": None, "sizes": sizes})
 
     def asked(self, names: frozenset[str]) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Ranks come from a sorting network. The network in torch is the reference; a compiled one replaces
 it where a compiler is there. Both add the wanted values in ascending order and divide once, so
-the bits are the same, and the same as those of a sort. Rows must hold no NaN: minimum and maximum
-then have one meaning. Deviations add the rows in order, in torch and compiled alike.
+the bits are the same, and the same as those of a sort; on a GPU a generated kernel has them too.
+Rows must hold no NaN: minimum and maximum then have one meaning. Deviations add the rows in order,
+in torch and compiled alike.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core import kernels
+from fl_platform.core import cuda_kernels
+from fl_platform.core.deferred import on_device
+from fl_platform.core.native import kernels
 from fl_platform.core.sorting_network import network
 
 if TYPE_CHECKING:
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 CHUNK = 8192  # columns; the torch network's wires then lie in the second-level cache
 
+
+GPU_CHUNK = 1 << 20  # columns of mixed rows that a GPU forms at a time
 
 MedianKind = Literal["midpoint", "lower", "upper"]
 
@@ -58,10 +63,12 @@ def trimmed_mean(updates: Updates, trim: int) -> Tensor:
 def deviation(updates: Updates) -> Tensor:
     """``(d,)`` population standard deviation of each coordinate."""
     out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
+    if on_device(out):
+        return _deviation_on_device(updates, out)
     rows = updates.rows()
     if rows is not None and kernels.variances(rows, out):
         return out.sqrt_()
-    for part, chunk in updates.columns(CHUNK if updates.device.type == "cpu" else 1 << 20):
+    for part, chunk in updates.columns(CHUNK):
         values = list(chunk.unbind(0))
         if rows is None and kernels.variances(values, out[part]):
             continue
@@ -71,20 +78,45 @@ def deviation(updates: Updates) -> Tensor:
     return out.sqrt_()  # by torch in either case: its square root is not the nearest one
 
 
+def _deviation_on_device(updates: Updates, out: Tensor) -> Tensor:
+    rows = updates.addresses()
+    if rows is not None and cuda_kernels.variances(rows, out):
+        return out.sqrt_()
+    for part, chunk in updates.columns(GPU_CHUNK):
+        places = cuda_kernels.addresses(chunk) if rows is None else None
+        if places is None or not cuda_kernels.variances(places, out[part]):
+            torch.var(chunk, 0, correction=0, out=out[part])
+    return out.sqrt_()
+
+
 def mean_of_ranks(updates: Updates, first: int, stop: int) -> Tensor:
     """``(d,)`` mean of the values of ranks ``first`` .. ``stop - 1``, added in ascending order."""
     out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
+    if on_device(out):
+        return _ranks_on_device(updates, first, stop, out)
     rows = updates.rows()
     if rows is not None and kernels.mean_of_ranks(rows, first, stop, out):
         return out
-    plain = len(updates) > kernels.MOST_WIRES or updates.device.type != "cpu"
-    for part, chunk in updates.columns(CHUNK if updates.device.type == "cpu" else 1 << 20):
+    plain = len(updates) > kernels.MOST_WIRES
+    for part, chunk in updates.columns(CHUNK):
         values = list(chunk.unbind(0))
         if rows is None and kernels.mean_of_ranks(values, first, stop, out[part]):
             continue
         ordered = list(chunk.sort(0).values.unbind(0)) if plain else _ordered(values, first, stop)
         mean = _sum(ordered[first:stop]).div_(stop - first)
         torch.add(mean, 0.0, out=out[part])  # -0 becomes +0
+    return out
+
+
+def _ranks_on_device(updates: Updates, first: int, stop: int, out: Tensor) -> Tensor:
+    rows = updates.addresses()
+    if rows is not None and cuda_kernels.mean_of_ranks(rows, first, stop, out):
+        return out
+    for part, chunk in updates.columns(GPU_CHUNK):
+        places = cuda_kernels.addresses(chunk) if rows is None else None
+        if places is None or not cuda_kernels.mean_of_ranks(places, first, stop, out[part]):
+            wanted = chunk.sort(0).values[first:stop].unbind(0)
+            torch.add(_sum(wanted).div_(stop - first), 0.0, out=out[part])
     return out
 
 

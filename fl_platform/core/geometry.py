@@ -10,6 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+from fl_platform.core import cuda_kernels
+from fl_platform.core.deferred import Number, assumed, chosen, finite, number, on_device, sqrt
+
 
 def squared_distances(gram: Tensor) -> Tensor:
     """Squared distances between rows from their inner products about any common point.
@@ -21,6 +24,13 @@ def squared_distances(gram: Tensor) -> Tensor:
 
     Returns:
         ``(m, m)``, symmetric, none below zero, zeros on the diagonal.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core.geometry import squared_distances
+        >>> rows = torch.tensor([[0.0, 0.0], [3.0, 4.0]], dtype=torch.float64)
+        >>> squared_distances(rows @ rows.T).tolist()
+        [[0.0, 25.0], [25.0, 0.0]]
     """
     norms = gram.diagonal()
     squares = norms[:, None] + norms[None, :] - 2 * gram
@@ -54,7 +64,35 @@ def median_distances(squares: Tensor) -> Tensor:
     return ordered[:, squares.shape[0] // 2]
 
 
-def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
+def leading(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest eigenvalue of an ``(m, m)`` float64 Gram, its vector, the eigenvalues' sum.
+
+    A GPU squares the matrix until one eigenvector is left: its eigensolver makes the host wait.
+    Both are as exact as the gap below the largest eigenvalue admits; where it is zero, any
+    vector of the largest eigenvalue is right.
+
+    Returns:
+        Scalars and ``(m,)`` of unit length and free sign; negative eigenvalues, which only
+        rounding makes, count as 0 in the sum (on a GPU as they are).
+    """
+    if not on_device(gram):
+        values, vectors = torch.linalg.eigh(gram)
+        return values[-1], vectors[:, -1], values.clamp_min(0).sum()
+    found = cuda_kernels.leading(gram)
+    if found is not None:
+        return found[0], found[1:], gram.diagonal().sum()
+    power = gram
+    for _ in range(cuda_kernels.SQUARINGS):
+        trace = power.diagonal().sum()
+        power = power / torch.where(trace > 0, trace, 1.0)
+        power = power @ power
+    best = power.index_select(1, power.diagonal().argmax()[None])[:, 0]
+    length = torch.linalg.vector_norm(best)
+    vector = torch.where(length > 0, best / length, 1 / len(gram) ** 0.5)
+    return vector @ (gram @ vector), vector, gram.diagonal().sum()
+
+
+def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number) -> Number:
     """The largest step along a direction that keeps every distance within a bound.
 
     .. math:: \\max\\{\\alpha \\ge 0 : c_s + 2 \\alpha b_s + \\alpha^2 a \\le D^2 \\ \\forall s\\}
@@ -76,30 +114,37 @@ def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: fl
 
     Raises:
         ValueError: the two vectors differ in shape, are empty, or an input is not finite.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core.geometry import largest_step
+        >>> one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+        >>> largest_step(zero, zero, step_sq=4.0, bound_sq=100.0)  # |2 step| <= 10
+        5.0
     """
     if offsets_sq.ndim != 1 or offsets_sq.shape != along.shape or not len(along):
         raise ValueError(
             "Expected offsets_sq and along of one shape (m,) with m >= 1,"
             f" got {tuple(offsets_sq.shape)} and {tuple(along.shape)}."
         )
-    if step_sq == 0:
+    if not isinstance(step_sq, Tensor) and step_sq == 0:
         return 0.0
     room = (bound_sq - offsets_sq.double()).clamp_min(0)
     slope = along.double()
     root = (slope.square() + step_sq * room).sqrt()
     away = slope > 0  # this row's distance grows at once
     steps = torch.where(away, room / torch.where(away, slope + root, 1.0), (root - slope) / step_sq)
-    step = float(steps.min())
-    if not math.isfinite(step):
+    step = number(steps.min())
+    if not assumed(finite(step) | (step_sq == 0)):
         raise ValueError(
             "Expected finite distances and a step_sq that does not overflow,"
             f" got step_sq={step_sq:g}, bound_sq={bound_sq:g} and a step of {step}."
             " Non-finite rows must be dropped before geometry is asked."
         )
-    return step
+    return chosen(step_sq != 0, lambda: step, 0.0)
 
 
-def largest_sum_step(offsets_sq: Tensor, step_sq: float) -> float:
+def largest_sum_step(offsets_sq: Tensor, step_sq: Number) -> Number:
     """The largest step from the mean that keeps the sum of squared distances within any row's.
 
     .. math:: \\gamma^* = \\sqrt{\\max_i \\|\\mu - g_i\\|^2 / \\|v\\|^2}
@@ -114,4 +159,4 @@ def largest_sum_step(offsets_sq: Tensor, step_sq: float) -> float:
     Returns:
         gamma, 0 where ``step_sq`` is 0.
     """
-    return 0.0 if step_sq == 0 else math.sqrt(float(offsets_sq.max()) / step_sq)
+    return chosen(step_sq != 0, lambda: sqrt(number(offsets_sq.max()) / step_sq), 0.0)

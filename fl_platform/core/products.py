@@ -12,20 +12,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fl_platform.core import kernels
+from fl_platform.core import cuda_kernels
+from fl_platform.core.deferred import assumed, on_device
 from fl_platform.core.geometry import median_distances, squared_distances
+from fl_platform.core.native import kernels
 from fl_platform.core.precision import tensor_float32
 
 if TYPE_CHECKING:
     from fl_platform.core.updates import Updates
 
 CHUNK = 2048  # columns; 50 rows and their centred copy lie in one core's L2 cache
+GPU_CHUNK = 4096  # columns of one float32 product on a GPU, of which it computes many at once
+GPU_SLAB = 1 << 20  # columns whose centred copy a GPU holds at a time
 SAMPLE_BLOCKS, SAMPLE_WIDTH = 64, 32  # columns from which the first centre is guessed
 TOLERATED = 16.0  # a centre whose median squared distance is so many times the best is kept
 
 
 def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
     """``weights @ matrix`` that reads no row of weight zero."""
+    if on_device(matrix):
+        return _weighted_on_device(matrix, weights)
     used = (weights != 0).tolist()
     starts = [i for i, use in enumerate(used) if use and not (i and used[i - 1])]
     stops = [i + 1 for i, use in enumerate(used) if use and used[i + 1 : i + 2] != [True]]
@@ -42,6 +48,22 @@ def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
+def _weighted_on_device(matrix: Tensor, weights: Tensor) -> Tensor:
+    rows = cuda_kernels.addresses(matrix)
+    total = None
+    if rows is not None:
+        total = cuda_kernels.weighted_sum(rows, weights.to(matrix), matrix.shape[1])
+    if total is not None:
+        return total
+    total = matrix.new_empty(matrix.shape[1])
+    used = (weights != 0)[:, None]
+    with tensor_float32(False):
+        for start in range(0, matrix.shape[1], GPU_SLAB):  # 0 * NaN is NaN: zeros are put in
+            part = matrix[:, start : start + GPU_SLAB]
+            total[start : start + GPU_SLAB] = weights @ torch.where(used, part, 0.0)
+    return total
+
+
 def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = None) -> Tensor:
     """Float64 inner products of rows less ``centre``: of ``left`` with the rows, or of all pairs.
 
@@ -54,7 +76,9 @@ def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = Non
         ``(k, m)``, or the symmetric ``(m, m)``.
     """
     rows = updates.rows()
-    if rows is None:
+    if on_device(centre):
+        products = _on_device(updates, centre, left)
+    elif rows is None:
         products = None
     elif left is not None and len(left) == 1:  # one read, nothing is copied into the cache
         along = kernels.offsets(rows, centre, left[0] - centre)
@@ -63,8 +87,9 @@ def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = Non
         products = kernels.products(rows, centre, left)
     if products is None:
         products = _chunked(updates, centre, left, updates.dtype)
-    if updates.dtype == torch.float32:  # squares below 1e-38 or above 1e38 are lost: use float64
-        extent = products.diagonal() if left is None else products.abs().flatten()
+    extent = products.diagonal() if left is None else products.abs().flatten()
+    if updates.dtype == torch.float32 and not assumed(_kept(extent, updates.dimension)):
+        # Squares below 1e-38 or above 1e38 are lost: use float64.
         if bool(extent.nanmedian() < 1e-34 * updates.dimension):
             products = _chunked(updates, centre, left, torch.float64)
         elif left is None:
@@ -77,9 +102,43 @@ def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = Non
     return (products + products.T) / 2 if left is None else products
 
 
+def _kept(extent: Tensor, dimension: int) -> Tensor:
+    """Whether float32 held the products: all are finite, and the middle one is not too small."""
+    middle = extent.sort().values[(len(extent) - 1) // 2]
+    return extent.isfinite().all() & (middle >= 1e-34 * dimension)
+
+
+def _on_device(updates: Updates, centre: Tensor, left: Tensor | None) -> Tensor:
+    """As `centred_products`: one vector by a kernel, else many products of chunks at once."""
+    if left is not None and len(left) == 1:
+        rows = updates.addresses()
+        along = None if rows is None else cuda_kernels.offsets(rows, centre, left[0] - centre)
+        if along is not None:
+            return along[None]
+    if left is None and len(updates) == 1:
+        rows = updates.addresses()
+        square = None if rows is None else cuda_kernels.offsets(rows, centre)
+        if square is not None:
+            return square[None]
+    shape = (len(updates) if left is None else len(left), len(updates))
+    total = torch.zeros(shape, dtype=torch.float64, device=updates.device)
+    with tensor_float32(False):
+        for part, chunk in updates.columns(GPU_SLAB):
+            rows = chunk - centre[part]
+            other = rows if left is None else left[:, part] - centre[part]
+            whole = rows.shape[1] // GPU_CHUNK * GPU_CHUNK
+            if whole:
+                a, b = (x[:, :whole].unflatten(1, (-1, GPU_CHUNK)) for x in (other, rows))
+                products = torch.bmm(a.transpose(0, 1), b.permute(1, 2, 0))
+                total += products.sum(0, dtype=torch.float64)
+            if whole < rows.shape[1]:
+                total += other[:, whole:] @ rows[:, whole:].T
+    return total
+
+
 def _chunked(updates: Updates, centre: Tensor, left: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Products with ``left``: all rows if ``None``, the rows at a ``(k,)`` index, or ``(k, d)``."""
-    size = CHUNK if updates.device.type == "cpu" else 32 * CHUNK
+    size = 32 * CHUNK if on_device(centre) else CHUNK
     shape = (len(updates) if left is None else len(left), len(updates))
     total = torch.zeros(shape, dtype=torch.float64, device=updates.device)
     with tensor_float32(False):
@@ -98,14 +157,19 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
     """``(m,)`` float64 ``<g_i - centre, direction>``."""
     total = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
     direction = direction.to(centre)
-    rows = updates.rows()
+    if on_device(centre):
+        places = updates.addresses()
+        found = None if places is None else cuda_kernels.offsets(places, centre, direction)
+        if found is not None:
+            return found
+    rows = None if on_device(centre) else updates.rows()
     if rows is not None:
         found = kernels.offsets(rows, centre, direction.contiguous())
         if found is not None and bool(found.isfinite().all()):
             return found
     with tensor_float32(False):
-        for part, chunk in updates.columns(CHUNK):
-            total += (chunk - centre[part]) @ direction[part]
+        for part, chunk in updates.columns(GPU_SLAB if on_device(centre) else CHUNK):
+            total += _along(chunk - centre[part], direction[part])
     return total
 
 
@@ -118,7 +182,7 @@ def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
         with tensor_float32(False):
             for part, chunk in updates.columns(CHUNK):
                 rows = chunk.to(dtype)
-                inner += rows @ along[part]
+                inner += _along(rows, along[part])
                 squares += torch.linalg.vector_norm(rows, dim=1).double().square()
         small = 1e-34 * updates.dimension  # below, float32 squares have gone under
         if bool((inner.isfinite() & squares.isfinite()).all()) and bool(squares.median() >= small):
@@ -126,16 +190,32 @@ def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
     return inner, squares
 
 
+def _along(rows: Tensor, direction: Tensor) -> Tensor:
+    """``rows @ direction``, on a GPU as float64 sums of float32 sums over short runs."""
+    if not on_device(rows):
+        return rows @ direction
+    whole = rows.shape[1] // GPU_CHUNK * GPU_CHUNK
+    runs = rows[:, :whole].unflatten(1, (-1, GPU_CHUNK))
+    sums = torch.einsum("mcw,cw->mc", runs, direction[:whole].view(-1, GPU_CHUNK))
+    return sums.sum(1, dtype=torch.float64) + rows[:, whole:] @ direction[whole:]
+
+
 def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
     """``(m,)`` float64 ``||g_i - point||^2``."""
     point = point.to(device=updates.device, dtype=updates.dtype)
-    rows = updates.rows()
+    if on_device(point):
+        places = updates.addresses()
+        found = None if places is None else cuda_kernels.offsets(places, point)
+        if found is not None:  # in float64, which holds every square of a float32
+            return found
+    rows = None if on_device(point) else updates.rows()
     found = kernels.offsets(rows, point) if rows is not None else None
     small = 1e-34 * updates.dimension  # below, float32 squares have gone under
     if found is not None and bool(found.isfinite().all()) and bool(found.median() >= small):
         return found
     total = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
-    for part, chunk in updates.columns(CHUNK):  # float64 holds every square of a float32
+    size = GPU_SLAB if on_device(point) else CHUNK
+    for part, chunk in updates.columns(size):  # float64 holds every square of a float32
         total += (chunk - point[part]).double().square().sum(1)
     return total
 
@@ -153,15 +233,20 @@ def robust_gram(updates: Updates) -> tuple[Tensor, Tensor]:
     """
     sample = _sample(updates.matrix)
     squares = torch.cdist(sample, sample, compute_mode="donot_use_mm_for_euclid_dist").square()
-    index = int(median_distances(updates.summed(squares)).argmin())
+    index = median_distances(updates.summed(squares)).argmin()
     for _ in range(3):
-        centre = updates.matrix[index]
+        centre = _row(updates.matrix, index)
         gram = updates.summed(centred_products(updates, centre))
         spread = median_distances(squared_distances(gram))
-        if bool(spread[index] <= TOLERATED * spread.min()):
+        if assumed(_row(spread, index) <= TOLERATED * spread.min()):
             break
-        index = int(spread.argmin())
+        index = spread.argmin()
     return gram, centre
+
+
+def _row(matrix: Tensor, index: Tensor) -> Tensor:
+    """``matrix[index]`` for one index, which a GPU does not tell the host."""
+    return matrix.index_select(0, index[None])[0] if on_device(matrix) else matrix[int(index)]
 
 
 def _sample(matrix: Tensor) -> Tensor:
@@ -169,5 +254,10 @@ def _sample(matrix: Tensor) -> Tensor:
     d = matrix.shape[1]
     if d <= SAMPLE_BLOCKS * SAMPLE_WIDTH:
         return matrix
+    if on_device(matrix):
+        first = torch.arange(SAMPLE_BLOCKS, device=matrix.device) * (d - SAMPLE_WIDTH)
+        first = first.div(SAMPLE_BLOCKS - 1, rounding_mode="floor")
+        places = first[:, None] + torch.arange(SAMPLE_WIDTH, device=matrix.device)
+        return matrix.index_select(1, places.flatten())
     starts = [block * (d - SAMPLE_WIDTH) // (SAMPLE_BLOCKS - 1) for block in range(SAMPLE_BLOCKS)]
     return torch.cat([matrix[:, start : start + SAMPLE_WIDTH] for start in starts], 1)

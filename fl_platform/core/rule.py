@@ -98,6 +98,13 @@ def rule(function: Any = None, **facts: Any) -> Any:
         TypeError: a parameter that the rule does not have, at once rather than in the first
             round; rows that are neither a tensor nor `Updates`.
         ValueError: f outside of what the rule tolerates.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.attacks import ipm
+        >>> honest = torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]])
+        >>> bool((ipm(honest, 2, scale=0.5) == ipm(scale=0.5)(honest, 2)).all())
+        True
     """
     if function is None:
         return functools.partial(rule, **facts)
@@ -136,6 +143,11 @@ def largest_f(rule: Callable[..., Any], n: int) -> int:
     Args:
         rule: a rule, an instance of one, a chain, or a partial of any of them.
         n: number of rows, at least 1.
+
+    Example:
+        >>> from fl_platform.defenses import krum, largest_f, median
+        >>> largest_f(median, 50), largest_f(krum, 50)
+        (24, 23)
     """
     stated = getattr(unwrapped(rule), "largest_f", None)
     return int(stated(n)) if stated is not None else (n - 1) // 2
@@ -161,7 +173,14 @@ def settings_of(rule: Any) -> dict[str, Any]:
 
 
 def first_parameters(rule: Any) -> list[str]:
-    """The names of a rule's positional parameters; they tell its kind."""
+    """The names of a rule's positional parameters; they tell its kind.
+
+    Example:
+        >>> from fl_platform.attacks import strike
+        >>> from fl_platform.core.rule import first_parameters
+        >>> first_parameters(strike)
+        ['honest', 'num_byzantine']
+    """
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     parameters = inspect.signature(rule).parameters.values()
     return [p.name for p in parameters if p.kind in kinds]

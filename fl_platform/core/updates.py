@@ -8,8 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fl_platform.core import coordinatewise, geometry, products
+from fl_platform.core import coordinatewise, cuda_kernels, geometry, products
 from fl_platform.core.coordinatewise import MedianKind
+from fl_platform.core.deferred import Number, number, on_device
 
 __all__ = ["MedianKind", "Updates"]
 
@@ -27,6 +28,19 @@ class Updates:
 
     Raises:
         ValueError: the matrix is not a two-dimensional floating-point tensor with a row.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> len(honest), honest.dimension
+        (4, 2)
+        >>> honest.mean().tolist(), honest.median().tolist()
+        ([2.0, 1.0], [1.0, 1.0])
+        >>> honest.squared_distances()[0].tolist()
+        [0.0, 1.0, 5.0, 40.0]
+        >>> honest.select(torch.tensor([3, 0])).matrix.tolist()
+        [[6.0, 2.0], [0.0, 0.0]]
     """
 
     def __init__(self, matrix: Tensor) -> None:
@@ -74,32 +88,50 @@ class Updates:
         """The same for a maximum over coordinates; ``part`` must hold no NaN."""
         return part
 
-    def dot(self, a: Tensor, b: Tensor) -> float:
+    def dot(self, a: Tensor, b: Tensor) -> Number:
         """``<a, b>`` in float64 of two ``(d,)`` vectors that lie as the rows do."""
-        return float(self.summed(a.double() @ b.double()))
+        return number(self.summed(a.double() @ b.double()))
 
-    def length(self, vector: Tensor) -> float:
+    def length(self, vector: Tensor) -> Number:
         """Euclidean length in float64 of a ``(d,)`` vector that lies as the rows do."""
         own = torch.linalg.vector_norm(vector, dtype=torch.float64)
-        return float(self.summed(own.square()).sqrt())
+        return number(self.summed(own.square()).sqrt())
 
     def magnitudes(self) -> Tensor:
         """``(m,)`` float64 largest absolute coordinate of each row; infinite if one is no number.
 
         One pass: NaN spreads through minimum and maximum.
         """
+        if on_device(self.device):
+            return self.largest(self._largest().double().nan_to_num(nan=torch.inf))
         extremes = [torch.stack(row.aminmax()) for row in self.rows() or self.matrix]
         return self.largest(torch.stack(extremes).double().abs().amax(1).nan_to_num(nan=torch.inf))
+
+    def _largest(self) -> Tensor:
+        """``(m,)`` largest absolute coordinate of each row by one launch; NaN if there is one."""
+        return torch.linalg.vector_norm(self._source, torch.inf, dim=1)
+
+    def addresses(self) -> Tensor | None:
+        """``(m,)`` int64 addresses of the rows on a GPU; ``None`` elsewhere or if not stored."""
+        return cuda_kernels.addresses(self._source)
 
     def rows(self) -> list[Tensor] | None:
         """The m rows as ``(d,)`` tensors that share memory, or ``None`` if they are not stored."""
         return list(self._source.unbind(0))
 
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
-        """Cache-sized ``(m, <= size)`` chunks of columns, each with its slice; not to be kept."""
+        """``(m, <= size)`` chunks of columns, each with its slice; not to be kept.
+
+        Their size fits a processor's cache; a GPU takes at least 2^18, to have enough to do.
+        """
+        size = max(size, 1 << 18) if self.device.type == "cuda" else size
         for start in range(0, self.dimension, size):
             part = slice(start, min(start + size, self.dimension))
             yield part, self._source[:, part]
+
+    def gathered(self, index: Tensor) -> Tensor:
+        """``(m, b)`` the columns at ``(b,)`` positions that lie where the rows do, in any order."""
+        return self._source.index_select(1, index)
 
     @cached_property
     def _mean(self) -> Tensor:

@@ -10,7 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fl_platform.core import products
+from fl_platform.core import cuda_kernels, products
+from fl_platform.core.deferred import assumed, number, on_device, sent
 from fl_platform.core.precision import tensor_float32
 from fl_platform.core.updates import Updates
 
@@ -65,24 +66,34 @@ class _View(Updates):
     def centre(self) -> Tensor:
         return self._base.centre()
 
+    def gathered(self, index: Tensor) -> Tensor:
+        raise NotImplementedError
+
 
 class Selected(_View):
     """Some rows of other updates, in any order."""
 
     def __init__(self, base: Updates, index: Tensor | slice) -> None:
+        run = index if isinstance(index, slice) and on_device(base.device) else None
+        if isinstance(index, Tensor):
+            index = sent(index, base.device)
         chosen = torch.arange(len(base), device=base.device)[index].reshape(-1)
         if not len(chosen):
             raise ValueError(
                 f"Expected an index that selects at least one of {len(base)} rows, got none."
             )
         if isinstance(base, Selected):  # one step to the stored rows, however often re-ordered
-            chosen = base._index[chosen]
+            chosen, run = base._index[chosen], None
             base = base._base
         super().__init__(base, len(chosen))
         self._index: Tensor = chosen
+        self._run: slice | None
+        if on_device(chosen):  # a slice is known to be a run; to look at an index, the host waits
+            self._run = run if run is not None and run.step in (None, 1) else None
+            return
         first = int(chosen[0])
-        run = torch.arange(first, first + len(chosen), device=base.device)
-        self._run = slice(first, first + len(chosen)) if torch.equal(chosen, run) else None
+        rising = torch.arange(first, first + len(chosen), device=base.device)
+        self._run = slice(first, first + len(chosen)) if torch.equal(chosen, rising) else None
 
     @property
     def matrix(self) -> Tensor:
@@ -98,6 +109,16 @@ class Selected(_View):
         chosen = self._index if self._run is None else self._run
         for part, chunk in self._base.columns(size):
             yield part, chunk[chosen]
+
+    def addresses(self) -> Tensor | None:
+        places = self._base.addresses()
+        return None if places is None else places[self._index]
+
+    def _largest(self) -> Tensor:
+        return self._base._largest()[self._index]
+
+    def gathered(self, index: Tensor) -> Tensor:
+        return self._base.gathered(index)[self._index]
 
     @cached_property
     def _gram(self) -> Tensor:
@@ -127,9 +148,9 @@ class Mixed(_View):
                 f"Expected a mixing of shape (m', {len(base)}) with m' >= 1,"
                 f" got {tuple(mixing.shape)}."
             )
-        mixing = mixing.to(dtype=torch.float64, device=base.device)
-        worst = float((mixing.sum(1) - 1).abs().max())
-        if not worst <= 1e-5:
+        mixing = sent(mixing, base.device).double()
+        worst = number((mixing.sum(1) - 1).abs().max())
+        if not assumed(worst <= 1e-5):
             raise ValueError(
                 "Expected a mixing whose rows each sum to 1, else its rows are no means of"
                 f" updates, got a sum that is off by {worst:g}."
@@ -139,6 +160,17 @@ class Mixed(_View):
 
     def rows(self) -> list[Tensor] | None:
         return None
+
+    def addresses(self) -> Tensor | None:
+        return None
+
+    def _largest(self) -> Tensor:
+        parts = [chunk.abs().amax(1) for _, chunk in self.columns(products.GPU_SLAB)]
+        return torch.stack(parts).amax(0)
+
+    def gathered(self, index: Tensor) -> Tensor:
+        with tensor_float32(False):
+            return self._mixing.to(self.dtype) @ self._base.gathered(index)
 
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
         mixing = self._mixing.to(self.dtype)
@@ -162,8 +194,9 @@ class Scaled(_View):
     """The rows of other updates, each times a factor of its own."""
 
     def __init__(self, base: Updates, scales: Tensor) -> None:
-        scales = scales.to(dtype=torch.float64, device=base.device)
-        if scales.shape != (len(base),) or not bool((scales.isfinite() & (scales >= 0)).all()):
+        scales = sent(scales, base.device).double()
+        legal = (scales.isfinite() & (scales >= 0)).all()
+        if scales.shape != (len(base),) or not assumed(legal):
             raise ValueError(
                 f"Expected scales of shape ({len(base)},), finite and none below 0,"
                 f" got shape {tuple(scales.shape)} and {scales.flatten()[:5].tolist()}."
@@ -171,7 +204,7 @@ class Scaled(_View):
         super().__init__(base, len(base))
         self._scales = scales
         # The centre of the base times a scale that a minority cannot choose.
-        self._about = float(scales.sort().values[(len(scales) - 1) // 2])
+        self._about = number(scales.sort().values[(len(scales) - 1) // 2])
 
     def centre(self) -> Tensor:
         return self._centre
@@ -183,6 +216,15 @@ class Scaled(_View):
     def rows(self) -> list[Tensor] | None:
         return None
 
+    def addresses(self) -> Tensor | None:
+        return None
+
+    def _largest(self) -> Tensor:
+        return self._scales * self._base._largest()
+
+    def gathered(self, index: Tensor) -> Tensor:
+        return self._scales.to(self.dtype)[:, None] * self._base.gathered(index)
+
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
         scales = self._scales.to(self.dtype)[:, None]
         for part, chunk in self._base.columns(size):
@@ -193,7 +235,7 @@ class Scaled(_View):
         # s_i g_i - s c = s_i (g_i - c) + (s_i - s) c, c the base's centre and s its scale here.
         scales, shift, centre = self._scales, self._scales - self._about, self._base.centre()
         gram = scales[:, None] * self._base.gram() * scales
-        if shift.any():
+        if on_device(shift) or shift.any():
             along = scales * self._base.project(centre)
             length = self._base.dot(centre, centre)
             gram = gram + along[:, None] * shift + shift[:, None] * along
@@ -210,7 +252,7 @@ class Scaled(_View):
         return self._scales * self._base.project(direction) + shift * along
 
     def combine(self, weights: Tensor) -> Tensor:
-        return self._base.combine(weights.to(self._scales) * self._scales)
+        return self._base.combine(sent(weights, self.device).to(self._scales) * self._scales)
 
 
 class Extended(_View):
@@ -227,9 +269,9 @@ class Extended(_View):
         self._distinct = distinct.to(dtype=base.dtype, device=base.device)
         self._added = self._distinct.expand(len(rows), -1) if equal else self._distinct
         # position of each row among the base's rows and the distinct added ones
-        added = torch.zeros(len(rows), dtype=torch.long) if equal else torch.arange(len(rows))
-        places = torch.cat([torch.arange(len(base)), len(base) + added])
-        self._places = places.to(base.device)
+        added = torch.arange(len(rows), device=base.device) * (not equal)
+        known = torch.arange(len(base), device=base.device)
+        self._places = torch.cat([known, len(base) + added])
 
     def rows(self) -> list[Tensor] | None:
         rows = self._base.rows()
@@ -238,6 +280,21 @@ class Extended(_View):
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
         for part, chunk in self._base.columns(size):
             yield part, torch.cat([chunk, self._added[:, part]])
+
+    def addresses(self) -> Tensor | None:
+        known = self._base.addresses()
+        added = cuda_kernels.addresses(self._distinct)
+        if known is None or added is None:
+            return None
+        return torch.cat([known, added])[self._places]
+
+    def _largest(self) -> Tensor:
+        added = torch.linalg.vector_norm(self._distinct, torch.inf, dim=1)
+        return torch.cat([self._base._largest(), added])[self._places]
+
+    def gathered(self, index: Tensor) -> Tensor:
+        added = self._distinct.index_select(1, index)
+        return torch.cat([self._base.gathered(index), added])[self._places]
 
     @cached_property
     def _gram(self) -> Tensor:
@@ -258,10 +315,25 @@ class Extended(_View):
         return torch.cat([known, added])[self._places]
 
     def combine(self, weights: Tensor) -> Tensor:
-        weights = weights.to(self.device)
+        weights = sent(weights, self.device)
+        if on_device(weights):
+            return self._combined_on_device(weights)
         old, new = weights[: len(self._base)], weights[len(self._base) :]
         if len(self._distinct) < len(new):
             new = new.sum(0, keepdim=True)
         if not new.any():
             return self._base.combine(old)
         return self._base.combine(old) + products.weighted_sum(self._distinct, new.to(self.dtype))
+
+    def _combined_on_device(self, weights: Tensor) -> Tensor:
+        """Equal rows are read once, and whether there is a weight on them is not asked."""
+        each = weights.new_zeros(len(self._base) + len(self._distinct))
+        each = each.index_add_(0, self._places, weights)
+        known, added = self._base.addresses(), cuda_kernels.addresses(self._distinct)
+        if known is not None and added is not None:
+            rows = torch.cat([known, added])
+            total = cuda_kernels.weighted_sum(rows, each.to(self.dtype), self.dimension)
+            if total is not None:
+                return total
+        old, new = each[: len(self._base)], each[len(self._base) :].to(self.dtype)
+        return self._base.combine(old) + products.weighted_sum(self._distinct, new)

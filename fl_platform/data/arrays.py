@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fl_platform.core.stamps import stamps
+from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import CLASSES, OutsideError, array_headers
 from fl_platform.data.dataset import DataError, Dataset
 
 # How the four arrays may be called: MedMNIST's names, and Keras's.
@@ -20,7 +23,6 @@ NAMES = {
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
 HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
@@ -58,15 +60,18 @@ def arrays(
             f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
         )
     files = stamps([path])
-    content = _read(path)
+    content = read_npz(path, NAMES, HOW)
     try:
         train_images = _images(content["train_images"], layout)
         test_images = _images(content["test_images"], layout)
-        train_labels = _integers(content["train_labels"])
-        test_labels = _integers(content["test_labels"])
-        writers = _integers(content["writers"]) if "writers" in content else None
+        train_labels = integers(content["train_labels"])
+        test_labels = integers(content["test_labels"])
+        writers = integers(content["writers"]) if "writers" in content else None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    if int(train_labels.max()) >= CLASSES:
+        most = int(train_labels.max())
+        raise DataError(f"{path}: expected labels below {CLASSES}, got {most}.")
     found_mean, found_std = _channel_statistics(train_images)
     return Dataset(
         name=path.stem,
@@ -82,20 +87,24 @@ def arrays(
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.ndarray]:
+    """The arrays of a .npz file by our names, or by the other ones that ``known`` has for them.
+
+    Raises:
+        DataError: the file is damaged or too large, or lacks an array; ``how`` ends the message.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > LARGEST:
-            raise ValueError(f"{claimed} bytes when unpacked, more than {LARGEST}")
+        array_headers(path, "data")
         with np.load(path, allow_pickle=False) as saved:
-            names = {name: name if name in saved else other for name, other in NAMES.items()}
+            names = {name: name if name in saved else other for name, other in known.items()}
             if "writers" in saved:
                 names["writers"] = "writers"
             return {name: saved[found] for name, found in names.items()}
     except KeyError as error:
-        raise DataError(f"Expected arrays {', '.join(NAMES)} in {path}: {error}\n{HOW}") from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"Expected arrays {', '.join(known)} in {path}: {error}\n{how}") from error
+    except OutsideError as error:
+        raise DataError(str(error)) from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"Expected a readable .npz file at {path}, got: {error}") from error
 
 
@@ -119,7 +128,8 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _integers(values: np.ndarray) -> Tensor:
+def integers(values: np.ndarray) -> Tensor:
+    """``(N,)`` int64 from whole numbers of shape ``(N,)`` or ``(N, 1)``."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fl_platform.core.stamps import stamps
-from fl_platform.data.batches import read_batch
+from fl_platform.core.file_stats import stamps
+from fl_platform.data.cifar10_pickle import read_batch
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 

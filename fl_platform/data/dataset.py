@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from fl_platform.core.file_stats import Stamp
 from fl_platform.core.rng import generator
-from fl_platform.core.stamps import Stamp
 
 
 class DataError(ValueError):
@@ -26,9 +26,10 @@ class Dataset:
 
     Attributes:
         name: the name of the data set.
-        train_images: ``(N, C, H, W)`` uint8.
+        train_images: ``(N, C, H, W)`` uint8; or inputs of another kind: ``(N, ...)`` in floating
+            point, which are used as they are, or tokens ``(N, L)`` int64.
         train_labels: ``(N,)`` int64 in ``0 .. num_classes - 1``.
-        test_images: ``(M, C, H, W)`` uint8.
+        test_images: likewise.
         test_labels: ``(M,)`` int64.
         num_classes: how many classes there are, present or not.
         mean: per channel, of ``x / 255``.
@@ -59,12 +60,18 @@ class Dataset:
     def __post_init__(self) -> None:
         _check_split(self, "training", self.train_images, self.train_labels)
         _check_split(self, "test", self.test_images, self.test_labels)
+        if self.test_images.dtype != self.train_images.dtype:
+            raise DataError(
+                f"{self.name}: Expected training and test inputs of one kind (uint8 images,"
+                f" floating point or tokens), got {self.train_images.dtype} and"
+                f" {self.test_images.dtype}."
+            )
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             raise DataError(
                 f"{self.name}: Expected test images shaped like the training images"
                 f" {self.image_shape}, got {tuple(self.test_images.shape[1:])}."
             )
-        channels = self.image_shape[0]
+        channels = self.image_shape[0] if self.train_images.dtype == torch.uint8 else 1
         if len(self.mean) != channels or len(self.std) != channels:
             raise DataError(
                 f"{self.name}: Expected one mean and one std for each of {channels} channels,"
@@ -86,10 +93,9 @@ class Dataset:
             object.__setattr__(self, "digest", _digest(self))
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
-        channels, height, width = self.train_images.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of every image; the shape of one input of another kind."""
+        return tuple(self.train_images.shape[1:])
 
     def normalise(self, images: Tensor) -> Tensor:
         """``(x / 255 - mean) / std`` in float32, on the device where ``images`` lie."""
@@ -182,11 +188,16 @@ def _restricted(dataset: Dataset, kept: Tensor) -> Dataset:
 
 def _check_split(dataset: Dataset, split: str, images: Tensor, labels: Tensor) -> None:
     name = f"{dataset.name}, {split} set"
-    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
+    real, whole = images.is_floating_point(), images.dtype == torch.int64
+    fits = images.ndim >= 2 if real else images.ndim == (2 if whole else 4)
+    if not (fits and (real or whole or images.dtype == torch.uint8)) or 0 in images.shape:
         raise DataError(
-            f"{name}: Expected uint8 images of shape (N, C, H, W), none of them 0,"
+            f"{name}: Expected uint8 images of shape (N, C, H, W), none of them 0 (or inputs in"
+            " floating point of shape (N, ...), or tokens of shape (N, L)),"
             f" got shape {tuple(images.shape)} of {images.dtype}."
         )
+    if (real and not bool(images.isfinite().all())) or (whole and int(images.min()) < 0):
+        raise DataError(f"{name}: Expected finite inputs, and tokens of at least 0.")
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise DataError(
             f"{name}: Expected int64 labels of shape ({len(images)},), one for each image,"

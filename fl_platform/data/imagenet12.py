@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fl_platform.core.parameters import AtLeast
-from fl_platform.core.stamps import stamps
+from fl_platform.core.constraints import AtLeast
+from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import PIXELS
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
-MOST_PIXELS = 50_000_000  # ImageNet's largest has 19 million; beyond that it is a bomb
 HOW = (
     "To get it: make train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder a class (ImageNet\n"
     "needs an account at https://image-net.org). task.data.root names another folder."
@@ -108,8 +108,10 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
         if not path.is_file():
             raise OSError("not a file")
         with Image.open(path, formats=("JPEG", "PNG")) as source:
-            if source.width * source.height > MOST_PIXELS:
-                raise OSError(f"{source.width} x {source.height} pixels are too many")
+            short, long = sorted(source.size)
+            if max(short, side) * max(long, side * long // max(short, 1)) > PIXELS:
+                shape = f"{source.width} x {source.height}"
+                raise OSError(f"{shape} pixels, which are too many once the short side is {side}")
             image = source.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"Expected a JPEG or PNG image at {path}, got: {error}") from error

@@ -47,6 +47,14 @@ def aksel(
 
     References:
         Boussetta et al., AKSEL: Fast Byzantine SGD, OPODIS 2020.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import aksel
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> aksel(updates, 1).weights
+        tensor([0.0000, 0.3333, 0.3333, 0.3333, 0.0000], dtype=torch.float64)
     """
     if center not in ("midpoint", "lower", "upper") or keep not in ("half", "n-f"):
         raise ValueError(
@@ -58,6 +66,6 @@ def aksel(
         chosen = squares <= squares.median()
     else:
         chosen = torch.zeros_like(squares, dtype=torch.bool)
-        chosen[squares.argsort(stable=True)[: len(updates) - num_byzantine]] = True
+        chosen.scatter_(0, squares.argsort(stable=True)[: len(updates) - num_byzantine], True)
     weights = chosen.double() / chosen.sum()
     return Aggregate(updates.combine(weights), weights)

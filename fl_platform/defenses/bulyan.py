@@ -54,6 +54,14 @@ def bulyan(
     References:
         El Mhamdi, Guerraoui, Rouault, The Hidden Vulnerability of Distributed Learning in
         Byzantium, ICML 2018.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import bulyan
+        >>> updates = Updates(torch.arange(7.0)[:, None])
+        >>> bulyan(updates, 1).vector
+        tensor([3.])
     """
     if center not in ("midpoint", "lower", "upper"):
         raise ValueError(f"Expected center as midpoint, lower or upper, got {center!r}.")
@@ -91,10 +99,11 @@ def _iterated_krum(
     chosen = []
     for _ in range(theta):
         among = distances[remaining][:, remaining]
-        winner = int(krum_ranking(among, f, neighbors, power=power)[0])
-        chosen.append(remaining[winner])
-        remaining = torch.cat([remaining[:winner], remaining[winner + 1 :]])
-    return torch.stack(chosen)
+        winner = krum_ranking(among, f, neighbors, power=power)[:1]
+        chosen.append(remaining.index_select(0, winner))
+        others = torch.arange(len(remaining) - 1, device=distances.device)
+        remaining = remaining[others + (others >= winner)]
+    return torch.cat(chosen)
 
 
 def _averages(gram: Tensor, f: int, neighbors: Neighbors, power: DistancePower) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, geometry
-from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.constraints import Above, AtLeast
+from fl_platform.core.deferred import number
 from fl_platform.core.rule import rule
 
 Start = Literal["zero", "mean", "median"]
@@ -47,6 +48,17 @@ class CenteredClipping:
     References:
         Karimireddy, He, Jaggi, Learning from History for Byzantine Robust Optimization,
         ICML 2021.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import centered_clipping
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> rule = centered_clipping(tau=1.0)
+        >>> rule(updates, 1).vector
+        tensor([0.8515, 0.1527])
+        >>> rule(updates, 1).vector  # from the last aggregate on
+        tensor([1.4744, 0.3419])
     """
 
     def __init__(
@@ -105,7 +117,7 @@ def clip_about(updates: Updates, center: Tensor, tau: float, iterations: int) ->
         inner = (own[:, None] + own[None, :] - updates.squared_distances()) / 2
         for _ in range(iterations - 1):
             weights = _step(weights, geometry.squared_distances_to(inner, weights), tau)
-    anchor_weight = float(1 - weights.sum())
+    anchor_weight = number(1 - weights.sum())
     vector = updates.combine(weights) + anchor_weight * center
     return Aggregate(vector, weights, anchor_weight)
 

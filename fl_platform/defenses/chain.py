@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.context import Context, asks
+from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rng import stream_seed
 from fl_platform.core.rule import as_updates, largest_f, unwrapped
 from fl_platform.defenses.gate import accepted
@@ -92,7 +93,11 @@ class Chain:
         n = len(received)
         if isinstance(num_byzantine, bool) or num_byzantine < 0:
             raise ValueError(f"Expected num_byzantine as 0 or more, got f={num_byzantine!r}.")
-        kept = accepted(received).cpu() if self.gate else torch.ones(n, dtype=torch.bool)
+        kept = torch.ones(n, dtype=torch.bool)
+        if self.gate:
+            passed = accepted(received)
+            if not assumed(passed.all()):
+                kept = passed.cpu()
         dropped = (~kept).nonzero().flatten()
         rows = kept.nonzero().flatten()
         if len(rows) == 0:
@@ -112,7 +117,7 @@ class Chain:
         weights = result.weights
         if weights is not None:
             everyone = torch.zeros(n, dtype=weights.dtype, device=weights.device)
-            weights = everyone.index_copy(0, rows.to(weights.device), weights)
+            weights = everyone.index_copy(0, sent(rows, weights.device), weights)
         return replace(
             result,
             weights=weights,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Updates
-from fl_platform.core.parameters import Above
+from fl_platform.core.constraints import Above
 from fl_platform.core.rule import rule
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Updates, generator
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
+from fl_platform.core.deferred import on_device, sent
+from fl_platform.core.geometry import leading
 from fl_platform.core.rule import rule
 
 
@@ -44,6 +46,14 @@ class DnC:
 
     References:
         Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import dnc
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> dnc(seed=0)(updates, 1).weights
+        tensor([0.2500, 0.2500, 0.2500, 0.2500, 0.0000], dtype=torch.float64)
     """
 
     def __init__(
@@ -68,7 +78,7 @@ class DnC:
         """The mean of the rows that were removed least often."""
         n, d = len(updates), updates.dimension
         remove = min(math.ceil(self.filter * num_byzantine), n - 1)
-        removals = torch.zeros(n, dtype=torch.int64)
+        removals = torch.zeros(n, dtype=torch.int64, device=updates.device)
         stream = generator(self.seed, "dnc", self.calls)
         for _ in range(self.iterations):
             if self.replacement:
@@ -76,10 +86,11 @@ class DnC:
             else:
                 index = draw_distinct(d, self.coordinates, stream)
             scores = outlier_scores(updates, index)
-            removals[scores.argsort(stable=True)[n - remove :].cpu()] += 1
+            removed = scores.argsort(stable=True)[n - remove :]
+            removals += torch.zeros_like(removals).scatter_(0, removed, 1)
         self.calls += 1
         chosen = removals == removals.min()
-        weights = (chosen.double() / chosen.sum()).to(updates.device)
+        weights = chosen.double() / chosen.sum()
         return Aggregate(updates.combine(weights), weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -103,13 +114,15 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
         inner = sampled @ sampled.T
     inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
     # Projections of the rows on the top right singular vector are sqrt(lambda) u, from n x n.
-    values, vectors = torch.linalg.eigh(inner)
-    return values[-1] * vectors[:, -1].square()
+    value, vector, _ = leading(inner)
+    return value * vector.square()
 
 
 def columns_at(updates: Updates, index: Tensor) -> Tensor:
     """``(n, b)``; of mixed rows, which are not stored, every column is formed once, in chunks."""
-    index = index.to(updates.device)
+    index = sent(index, updates.device)
+    if on_device(index):
+        return updates.gathered(index)
     rows = updates.rows()
     if rows is not None:
         return torch.stack([row[index] for row in rows])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.parameters import Between
+from fl_platform.core.constraints import Between
 from fl_platform.core.rule import rule
 from fl_platform.defenses.norm_bound import middle_value
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 
 from fl_platform.core import Aggregate, Updates, generator
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import largest_f, rule
 from fl_platform.defenses.bulyan import bulyan
 from fl_platform.defenses.krum import multi_krum

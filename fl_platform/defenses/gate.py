@@ -22,11 +22,18 @@ def accepted(updates: Updates) -> Tensor:
     A row that fails is certainly faulty, whoever sent it, so the chain also lowers f by the
     number of refused rows. No paper has this step: without it NaN rows pass through most
     published implementations of the rules.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses.gate import accepted
+        >>> accepted(Updates(torch.tensor([[1.0], [2.0], [float("nan")]]))).tolist()
+        [True, True, False]
     """
     sizes = updates.magnitudes()
     finite = sizes.isfinite()
-    if not bool(finite.any()):
-        return finite
-    typical = sizes[finite].median()
-    limit = ABSURD * typical if typical > 0 else torch.full_like(typical, ABSURD)
+    count = finite.sum()  # sizes are infinite where they are not finite, so these come last
+    middle = ((count - 1).clamp_min(0) // 2)[None]
+    typical = sizes.sort().values.index_select(0, middle)[0]
+    limit = torch.where(typical > 0, ABSURD * typical, ABSURD)
     return finite & (sizes <= limit)

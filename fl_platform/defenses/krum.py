@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
 Neighbors = Literal["n-f-2", "n-f-1"]
@@ -54,6 +54,15 @@ def krum(
     References:
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
         NeurIPS 2017.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import krum
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> result = krum(updates, 1)
+        >>> result.vector.tolist(), result.weights.tolist()
+        ([2.0, 1.0], [0.0, 1.0, 0.0, 0.0, 0.0])
     """
     distances = updates.squared_distances()
     return _average_of(
@@ -86,6 +95,15 @@ def multi_krum(
     References:
         Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent,
         NeurIPS 2017.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import multi_krum
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> result = multi_krum(updates, 1)
+        >>> result.weights.tolist()  # the outlier has none
+        [0.25, 0.25, 0.25, 0.25, 0.0]
     """
     distances = updates.squared_distances()
     ranking = krum_ranking(distances, num_byzantine, neighbors, power=distance_power)
@@ -127,5 +145,5 @@ def _rows_averaged(n: int, f: int, averaged: Averaged) -> int:
 
 def _average_of(updates: Updates, rows: Tensor) -> Aggregate:
     weights = torch.zeros(len(updates), dtype=torch.float64, device=rows.device)
-    weights[rows] = 1 / len(rows)
+    weights.scatter_(0, rows, 1 / len(rows))
     return Aggregate(updates.combine(weights), weights)

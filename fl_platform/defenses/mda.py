@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
 
@@ -51,6 +51,14 @@ def mda(
     References:
         El-Mhamdi et al., Genuinely Distributed Byzantine Machine Learning, PODC 2020 (MDA);
         Rousseeuw, Multivariate Estimation with High Breakdown Point, 1985.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import mda
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> mda(updates, 1).vector.tolist()
+        [2.0, 1.0]
     """
     n, f = len(updates), num_byzantine
     cases = min(math.comb(n, f), 2**f)

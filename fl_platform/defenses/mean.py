@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rule import rule
 
 
@@ -42,6 +43,14 @@ def mean(
     References:
         McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
         Data, AISTATS 2017.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import mean
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> mean(updates, 1).vector
+        tensor([ 19.6000, -17.2000])
     """
     n = len(updates)
     weights = torch.full((n,), 1 / n, dtype=torch.float64, device=updates.device)
@@ -53,11 +62,12 @@ def mean(
 
 
 def _shares(sizes: Tensor | None, like: Tensor) -> Tensor:
-    if sizes is None or sizes.shape != like.shape or bool((sizes < 0).any()) or not sizes.any():
+    usable = sizes is not None and sizes.shape == like.shape
+    if sizes is None or not usable or not assumed(~(sizes < 0).any() & sizes.any()):
         got = None if sizes is None else sizes.tolist()
         raise ValueError(
             f"Expected {len(like)} numbers of samples, none negative and not all zero, for"
             f" weighting=data, got {got}; pass sizes, or use weighting=uniform."
         )
-    shares = sizes.to(like)
+    shares = sent(sizes, like.device).to(like)
     return shares / shares.sum()

@@ -38,6 +38,14 @@ def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint
     References:
         Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates,
         ICML 2018.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import median
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> median(updates, 1).vector.tolist()
+        [2.0, 1.0]
     """
     if kind not in ("midpoint", "lower", "upper"):
         raise ValueError(f"Expected kind as midpoint, lower or upper, got {kind!r}.")

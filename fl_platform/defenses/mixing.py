@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Updates, generator
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
+from fl_platform.core.deferred import sent
 from fl_platform.core.rule import rule
 
 
@@ -36,6 +37,14 @@ def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> T
     References:
         Allouah et al., Fixing by Mixing: A Recipe for Optimal Byzantine ML under Heterogeneity,
         AISTATS 2023.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import nnm
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> nnm(updates, 1)[0].tolist()  # a row of 4 neighbours
+        [0.25, 0.25, 0.25, 0.25, 0.0]
     """
     n = len(updates)
     # A row comes first among its own neighbours even where another is equal to it, or last.
@@ -61,6 +70,15 @@ class Bucketing:
     References:
         Karimireddy, He, Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing,
         ICLR 2022.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import bucketing
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> mixing = bucketing(seed=0, s=2)(updates, 1)
+        >>> tuple(mixing.shape), mixing.sum(1).tolist()
+        ((3, 5), [1.0, 1.0, 1.0])
     """
 
     def __init__(
@@ -81,7 +99,7 @@ class Bucketing:
             len(updates), generator=generator(self.seed, "bucketing", self.calls)
         )
         self.calls += 1
-        return buckets(order, self.s).to(updates.device)
+        return sent(buckets(order, self.s), updates.device)
 
     def num_byzantine_after(self, m: int, f: int) -> int:
         """How many of the buckets of m rows count as Byzantine."""

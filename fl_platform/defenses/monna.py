@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 from fl_platform.defenses.references import check_reference
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, geometry
-from fl_platform.core.parameters import Above, AtLeast
+from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.rule import rule
 
 Start = Literal["inner", "mean", "median", "zero"]
@@ -54,6 +54,14 @@ def rfa(
 
     References:
         Pillutla, Kakade, Harchaoui, Robust Aggregation for Federated Learning, IEEE TSP 2022.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import rfa
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> rfa(updates, 1).vector.round(decimals=2)
+        tensor([2., 1.])
     """
     if iterations == "converged":
         weights = geometric_median_weights(updates.gram())
@@ -84,7 +92,7 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
     if start == "inner":
         totals = updates.squared_distances().sqrt().sum(1)
         weights = torch.zeros_like(totals)
-        weights[totals.argsort(stable=True)[: n - f]] = 1 / (n - f)
+        weights.scatter_(0, totals.argsort(stable=True)[: n - f], 1 / (n - f))
         return geometry.squared_distances_to(gram, weights)
     raise ValueError(f"Expected start as inner, mean, median or zero, got {start!r}.")
 

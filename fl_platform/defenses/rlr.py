@@ -7,7 +7,7 @@ from typing import Annotated
 import torch
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
 

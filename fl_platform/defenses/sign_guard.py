@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
-from fl_platform.core.parameters import Above, AtLeast, Between
+from fl_platform.core.constraints import Above, AtLeast, Between
 from fl_platform.core.rule import rule
 from fl_platform.defenses.dnc import columns_at, draw_distinct
 from fl_platform.defenses.norm_bound import middle_value

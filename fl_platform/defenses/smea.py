@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
 BATCH = 4096  # subsets whose eigenvalues are found in one call

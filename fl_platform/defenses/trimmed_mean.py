@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fl_platform.core import Aggregate, Updates, coordinatewise
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
 
@@ -34,6 +34,14 @@ def trimmed_mean(
     References:
         Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates,
         ICML 2018; El-Mhamdi et al., Collaborative Learning in the Jungle, NeurIPS 2021 (RBTM).
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.defenses import trimmed_mean
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> trimmed_mean(updates, 1).vector
+        tensor([2.3333, 0.6667])
     """
     n = len(updates)
     drop = num_byzantine if trim is None else min(trim, (n - 1) // 2)

@@ -1,9 +1,14 @@
 """The Lightning side: one ``training_step`` is one communication round."""
 
+from fl_platform.federated.callbacks.roles import (
+    Adversary,
+    Aggregator,
+    AgnosticAdversary,
+    adversary,
+)
+from fl_platform.federated.client_training import LocalTraining
 from fl_platform.federated.federation import Federation, Samples
-from fl_platform.federated.local import LocalTraining
 from fl_platform.federated.module import Diverged, FederatedModule
-from fl_platform.federated.roles import Adversary, Aggregator, AgnosticAdversary, adversary
 from fl_platform.federated.round import Round
 
 __all__ = [

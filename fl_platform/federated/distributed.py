@@ -20,7 +20,7 @@ from torch import Tensor, distributed
 from fl_platform.core import Updates
 from fl_platform.core.rule import facts_of, unwrapped
 from fl_platform.core.sharded import ShardedUpdates
-from fl_platform.federated.roles import rule_name
+from fl_platform.federated.callbacks.roles import rule_name
 
 
 class Alone:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from fl_platform.core.deferred import Number, listed, number
 from fl_platform.federated.federation import Samples
 
 # Values of the images that go through the model together: on a CPU their activations stay near
@@ -19,11 +20,14 @@ MOST = {"cpu": 500, "cuda": 2**16}  # images
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy (share from 0 to 1), mean cross-entropy, and accuracy per class ``(C,)``."""
+    """Accuracy (share from 0 to 1), mean cross-entropy, and accuracy per class ``(C,)``.
 
-    accuracy: float
-    loss: float
-    per_class: tuple[float, ...]
+    Tensors inside `fl_platform.core.deferred.deferring` on a GPU, else floats.
+    """
+
+    accuracy: Number
+    loss: Number
+    per_class: tuple[float, ...] | Tensor
 
 
 def batch_size(samples: Samples) -> int:
@@ -68,9 +72,9 @@ def evaluate(
         counts.index_add_(0, targets, torch.ones_like(right))
     model.train(was_training)
     return Score(
-        accuracy=float(hits.sum() / len(samples)),
-        loss=float(loss / len(samples)),
-        per_class=tuple((hits / counts).tolist()),
+        accuracy=number(hits.sum() / len(samples)),
+        loss=number(loss / len(samples)),
+        per_class=listed(hits / counts),
     )
 
 

@@ -6,13 +6,14 @@ import math
 
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, chosen, number, over, sqrt
 from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
 
 
 def deviation(
     honest: Updates, aggregate: Tensor, byzantine: Tensor | None = None
-) -> dict[str, float]:
+) -> dict[str, Number]:
     """Distances from the honest mean, plain and in honest radii sqrt(V).
 
     Args:
@@ -30,13 +31,22 @@ def deviation(
 
     Raises:
         ValueError: ``aggregate`` or ``byzantine`` has another dimension.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import deviation
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> values = deviation(honest, honest.mean() * 2)
+        >>> round(values["deviation"], 4), round(values["cosine"], 4)
+        (2.2361, 1.0)
     """
     mean = honest.mean()
     if aggregate.shape != mean.shape:
         raise ValueError(
             f"Expected an aggregate of shape {tuple(mean.shape)}, got {tuple(aggregate.shape)}."
         )
-    radius = math.sqrt(float(offsets_sq(honest).mean()))
+    radius = sqrt(number(offsets_sq(honest).mean()))
     off = honest.length(aggregate - mean)
     told = {
         "deviation": off,
@@ -58,14 +68,21 @@ def deviation(
     return told
 
 
-def ratio(part: float, whole: float) -> float:
-    """part / whole; 0 / 0 is 0, anything else over 0 infinite."""
+def ratio(part: Number, whole: Number) -> Number:
+    """part / whole for part and whole >= 0; 0 / 0 is 0, anything else over 0 infinite.
+
+    Example:
+        >>> from fl_platform.metrics.deviation import ratio
+        >>> ratio(1, 4), ratio(0, 0), ratio(1, 0)
+        (0.25, 0.0, inf)
+    """
+    if isinstance(part, Tensor) or isinstance(whole, Tensor):
+        return chosen(part != 0, lambda: part / whole, 0.0)
     if whole == 0:
         return 0.0 if part == 0 else math.inf
     return part / whole
 
 
-def cosine(honest: Updates, a: Tensor, b: Tensor) -> float:
+def cosine(honest: Updates, a: Tensor, b: Tensor) -> Number:
     """Cosine in float64 of two vectors that lie as the rows do; 0 where one of them is zero."""
-    lengths = honest.length(a) * honest.length(b)
-    return honest.dot(a, b) / lengths if lengths > 0 else 0.0
+    return over(honest.dot(a, b), honest.length(a) * honest.length(b))

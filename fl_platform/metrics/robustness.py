@@ -38,6 +38,15 @@ def empirical_kappa(
 
     Raises:
         ValueError: the aggregate has another dimension or h is no count of these rows.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import empirical_kappa
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> values = empirical_kappa(updates, updates.mean(), num_honest=4)
+        >>> round(values["kappa"], 1)
+        641.0
     """
     rows = len(updates)
     if aggregate.shape != (updates.dimension,) or not 1 <= num_honest <= rows:
@@ -45,9 +54,24 @@ def empirical_kappa(
             f"Expected an aggregate of shape ({updates.dimension},) and 1 <= num_honest <= {rows},"
             f" got {tuple(aggregate.shape)} and num_honest={num_honest}."
         )
+    asked = kappa_products(updates, aggregate)
+    gram, inner = asked["gram"].cpu(), asked["inner"].cpu()
+    return kappa_found(gram, inner, float(asked["length_sq"]), num_honest, swaps=swaps)
+
+
+def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
+    """All that `kappa_found` needs of the rows: ``gram`` ``(n, n)``, ``inner`` ``(n,)``, and
+    ``length_sq``, the inner products with the aggregate's way from the Gram's centre."""
     off = aggregate.double() - updates.centre().double()
-    inner = updates.project(off.to(aggregate)).cpu()
-    gram, length_sq = updates.gram().cpu(), updates.dot(off, off)
+    inner = updates.project(off.to(aggregate))
+    return {"gram": updates.gram(), "inner": inner, "length_sq": updates.dot(off, off)}
+
+
+def kappa_found(
+    gram: Tensor, inner: Tensor, length_sq: float, num_honest: int, *, swaps: int = 20
+) -> dict[str, float]:
+    """`empirical_kappa` from inner products on the CPU, which looks at many small sets."""
+    rows = len(gram)
     distances = gram.diagonal() - 2 * inner + length_sq
     nearest = distances.argsort(stable=True)
     everyone = torch.arange(rows)
@@ -110,7 +134,13 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def kappa_floor(n: int, f: int) -> float:
-    """f / (n - 2f): no rule has a smaller kappa."""
+    """f / (n - 2f): no rule has a smaller kappa.
+
+    Example:
+        >>> from fl_platform.metrics import kappa_floor
+        >>> round(kappa_floor(50, 10), 4)
+        0.3333
+    """
     _check(n, f)
     return f / (n - 2 * f)
 
@@ -131,6 +161,12 @@ def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
 
     Raises:
         ValueError: not 0 <= f < n / 2.
+
+    Example:
+        >>> from fl_platform.defenses import trimmed_mean
+        >>> from fl_platform.metrics import kappa_bound
+        >>> round(kappa_bound(trimmed_mean, 50, 10), 4)
+        0.3333
     """
     _check(n, f)
     kappa = facts_of(rule).kappa
@@ -138,7 +174,13 @@ def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
-    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1)."""
+    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
+
+    Example:
+        >>> from fl_platform.metrics import nnm_kappa
+        >>> nnm_kappa(0.5, 50, 10)
+        3.0
+    """
     _check(n, f)
     return 8 * f / (n - f) * (inner + 1) if f else inner
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, number, over
 from fl_platform.core.updates import Updates
 
 
-def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
+def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
     """What a rule with weights made of honest and Byzantine rows.
 
     Args:
@@ -22,6 +23,12 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
 
     Raises:
         ValueError: h is no count of these rows.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.metrics import selection
+        >>> selection(torch.tensor([0.5, 0.0, 0.5]), num_honest=2)
+        {'byzantine_weight': 0.5, 'honest_left_out': 0.5, 'effective_rows': 2.0}
     """
     if weights.ndim != 1 or not 0 <= num_honest <= len(weights):
         raise ValueError(
@@ -29,12 +36,12 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, float]:
             f" {tuple(weights.shape)} and num_honest={num_honest}."
         )
     w = weights.double()
-    left_out = float((w[:num_honest] == 0).double().mean()) if num_honest else 0.0
-    squares = float(w.square().sum())
+    left_out = number((w[:num_honest] == 0).double().mean()) if num_honest else 0.0
+    squares = number(w.square().sum())
     return {
-        "byzantine_weight": float(w[num_honest:].sum()),
+        "byzantine_weight": number(w[num_honest:].sum()),
         "honest_left_out": left_out,
-        "effective_rows": float(w.abs().sum()) ** 2 / squares if squares > 0 else 0.0,
+        "effective_rows": over(number(w.abs().sum()) ** 2, squares),
     }
 
 
@@ -59,6 +66,14 @@ def byzantine_coordinates(
 
     Raises:
         ValueError: nothing would be kept, or h is no count of these rows.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import byzantine_coordinates
+        >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
+        >>> byzantine_coordinates(updates, num_honest=4)  # none of the outlier's
+        0.0
     """
     rows = len(updates)
     trim = (rows - 1) // 2 if trim is None else trim

@@ -13,15 +13,23 @@ import math
 import torch
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, assumed, chosen, finite, number, over, sent, sqrt
+from fl_platform.core.geometry import leading
 from fl_platform.core.rng import generator
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed import MedianStart, Skewed, search_direction, skewed, skewed_size
+from fl_platform.metrics.skewed_set import (
+    MedianStart,
+    Skewed,
+    search_direction,
+    skewed,
+    skewed_size,
+)
 from fl_platform.metrics.spread import offsets_sq
 
 
 def skew(
     honest: Updates, num_byzantine: int, *, median: MedianStart = "midpoint"
-) -> dict[str, float]:
+) -> dict[str, Number]:
     """All measures of one round: two passes beyond the median, the mean and the Gram.
 
     After STRIKE on the same ``Updates`` object not even these: what it found is remembered.
@@ -41,20 +49,26 @@ def skew(
         mean| / sqrt(V), ``alpha`` STRIKE's largest step, ``union_shift`` and
         ``union_variance_ratio`` the same two of S with f hidden rows. All are 0 where the rows
         do not differ, and NaN where a row is not finite.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics import skew
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> round(skew(honest, 1)["rho"], 4)
+        0.3922
     """
     spread = offsets_sq(honest)
-    variance = float(spread.mean())
-    if variance == 0:
-        return dict.fromkeys(NAMES, 0.0)
-    if not math.isfinite(variance):
-        return dict.fromkeys(NAMES, math.nan)
+    variance = number(spread.mean())
+    if not assumed((variance > 0) & finite(variance)):
+        return dict.fromkeys(NAMES, 0.0 if variance == 0 else math.nan)
     found = skewed(honest, skewed_size(len(honest), num_byzantine), median)
     p = found.projection - found.projection.mean()
     return {
-        "rho": honest.length(search_direction(honest, median)) / math.sqrt(variance),
+        "rho": honest.length(search_direction(honest, median)) / sqrt(variance),
         "sk2": pearson(p),
         "gamma1": fisher(p),
-        "mode_share": float((p > 0).double().mean()),
+        "mode_share": number((p > 0).double().mean()),
         **principal(honest, p),
         "t3": third_moment(honest),
         **hiding_room(honest, num_byzantine, found, variance),
@@ -86,7 +100,7 @@ def skew_null(
     index: int,
     draws: int = 20,
     median: MedianStart = "midpoint",
-) -> dict[str, float]:
+) -> dict[str, Number]:
     """What the measures would be were the rows symmetric about their mean.
 
     .. math:: g_i' = \\bar g + \\epsilon_i (g_i - \\bar g),\\quad \\epsilon_i = \\pm 1
@@ -115,15 +129,22 @@ def skew_null(
     drawn = []
     for k in range(draws):
         mixing = sign_flip(len(honest), generator(seed, "skew_null", index, k))
-        flipped = honest.mixed(mixing.to(honest.device))
+        flipped = honest.mixed(sent(mixing, honest.device))
         drawn.append(skew(flipped, num_byzantine, median=median))
-    told: dict[str, float] = {}
+    told: dict[str, Number] = {}
     for name, value in seen.items():
-        values = torch.tensor([one[name] for one in drawn], dtype=torch.float64)
-        mean, sd = float(values.mean()), float(values.std())
+        values = _vector([one[name] for one in drawn])
+        mean, sd = number(values.mean()), number(values.std())
         told[f"{name}_null"] = mean
-        told[f"{name}_z"] = (value - mean) / sd if sd > 0 else 0.0
+        told[f"{name}_z"] = over(value - mean, sd)
     return told
+
+
+def _vector(numbers: list[Number]) -> Tensor:
+    kept = [one for one in numbers if isinstance(one, Tensor)]
+    if not kept:
+        return torch.tensor(numbers, dtype=torch.float64)
+    return torch.stack([torch.zeros_like(kept[0]) + one for one in numbers])
 
 
 def sign_flip(rows: int, stream: torch.Generator) -> Tensor:
@@ -134,39 +155,42 @@ def sign_flip(rows: int, stream: torch.Generator) -> Tensor:
 
 
 def gaussian_rho(rows: int) -> float:
-    """rho of h independent Gaussian rows in many dimensions: sqrt((pi / 2 - 1) / h)."""
+    """rho of h independent Gaussian rows in many dimensions: sqrt((pi / 2 - 1) / h).
+
+    Example:
+        >>> from fl_platform.metrics import gaussian_rho
+        >>> round(gaussian_rho(40), 4)
+        0.1195
+    """
     return math.sqrt((math.pi / 2 - 1) / rows)
 
 
-def pearson(p: Tensor) -> float:
+def pearson(p: Tensor) -> Number:
     """3 (mean - median) / standard deviation, from -3 to 3; 0 for a constant."""
-    sd = float(p.std(correction=0))
+    sd = number(p.std(correction=0))
     middle = (p.median() - (-p).median()) / 2  # midpoint of lower and upper median
-    return 3 * float(p.mean() - middle) / sd if sd > 0 else 0.0
+    return over(3 * number(p.mean() - middle), sd)
 
 
-def fisher(p: Tensor) -> float:
+def fisher(p: Tensor) -> Number:
     """Third central moment over the standard deviation cubed; 0 for a constant."""
     off = p - p.mean()
-    sd = float(off.square().mean().sqrt())
-    return float((off / sd).pow(3).mean()) if sd > 0 else 0.0
+    sd = number(off.square().mean().sqrt())
+    return chosen(sd > 0, lambda: number((off / sd).pow(3).mean()), 0.0)
 
 
-def principal(honest: Updates, towards: Tensor) -> dict[str, float]:
+def principal(honest: Updates, towards: Tensor) -> dict[str, Number]:
     """Fisher's skewness along the first principal component, and the part it explains.
 
     The sign of a component is free; it is turned so that it points along ``towards``, the
     ``(h,)`` projections on the search direction. From the Gram, without a pass.
     """
-    values, vectors = torch.linalg.eigh(centred_gram(honest))
-    scores = vectors[:, -1]
-    if float(scores @ towards.to(scores)) < 0:
-        scores = -scores
-    total = float(values.clamp_min(0).sum())
-    return {"pc1_gamma1": fisher(scores), "pc1_share": float(values[-1]) / total}
+    value, scores, total = leading(centred_gram(honest))
+    scores = torch.where(scores @ towards.to(scores) < 0, -scores, scores)
+    return {"pc1_gamma1": fisher(scores), "pc1_share": number(value) / number(total)}
 
 
-def third_moment(honest: Updates) -> float:
+def third_moment(honest: Updates) -> Number:
     """The sum over pairs of <e_i, e_j>^3 / (h (h - 1) V^3): 0 for Gaussian rows.
 
     An unbiased estimate of the squared length of the third cumulant, in units of V^3; it needs
@@ -176,7 +200,7 @@ def third_moment(honest: Updates) -> float:
     rows = len(gram)
     variance = gram.diagonal().mean()
     scaled = (gram / variance).fill_diagonal_(0)
-    return float(scaled.pow(3).sum()) / (rows * (rows - 1)) if rows > 1 else 0.0
+    return number(scaled.pow(3).sum()) / (rows * (rows - 1)) if rows > 1 else 0.0
 
 
 def centred_gram(updates: Updates) -> Tensor:
@@ -186,21 +210,21 @@ def centred_gram(updates: Updates) -> Tensor:
 
 
 def hiding_room(
-    honest: Updates, num_byzantine: int, found: Skewed, variance: float
-) -> dict[str, float]:
+    honest: Updates, num_byzantine: int, found: Skewed, variance: Number
+) -> dict[str, Number]:
     """How tight the skewed set is, how far off, and what f hidden rows would make of it."""
     space, size = found.room, len(found.index)
     alpha = space.largest_step()
     off = space.centre - honest.mean()
-    own = float(space.offsets_sq.mean())
+    own = number(space.offsets_sq.mean())
     part = num_byzantine / (size + num_byzantine)
     between = part * (1 - part) * alpha**2 * space.way_sq
-    diameter_sq = float(honest.squared_distances().max())
+    diameter_sq = number(honest.squared_distances().max())
     return {
         "variance_ratio": own / variance,
-        "diameter_ratio": math.sqrt(space.diameter_sq / diameter_sq) if diameter_sq > 0 else 0.0,
-        "shift": honest.length(off) / math.sqrt(variance),
+        "diameter_ratio": sqrt(over(space.diameter_sq, diameter_sq)),
+        "shift": honest.length(off) / sqrt(variance),
         "alpha": alpha,
-        "union_shift": honest.length(off + part * alpha * space.way) / math.sqrt(variance),
+        "union_shift": honest.length(off + part * alpha * space.way) / sqrt(variance),
         "union_variance_ratio": ((1 - part) * own + between) / variance,
     }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
+from fl_platform.core.deferred import Number, assumed, finite
 from fl_platform.core.geometry import largest_step, squared_distances_to
 from fl_platform.core.updates import Updates
 
@@ -15,20 +13,28 @@ def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
     """``(m,)`` float64 squared distances of the rows from their own mean; no pass over them.
 
     ``index`` picks rows; their mean is then the mean of the picked.
+
+    Example:
+        >>> import torch
+        >>> from fl_platform.core import Updates
+        >>> from fl_platform.metrics.spread import offsets_sq
+        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> offsets_sq(honest)
+        tensor([ 5.,  2.,  2., 17.], dtype=torch.float64)
     """
     gram = updates.gram()
     if index is not None:
         gram = gram[index][:, index]
     rows = len(gram)
-    return squared_distances_to(gram, torch.full((rows,), 1 / rows, dtype=torch.float64))
+    return squared_distances_to(gram, gram.new_full((rows,), 1 / rows))
 
 
-def step_within(offsets_sq: Tensor, along: Tensor, step_sq: float, bound_sq: float) -> float:
+def step_within(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number) -> Number:
     """``core.geometry.largest_step``, or 0 where honest rows are not finite.
 
     What is made of such rows is not finite either, and the gate before the defense drops and
     counts it; neither an attack nor a number about it may end the run.
     """
-    if not (math.isfinite(step_sq) and math.isfinite(bound_sq)):
+    if not assumed(finite(step_sq) & finite(bound_sq)):
         return 0.0
     return largest_step(offsets_sq, along, step_sq, bound_sq)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from torch import nn
 
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 
 
 def mlp(

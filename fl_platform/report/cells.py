@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_platform.report.names import (
+from fl_platform.report.labels import (
     ATTACKS,
     DEFENSES,
     TASKS,
@@ -139,7 +139,7 @@ def cells(frame: pd.DataFrame, accuracy: Accuracy = "tail") -> list[Cell]:
     if missing:
         raise ValueError(
             f"Expected a frame with one row a run and the columns {sorted(needed)},"
-            f" got one without {missing}; read it with fl_platform.tracking.table."
+            f" got one without {missing}; read it with fl_platform.tracking.frames."
         )
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for run in frame.to_dict("records"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fl_platform.report.cells import Cell, by_setting
 from fl_platform.report.tables import Table, column_claims
-from fl_platform.report.tables.entries import changed, distinct
+from fl_platform.report.tables.base import changed, distinct
 
 
 def headline(found: Sequence[Cell], comparisons: Sequence[Table]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fl_platform.report import paper
+from fl_platform.report import published as paper
 from fl_platform.report.cells import Cell, Setting, by_setting
 from fl_platform.report.figures import (
     accuracy_curves,
@@ -18,9 +18,9 @@ from fl_platform.report.figures import (
     skew_figure,
     worst_case_heatmap,
 )
-from fl_platform.report.figures.cloud import LIMITS
-from fl_platform.report.page import Folded, Picture, Section
-from fl_platform.report.rounds import kappa_table, skew_table
+from fl_platform.report.figures.embedding import LIMITS
+from fl_platform.report.html import Collapsed, Picture, Section
+from fl_platform.report.round_metrics import kappa_table, skew_table
 from fl_platform.report.tables import (
     Table,
     accuracy_table,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def accuracies(found: Sequence[Cell], accuracy: str) -> Section:
     """Accuracy tables, heatmaps and worst cases."""
-    items: list[str | Picture | Table | Folded] = []
+    items: list[str | Picture | Table | Collapsed] = []
     for setting, group in by_setting(found).items():
         caption = (
             f"Mean accuracy under each attack, and the worst case of each defense:"
@@ -46,7 +46,7 @@ def accuracies(found: Sequence[Cell], accuracy: str) -> Section:
         heatmap = worst_case_heatmap(group, setting.title())
         items += [
             accuracy_table(group, accuracy),
-            Folded(claims_table(group)),
+            Collapsed(claims_table(group)),
             Picture(f"worst-case-{setting.slug()}", heatmap, caption),
         ]
     return Section("Accuracy under attack", [*items, worst_case_table(found)])
@@ -127,7 +127,7 @@ def accounts(found: Sequence[Cell]) -> Section:
     """What the cells cost, and where every number comes from."""
     tables = [cost_table(group) for group in by_setting(found).values()]
     tables.append(provenance_table(found))
-    return Section("Cost and provenance", [Folded(table) for table in tables])
+    return Section("Cost and provenance", [Collapsed(table) for table in tables])
 
 
 def _alike(found: Sequence[Cell], **common: Any) -> dict[Setting, list[Cell]]:

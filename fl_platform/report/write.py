@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -10,8 +11,8 @@ from fl_platform.report import sections
 from fl_platform.report.cells import Accuracy, by_setting, cells
 from fl_platform.report.figures.style import save
 from fl_platform.report.findings import facts, headline
-from fl_platform.report.page import Folded, Picture, page
-from fl_platform.report.render import RENDERERS
+from fl_platform.report.formats import RENDERERS
+from fl_platform.report.html import Collapsed, Picture, page
 from fl_platform.report.tables import Table, comparison_table
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def write_report(
         document = page(title, headline(found, comparisons), facts(found), parts)
         paths.append(_write(out / "index.html", document))
     items = [item for part in parts for item in part.items]
-    shown = [item.table if isinstance(item, Folded) else item for item in items]
+    shown = [item.table if isinstance(item, Collapsed) else item for item in items]
     tables = _unique(item for item in shown if isinstance(item, Table))
     for kind in wanted:
         if kind in RENDERERS:
@@ -109,5 +110,10 @@ def _unique(items: Iterable[_Item]) -> dict[str, _Item]:
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path

@@ -13,11 +13,14 @@ from fl_platform.tracking.checkpoint import CheckpointFile
 class DigestCheckpointIO(CheckpointIO):
     """Saves and loads through :class:`CheckpointFile`: atomic, verified, last two kept.
 
+    Args:
+        own: a run's checkpoint, whose stamp says whose it is; files at other paths have none.
+
     Lightning's own writer goes through ``TMPDIR``, never syncs and swallows a refused rename.
     """
 
-    def __init__(self) -> None:
-        self._files: dict[Path, CheckpointFile] = {}
+    def __init__(self, own: CheckpointFile | None = None) -> None:
+        self._files = {} if own is None else {own.path.absolute(): own}
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None

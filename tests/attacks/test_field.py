@@ -9,7 +9,7 @@ import torch
 
 from fl_platform import attacks, defenses
 from fl_platform.attacks.lie import supporters_z
-from fl_platform.attacks.search import expand_and_contract
+from fl_platform.attacks.line_search import expand_and_contract
 from fl_platform.core import Updates, generator
 from fl_platform.defenses import Chain
 from tests import reference_field as reference

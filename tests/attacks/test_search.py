@@ -1,6 +1,6 @@
 import pytest
 
-from fl_platform.attacks.search import bisect, halve, line_maximise
+from fl_platform.attacks.line_search import bisect, halve, line_maximise
 
 
 def test_bisection_ends_on_the_feasible_side():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fl_platform.attacks import strike
 from fl_platform.attacks.strike import hidden_row, strength
 from fl_platform.core import Updates
-from fl_platform.metrics.skewed import highest, room, search_direction, skewed_size
+from fl_platform.metrics.skewed_set import highest, room, search_direction, skewed_size
 from tests import reference_attacks as reference
 
 SHAPES = [(40, 10), (8, 2), (7, 3), (6, 4), (22, 7), (39, 8)]

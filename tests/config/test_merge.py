@@ -10,9 +10,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.config.files import check_files
-from fl_platform.config.merge import merge
-from fl_platform.config.tree import parse_overrides
+from fl_platform.config.hydra_internals import check_files, merge
+from fl_platform.config.hydra_tree import parse_overrides
 from tests.config.test_mutants import CHOICES
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from fl_platform.config import ConfigError, build_rule, compose, flat
 MIXINGS = """
 from typing import Annotated
 from torch import Tensor
-from fl_platform.core.parameters import AtLeast
+from fl_platform.core.constraints import AtLeast
 __all__ = ["near", "Lots", "lots"]
 def near(updates: object, num_byzantine: int) -> Tensor: ...
 class Lots:

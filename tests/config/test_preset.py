@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.config.preset import apply_preset
+from fl_platform.config.compose import apply_preset
 
 ROOT = Path(__file__).parents[2]
 PRESET = """

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from fl_platform.config import ConfigError
-from fl_platform.config.roles import role_names
-from fl_platform.config.signature import fit_parameters, parameters
+from fl_platform.config.rules import fit_parameters, parameters
+from fl_platform.config.schema import role_names
 from fl_platform.config.targets import PACKAGES, load_rule
-from fl_platform.core.parameters import AtLeast, Between
+from fl_platform.core.constraints import AtLeast, Between
 from tests.config.test_mutants import ROOT
 
 

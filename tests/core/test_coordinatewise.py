@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fl_platform.core import Updates, coordinatewise, generator, kernels, native
+from fl_platform.core import Updates, coordinatewise, generator
+from fl_platform.core.native import compiler as native
+from fl_platform.core.native import kernels
 
 needs_compiler = pytest.mark.skipif(not native.enabled(), reason="no C++ compiler here")
 

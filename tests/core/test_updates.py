@@ -229,8 +229,8 @@ def test_views_form_no_second_matrix_and_ask_for_the_gram_once(
         raise AssertionError("a second pass or a second matrix")
 
     monkeypatch.setattr("fl_platform.core.products._chunked", refuse)
-    monkeypatch.setattr("fl_platform.core.kernels.products", refuse)
-    monkeypatch.setattr("fl_platform.core.kernels.offsets", refuse)
+    monkeypatch.setattr("fl_platform.core.native.kernels.products", refuse)
+    monkeypatch.setattr("fl_platform.core.native.kernels.offsets", refuse)
     monkeypatch.setattr("fl_platform.core.views._View._materialised", property(refuse))
     mixing = row_stochastic(8, 8, 0)
     view = updates.select(torch.randperm(8, generator=generator(0, "p"))).mixed(mixing)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fl_platform.data import DataError, cifar10
-from fl_platform.data.batches import read_batch
+from fl_platform.data.cifar10_pickle import read_batch
 
 module = sys.modules["fl_platform.data.cifar10"]  # the package's attribute is the function
 NAMES = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"]
@@ -161,7 +161,7 @@ def test_a_batch_that_runs_a_command_is_refused_even_when_accepted(folder, canar
         "numpy.core.multiarray fromstring",
         "numpy core.multiarray._reconstruct",
         "_codecs decode",
-        "fl_platform.data.batches pickle.loads",
+        "fl_platform.data.cifar10_pickle pickle.loads",
         "importlib import_module",
     ],
 )

@@ -93,7 +93,7 @@ start: [{attack.nu: 1.0}]
 direction: minimize
 seeds: [0, 1]
 sampler: {name: tpe, options: {n_startup_trials: 3}}
-pruner: {name: median, by: rounds, warmup_rounds: 2, warmup_trials: 3}
+pruner: {name: none}
 budget: {trials: 10}
 final: {seeds: 2}
 YAML

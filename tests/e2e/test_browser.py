@@ -33,8 +33,8 @@ NAMES = [f"digits {attack} vs {defense} s0" for attack in ATTACKS.values() for d
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home whose store holds two attacks against two defenses."""
     from fl_platform.config import compose
-    from fl_platform.run import run
-    from fl_platform.tracking.sync import sync
+    from fl_platform.run.runner import run
+    from fl_platform.tracking.mlflow.sync import sync
 
     place = tmp_path_factory.mktemp("home")
     (place / "conf").symlink_to(REPOSITORY / "conf")

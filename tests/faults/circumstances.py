@@ -17,8 +17,8 @@ from tests.faults.zygote import Zygote
 def main() -> None:
     home, target, arguments, seed = sys.argv[1:]
     chance = random.Random(int(seed))
-    from fl_platform import artifacts, run  # noqa: F401 - imported once for all children
     from fl_platform.data import digits
+    from fl_platform.run import outputs as artifacts  # noqa: F401 - imported once for all children
 
     digits()
     zygote = Zygote()

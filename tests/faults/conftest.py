@@ -31,8 +31,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Fork the parent now: everything is imported, and no test has started a thread yet."""
     wanted = any(Path(__file__).parent in item.path.parents for item in session.items)
     if wanted and not session.config.option.collectonly:
-        from fl_platform import artifacts, run  # noqa: F401 - what trials need, imported once
         from fl_platform.data import digits
+        from fl_platform.run import outputs as artifacts  # noqa: F401 - what trials need, imported once
 
         digits()
         _zygotes.append(Zygote())

@@ -18,13 +18,6 @@ def commit_every(seconds: float) -> None:
         Cadence.due = lambda self: True  # type: ignore[method-assign]
 
 
-def courier_patience(seconds: float) -> None:
-    """Connect to MLflow after so many seconds instead of ten."""
-    from fl_platform.tracking.courier import Courier
-
-    Courier.__init__.__kwdefaults__["patience"] = seconds
-
-
 def forget(rule: str) -> None:
     """A planted fault: the class ``rule`` of the defenses no longer saves what it remembers."""
     from fl_platform import defenses
@@ -52,7 +45,7 @@ def mask(bits: int) -> None:
 def connect_only(where: str) -> None:
     """Instead of the program: open the store at ``where`` and make a run in it."""
     from fl_platform import cli
-    from fl_platform.tracking import store
+    from fl_platform.tracking.mlflow import store
 
     def connect() -> None:
         client = store.connect(where)
@@ -63,7 +56,7 @@ def connect_only(where: str) -> None:
 
 def tell_commits(_: None) -> None:
     """Print at the end what share of the run's time its commits took."""
-    from fl_platform.federated.commit import Commit
+    from fl_platform.federated.callbacks.checkpoint import Commit
 
     def tell(self: Commit, *_: Any) -> None:
         print(f"commits: {self.record.cadence.spent} of {time.monotonic() - self.begun} s")
@@ -76,7 +69,7 @@ def tell_commits(_: None) -> None:
 
 def terminate_at(hook: str) -> None:
     """SIGTERM to ourselves inside ``hook`` of the trainer's callbacks."""
-    from fl_platform.federated.commit import Commit
+    from fl_platform.federated.callbacks.checkpoint import Commit
 
     def hooked(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.history import UNCOMPARED
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import all_runs
 from tests.faults.zygote import Child, Zygote
 
 T = TypeVar("T")

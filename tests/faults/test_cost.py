@@ -10,8 +10,8 @@ import torch
 
 from fl_platform.tracking.cadence import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
-from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import all_runs
 from tests.faults.runs import QUIET, command
 
 pytestmark = pytest.mark.nightly

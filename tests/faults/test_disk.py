@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fl_platform.tracking.checkpoint import CheckpointFile
-from fl_platform.tracking.folder import all_runs, runs_root
+from fl_platform.tracking.run_folder import all_runs, runs_root
 from tests.faults.conftest import make_home
 from tests.faults.runs import command, outcome
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fl_platform.tracking.folder import all_runs, run_folder
-from fl_platform.tracking.table import runs
+from fl_platform.tracking.frames import runs
+from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.faults.conftest import make_home
 from tests.faults.runs import SMALL
 

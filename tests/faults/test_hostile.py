@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from fl_platform.federated.progress import ProgressLine
-from fl_platform.grids.outcome import report_folder
-from fl_platform.result import Result
-from fl_platform.screen import show_result
-from fl_platform.tracking.folder import runs_root
-from fl_platform.tracking.record import RunRecord
-from fl_platform.tracking.table import runs
+from fl_platform.console import show_result
+from fl_platform.federated.callbacks.progress import ProgressLine
+from fl_platform.grid.results import report_folder
+from fl_platform.run.result import Result
+from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.frames import runs
+from fl_platform.tracking.run_folder import runs_root
 from tests.faults.runs import PAIRS, QUIET, SMALL, command
 
 NAMES = [
@@ -56,7 +56,7 @@ def record_named(home: Path, name: str) -> None:
 def shown_on_a_terminal(name: str, capsys: pytest.CaptureFixture, monkeypatch) -> str:
     line = ProgressLine(name)
     line._write(f"{line.label} round 1", end="\n")
-    monkeypatch.setattr("fl_platform.screen.Console", lambda **_: Console(width=400))
+    monkeypatch.setattr("fl_platform.console.Console", lambda **_: Console(width=400))
     show_result(Result.from_json({**RESULT, "name": name, "reason": name}))
     told = capsys.readouterr()
     return told.out + told.err
@@ -136,7 +136,7 @@ def test_no_secret_of_the_environment_is_told(zygote, home, tmp_path):
 @pytest.mark.nightly
 def test_no_secret_is_told_by_a_server_that_fails(zygote, home, tmp_path):
     line = ["run", *PAIRS["ipm/bucketing+median"], *SMALL, "rounds=2", "--home", str(home)]
-    settings = {"env": dict(CANARIES), "patch": {"courier_patience": 0}}
+    settings = {"env": dict(CANARIES)}
     child = zygote.start(*line, out=tmp_path, **settings)
     assert child.finish(300) == 0, child.text
     assert "runs sync" in child.text

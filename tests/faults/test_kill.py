@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fl_platform.tracking.folder import all_runs
+from fl_platform.tracking.run_folder import all_runs
 from tests.faults.conftest import SEED, make_home
 from tests.faults.runs import PAIRS, Outcome, command, kill_until_done, outcome, side_by_side
 from tests.faults.zygote import Zygote

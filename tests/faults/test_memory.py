@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import all_runs
 from tests.faults.runs import QUIET, SMALL, command, outcome
 
 PAIR = "ipm/bucketing+median"

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.tracking.folder import runs_root
+from fl_platform.tracking.run_folder import runs_root
 from tests.config.test_mutants import CASES
 from tests.faults.conftest import REPOSITORY
 

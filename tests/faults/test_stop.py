@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.tracking.folder import all_runs
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.lock import is_owned
+from fl_platform.tracking.run_folder import all_runs
 from tests.faults.conftest import REPOSITORY, make_home
 from tests.faults.runs import command, outcome, side_by_side
 from tests.faults.zygote import Child

@@ -20,10 +20,10 @@ from fl_platform import attacks, defenses
 from fl_platform.core import generator
 from fl_platform.defenses.mixing import Bucketing, nnm
 from fl_platform.federated import Aggregator, FederatedModule, Federation, LocalTraining, Samples
+from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluation, Robustness, Skew
+from fl_platform.federated.callbacks.roles import adversary
 from fl_platform.federated.distributed import Ranks
 from fl_platform.federated.module import Diverged
-from fl_platform.federated.observers import Diagnosis, Evaluation, Robustness, Skew
-from fl_platform.federated.roles import adversary
 from fl_platform.models import mlp
 
 CLIENTS = 11  # an odd number for two processes, and d = 2,335 is odd as well
@@ -156,7 +156,7 @@ def only_on_process_0(evaluate, *arguments):
 
 
 def follow(local_rank, size, port, path):
-    from fl_platform.federated import observers
+    from fl_platform.federated.callbacks import metrics as observers
 
     os.environ |= {
         "LOCAL_RANK": str(local_rank),

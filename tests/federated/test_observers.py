@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from fl_platform.config import compose, config_hash
-from fl_platform.federated import observers
-from fl_platform.federated.observers import constant_of
+from fl_platform.federated.callbacks import metrics as observers
+from fl_platform.federated.callbacks.metrics import constant_of
 from fl_platform.metrics import kappa_bound
-from fl_platform.run import run
-from fl_platform.tracking.folder import run_folder
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -115,7 +115,7 @@ def test_the_model_is_scored_at_its_cadence_and_after_the_last_round(home, monke
         seen.append((batch, channels_last))
         return original(model, samples, classes, batch, channels_last)
 
-    monkeypatch.setattr("fl_platform.run.evaluate", watched)
+    monkeypatch.setattr("fl_platform.run.runner.evaluate", watched)
     chosen = ["runtime.evaluation_batch=77", "runtime.local=channels_last"]
     asked = config(home, "evaluation.every=3", "evaluation.tail=1", *chosen)
     run(asked, home)

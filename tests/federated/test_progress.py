@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fl_platform.federated.progress import ProgressLine
+from fl_platform.federated.callbacks.progress import ProgressLine
 
 
 class Terminal(io.StringIO):

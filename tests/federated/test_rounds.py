@@ -51,13 +51,15 @@ def fit(
     ckpt_path=None,
     precision="32-true",
     logger=False,
+    accelerator="cpu",
     **options,
 ):
     recorder = Recorder()
     module = FederatedModule(model, federation, LOCAL, **options)
     trainer = Trainer(
         max_epochs=rounds,
-        accelerator="cpu",
+        accelerator=accelerator,
+        devices=1,
         precision=precision,
         logger=logger,
         enable_checkpointing=False,

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.grid import plan_grid
-from fl_platform.grids.file import read_grid
+from fl_platform.grid.runner import plan_grid
+from fl_platform.grid.spec import read_grid
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = sorted((REPOSITORY / "conf" / "experiment").glob("*.yaml"))

@@ -3,7 +3,7 @@
 import pytest
 
 from fl_platform.config import ConfigError
-from fl_platform.grids.file import Grid, read_grid
+from fl_platform.grid.spec import Grid, read_grid
 
 SMALL = """# @package _global_
 grid:

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError
-from fl_platform.grid import Options, dry, plan_grid, run_grid
-from fl_platform.grids import pool
-from fl_platform.grids.board import Board
-from fl_platform.grids.outcome import frame_of
-from fl_platform.tracking.folder import RunFolder, all_runs, run_folder
+from fl_platform.grid import local_executor as pool
+from fl_platform.grid.jobs import Board
+from fl_platform.grid.results import frame_of
+from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import RunFolder, all_runs, run_folder
 
 TINY = ["task=digits", "rounds=2", "runtime.tracking=journal", "task.clients=10"]
 

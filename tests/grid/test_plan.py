@@ -1,4 +1,4 @@
-"""Planning composes parts, and comes to what composing each combination comes to."""
+"""A plan composes combinations that differ in the seed once, without changing any of them."""
 
 import random
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.grids.plan import Composer, divide, plan
+from fl_platform.grid.plan import plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -24,58 +24,52 @@ def every(**axes):
     return [[f"{k}={v}" for k, v in zip(keys, way, strict=True)] for way in product(*axes.values())]
 
 
-def test_parts_composed_once_make_what_each_composition_makes():
+def composed(monkeypatch):
+    """How many combinations were composed by Hydra."""
+    calls = []
+    monkeypatch.setattr(
+        "fl_platform.grid.plan.compose",
+        lambda *arguments, **options: calls.append(1) or compose(*arguments, **options),
+    )
+    return calls
+
+
+def test_seeds_are_composed_once_and_change_nothing(monkeypatch):
+    calls = composed(monkeypatch)
     ways = every(
         task=["digits", "cifar10"],
-        preset=["none", "official"],
-        attack=["none", "lie", "strike"],
-        defense=["mean", "median"],
-        mixing=["none", "nnm_bucketing"],
-        task__beta=[0.1, 0.5],
-        seed=[0, 1, 2],
+        attack=["none", "strike"],
+        defense=["median"],
+        seed=[0, 1, 2, 7],
     )
     random.Random(3).shuffle(ways)
-    composer = Composer(REPOSITORY)
-    made = [composer(tuple(way)) for way in ways]
-    assert composer.composed < len(ways) // 8
-    for way, config in list(zip(ways, made, strict=True))[::23]:
-        assert config == compose(way, REPOSITORY)
+    cells = plan(ways, REPOSITORY)
+    assert len(calls) == 4
+    assert [cell.config for cell in cells] == [compose(way, REPOSITORY) for way in ways]
 
 
 def test_the_number_of_rounds_follows_the_task_unless_typed():
-    composer = Composer(REPOSITORY)
-    rounds = [
-        composer((f"task={t}", f"seed={s}")).rounds for s in (0, 1) for t in ("digits", "cifar10")
-    ]
-    assert rounds == [60, 200, 60, 200]
-    assert composer(("task=cifar10", "seed=1", "rounds=7")).rounds == 7
-    assert composer(("task=cifar10", "seed=1")).rounds == 200
+    ways = every(seed=[0, 1], task=["digits", "cifar10"])
+    assert [cell.config.rounds for cell in plan(ways, REPOSITORY)] == [60, 200, 60, 200]
+    (typed,) = plan([["task=cifar10", "seed=1", "rounds=7"]], REPOSITORY)
+    assert typed.config.rounds == 7
 
 
-def test_a_reference_between_parts_is_noticed(own):
-    """With the shortcut the second task's LIE would keep the first task's strength."""
+def test_a_file_that_refers_to_the_seed_is_composed_for_each_seed(own, monkeypatch):
+    """Composed once, the second seed would keep the first one's strength."""
     attack = own / "conf" / "attack" / "lie.yaml"
-    attack.write_text(attack.read_text().replace("z: 1.5", "z: ${task.beta}"))
-    ways = every(attack=["none", "lie"], task__beta=[0.1, 0.9])
-    composer = Composer(own)
-    assert [composer(tuple(way)).attack.get("z") for way in ways] == [None, None, 0.1, 0.9]
-    assert composer.composed == len(ways)
-
-
-def test_a_reference_in_the_root_file_is_noticed(own):
-    root = own / "conf" / "config.yaml"
-    root.write_text(root.read_text().replace("lr: 1.0 #", "lr: ${task.beta} #"))
-    composer = Composer(own)
-    ways = every(task__beta=[0.1, 0.9], attack=["none", "lie"])
-    assert [composer(tuple(way)).server.lr for way in ways] == [0.1, 0.1, 0.9, 0.9]
+    attack.write_text(attack.read_text().replace("z: 1.5", "z: ${seed}"))
+    calls = composed(monkeypatch)
+    cells = plan(every(attack=["lie"], seed=[1, 2]), own)
+    assert [cell.config.attack["z"] for cell in cells] == [1.0, 2.0]
+    assert len(calls) == 2
 
 
 def test_an_experiment_that_reaches_into_a_rule_does_so_in_every_cell(own):
     text = "# @package _global_\nattack: {nu: 5.0}\nrounds: 9\n"
     (own / "conf" / "experiment" / "reach.yaml").write_text(text)
-    composer = Composer(own)
     ways = every(experiment=["reach"], attack=["strike"], defense=["mean", "median"], seed=[0, 1])
-    made = [composer(tuple(way)) for way in ways]
+    made = [cell.config for cell in plan(ways, own)]
     assert {(config.attack["nu"], config.rounds) for config in made} == {(5.0, 9)}
 
 
@@ -106,7 +100,7 @@ def test_equal_configurations_are_one_cell_and_order_is_kept():
     ],
 )
 def test_a_cell_that_cannot_run_is_refused_and_named(bad):
-    with pytest.raises(ConfigError, match="In the cell"):
+    with pytest.raises(ConfigError, match="In the run"):
         plan([["seed=0"], ["attack=lie"], bad], REPOSITORY)
 
 
@@ -117,11 +111,3 @@ def test_parts_refused_beside_the_first_are_fine_beside_others():
     ]
     cells = plan(ways, REPOSITORY)
     assert [cell.config.byzantine.fraction for cell in cells] == [0.1, 0.4]
-
-
-def test_keys_of_unknown_reach_are_told_apart():
-    assert divide(["seed=1", "+a=1"]) is None
-    assert divide(["attack=lie", "attack.z=${seed}"]) is None
-    context, parts = divide(["preset=paper", "rounds=3", "task=digits", "task.beta=1"])
-    assert context == ("preset=paper",)
-    assert parts == {"task": ("rounds=3", "task=digits", "task.beta=1")}

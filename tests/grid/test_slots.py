@@ -2,13 +2,19 @@
 
 import json
 import os
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
-from fl_platform.grid import Options, plan_grid, slots
-from fl_platform.grids import pool, worker
-from fl_platform.grids.board import Board
+from fl_platform import cli
+from fl_platform.grid import gpu_slots as sharing
+from fl_platform.grid import local_executor as pool
+from fl_platform.grid import worker
+from fl_platform.grid.jobs import Board
+from fl_platform.grid.runner import Options, plan_grid, slots
 
 TINY = ["task=digits", "rounds=1", "runtime.tracking=journal", "task.clients=10"]
 
@@ -29,7 +35,7 @@ def config(home, *overrides):
 )
 def test_a_process_for_each_slot_of_each_card(home, monkeypatch, cards, options, device, expected):
     monkeypatch.setattr(pool, "gpus", lambda: cards)
-    jobs, environments = slots(config(home, f"runtime.device={device}"), options)
+    jobs, environments = slots(config(home, f"runtime.device={device}"), options, home)
     seen = [environment["CUDA_VISIBLE_DEVICES"] for environment in environments if environment]
     assert (jobs, seen) == expected
 
@@ -58,3 +64,44 @@ def test_cells_run_where_their_slot_says(home, monkeypatch):
 def tell(config: object, home: Path, parent_run_id: str) -> tuple[str, str, str]:
     """In place of a run: who ran and which card it saw."""
     return "failed", "told: " + json.dumps([os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"]]), ""
+
+
+@pytest.mark.parametrize(
+    ("free", "cores", "expected"), [(10.0, 18, 9), (10.0, 12, 6), (1.9, 16, 1), (0.1, 16, 1)]
+)
+def test_auto_takes_what_the_card_with_least_memory_and_the_cores_allow(
+    home, monkeypatch, free, cores, expected
+):
+    """Free memory in multiples of what a run takes; two cards, so half of the cores each."""
+    needed = sharing.memory_of(config(home), home)
+    card = SimpleNamespace(
+        nvmlInit=lambda: None,
+        nvmlShutdown=lambda: None,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetHandleByUUID=lambda name: name,
+        nvmlDeviceGetMemoryInfo=lambda it: SimpleNamespace(
+            free=int(free * needed) + 1 if it == "GPU-7" else 10**15
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", card)
+    monkeypatch.setattr(pool, "gpus", lambda: ["0", "GPU-7"])
+    monkeypatch.setattr(pool, "physical_cores", lambda: cores)
+    jobs, environments = slots(config(home), Options(gpu_slots=None), home)
+    assert jobs == 2 * expected
+    assert len(environments) == 2
+
+
+def test_auto_is_one_where_nvml_does_not_tell(home, monkeypatch):
+    def refuse():
+        raise OSError("no driver")
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=refuse))
+    monkeypatch.setattr(pool, "gpus", lambda: ["0"])
+    assert slots(config(home), Options(gpu_slots=None), home)[0] == 1
+
+
+@pytest.mark.parametrize("typed", ["0", "-1", "many", "1.5"])
+def test_other_numbers_of_slots_are_refused(home, typed):
+    told = CliRunner().invoke(cli.app, ["grid", "quick", "--gpu-slots", typed, "--home", str(home)])
+    assert told.exit_code == 2
+    assert "expected a number from 1 or auto" in " ".join(told.output.split())

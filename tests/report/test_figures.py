@@ -16,7 +16,7 @@ from fl_platform.report.figures import (
     worst_case_heatmap,
 )
 from fl_platform.report.figures.style import marks
-from fl_platform.report.rounds import kappa_table, skew_table
+from fl_platform.report.round_metrics import kappa_table, skew_table
 from tests.report.synthetic import ATTACKS, DEFENSES, cloud, curves_of, frame, grid
 
 

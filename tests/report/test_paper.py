@@ -1,6 +1,6 @@
 import math
 
-from fl_platform.report.paper import find, published
+from fl_platform.report.published import find, published
 
 DEFENSES = ("multi_krum", "median", "rfa", "aksel", "centered_clipping", "dnc", "trimmed_mean")
 BASELINES = ("bit_flip", "lie", "ipm", "min_max", "min_sum", "mimic")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fl_platform.report.ranking import claims
+from fl_platform.report.statistics import claims
 
 
 def seeds(*values):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform import cli, provenance
+from fl_platform import cli
+from fl_platform.run import provenance
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TINY = """# fl-platform repro run tiny

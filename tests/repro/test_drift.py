@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fl_platform.repros.drift import FEWEST, Pair, compare, noticed, suspects
-from fl_platform.repros.reference import by_cell, read_reference
-from fl_platform.repros.suite import Bands, load_suite
+from fl_platform.repro.compare import FEWEST, Pair, compare, noticed, suspects
+from fl_platform.repro.reference import by_cell, read_reference
+from fl_platform.repro.spec import Bands, load_suite
 from tests.repro.conftest import REPOSITORY
 
 BANDS = Bands(level=0.01, margin=1.0)

@@ -1,6 +1,5 @@
-"""A suite as a person runs it, through the command line: exit codes, skips, drift, locks, slots."""
+"""A suite as a person runs it, through the command line: exit codes, skips, drift, locks."""
 
-import contextlib
 import json
 import shutil
 import subprocess
@@ -9,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fl_platform import provenance, repro
-from fl_platform.repros.diary import Diary
-from fl_platform.repros.reference import Reference, read_reference, write_reference
-from fl_platform.repros.refusal import CouldNotRun
-from fl_platform.repros.schedule import DAY, Clock
-from fl_platform.tracking.folder import all_runs
+from fl_platform.repro import runner as repro
+from fl_platform.repro.conditions import CouldNotRun
+from fl_platform.repro.log import Clock, Diary
+from fl_platform.repro.reference import Reference, read_reference, write_reference
+from fl_platform.run import provenance
+from fl_platform.tracking.run_folder import all_runs
 from tests.repro.conftest import furnish
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -77,8 +76,8 @@ def test_what_was_accepted_says_where_it_comes_from(home):
 
 def test_an_unchanged_tree_agrees_to_the_bit_and_runs_nothing_again(call, home, clean):
     before = results(home)
-    code, out, _ = call("repro", "run", "tiny")
-    assert code == 0
+    code, out, err = call("repro", "run", "tiny")
+    assert code == 0, err
     assert "agrees with its reference: 2 cells, 4 runs" in out
     assert "4 of 4 are" in out
     assert results(home) == before
@@ -90,7 +89,7 @@ def test_an_unchanged_tree_agrees_to_the_bit_and_runs_nothing_again(call, home, 
     tags = [json.loads(line) for line in parent.journal.read_text().splitlines()]
     told = next(record["values"] for record in tags if record["kind"] == "tags")
     assert (told["kind"], told["suite"], told["verdict"]) == ("repro", "tiny", "agrees")
-    assert (parent.artifacts / "index.html").exists()
+    assert (parent.artifacts / "report" / "index.html").exists()
 
 
 def test_runs_that_are_gone_are_run_again_to_the_same_bits(call, home, clean):
@@ -255,7 +254,7 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
 HOLD = """
 import sys
 from pathlib import Path
-from fl_platform.repros.diary import Diary
+from fl_platform.repro.log import Clock, Diary
 with Diary(Path(sys.argv[1]), "tiny").lock:
     print("held", flush=True)
     sys.stdin.readline()
@@ -271,60 +270,33 @@ def test_a_start_beside_a_running_one_is_skipped_with_a_logged_reason(call, home
         code, _, err = call("repro", "run", "tiny")
         assert code == 2
         assert f"process {holder.pid} on" in err
-        code, out, _ = call("repro", "run", "tiny", "--scheduled")
-        assert code == 0
-        assert "this start is skipped" in out
+        assert "this start is skipped" in err
     finally:
         holder.communicate(b"\n")
-    assert len(entries(home, "skipped")) == 2
-    assert f"process {holder.pid}" in entries(home, "skipped")[0]["why"]
-    assert not entries(home, "slot")  # the slot is not used up: the next wake may have it
-    assert call("repro", "run", "tiny", "--scheduled")[0] == 0
-    assert len(entries(home, "slot")) == 1
+    (skipped,) = entries(home, "skipped")
+    assert f"process {holder.pid}" in skipped["why"]
+    assert call("repro", "run", "tiny")[0] == 0
 
 
-def test_slots_are_run_once_and_missed_ones_reported_whatever_the_clock_does(
-    home, clean, capsys, monkeypatch
-):
-    judged = []
-    monkeypatch.setattr(repro, "_judge", lambda session: judged.append(session.slot) or 1 / 0)
-    ticks = iter(range(1000))
-
-    def wake(now):
-        clock = Clock(lambda: now, lambda: float(next(ticks)))
-        with contextlib.suppress(CouldNotRun):
-            repro.run_suite("tiny", home, scheduled=True, clock=clock)
-        return capsys.readouterr().out
-
-    wake(NOW)
-    assert "2026-03-01 01:00 UTC is done" in wake(NOW + 3600)
-    assert "clock stands before" in wake(NOW - DAY)
-    assert "2 slots passed without a whole run: 2026-03-02 01:00 UTC to 2026-03-03" in wake(
-        NOW + 3 * DAY
-    )
-    wake(NOW + 3 * DAY + 60)
-    wake(NOW + 4 * DAY)
-    first = judged[0]
-    assert judged == [first, first + 3, first + 4]
-    missed = entries(home, "missed")
-    assert [(m["first"], m["last"], m["count"]) for m in missed] == [(first + 1, first + 2, 2)]
-    assert all(entry["seconds"] > 0 for entry in entries(home)[1:])
+def test_an_old_timer_is_told_to_be_renewed(call, home, clean):
+    code, out, _ = call("repro", "run", "tiny", "--scheduled")
+    assert code == 0
+    assert "fl-platform repro install" in out
 
 
-def test_a_run_that_was_stopped_leaves_its_slot_open_and_goes_on(call, home, clean, monkeypatch):
+def test_a_run_that_was_stopped_says_so_and_goes_on(call, home, clean, monkeypatch):
     judge = repro._judge
 
     def stop(session):
         raise repro.Stopped(15)
 
     monkeypatch.setattr(repro, "_judge", stop)
-    assert call("repro", "run", "tiny", "--scheduled")[0] == 143
+    assert call("repro", "run", "tiny")[0] == 143
     assert entries(home)[-1]["verdict"] == "stopped"
     monkeypatch.setattr(repro, "_judge", judge)
-    code, out, _ = call("repro", "run", "tiny", "--scheduled")
+    code, out, _ = call("repro", "run", "tiny")
     assert code == 0
     assert "agrees" in out
-    assert "is done" in call("repro", "run", "tiny", "--scheduled")[1]
 
 
 def test_history_shows_every_start_and_draws_the_runs(call, home, clean):
@@ -332,14 +304,14 @@ def test_history_shows_every_start_and_draws_the_runs(call, home, clean):
     call("repro", "run", "tiny")
     change(home, accuracy=lambda o: o.accuracy + 5)
     call("repro", "run", "tiny")
-    diary.note("missed", NOW, first=1, last=2, count=2, why="passed without a whole run")
+    diary.note("missed", NOW, first=1, last=2, count=2, why="an entry of an earlier release")
     diary.note("skipped", NOW, why="process 1 is at work")
     code, out, _ = call("repro", "history", "tiny")
     assert code == 0
     assert "agrees" in out
     assert "drifted" in out
     assert "could not run" in out
-    assert "2 slots" in out
+    assert "an entry of an earlier release" not in out
     assert "process 1 is at work" in out
     assert (diary.folder / "history.png").stat().st_size > 2000
     assert f"figure: {diary.folder / 'history.png'}" in out

@@ -1,134 +1,137 @@
-"""Every slot runs once or is reported missed once, whatever the clock does."""
+"""Systemd units and crontab lines: printed, and written only on request."""
 
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+import configparser
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from fl_platform.repros.diary import Diary
-from fl_platform.repros.schedule import DAY, Due, Settled, begins, due, slot_at, told
-from fl_platform.repros.suite import Schedule
-
-DAILY = Schedule(every="day", at="02:30")
-WEEKLY = Schedule(every="week", at="18:00", day="saturday")
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp()
-YEAR_2038 = 2**31
-
-# seconds that pass between two looks: waking, sleeping for days, and a clock that is set
-STEPS = st.one_of(
-    st.integers(0, 2 * 3600),
-    st.integers(-DAY, 9 * DAY),
-    st.sampled_from([3600, -3600, DAY, -DAY, YEAR_2038 - int(NOON), int(NOON) - YEAR_2038]),
-)
-FATES = st.sampled_from(["whole", "whole", "killed"])
-LIVES = st.lists(st.tuples(STEPS, FATES), min_size=1, max_size=60)
+from fl_platform.config import ConfigError
+from fl_platform.repro import schedule as units
+from fl_platform.repro.schedule import cron_line, install, systemd
+from fl_platform.repro.spec import Schedule, load_suite
 
 
-def live(schedule, life, rule=due):
-    """What became of every slot under ``rule``: runs that ended, slots reported missed."""
-    now, settled = NOON, Settled()
-    whole, missed = [], []
-    for step, fate in life:
-        now += step
-        found = rule(schedule, now, settled)
-        missed += found.missed
-        if found.missed:
-            settled = Settled(found.missed[-1])
-        if found.slot is not None:
-            assert found.slot == slot_at(schedule, now)
-            settled = Settled(found.slot, open=fate == "killed")
-            whole += [] if fate == "killed" else [found.slot]
-    return whole, missed, settled
+@pytest.fixture
+def user(monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
 
-def check(schedule, life, rule=due):
-    whole, missed, settled = live(schedule, life, rule)
-    seen = [*whole, *missed]
-    assert len(seen) == len(set(seen)), "a slot ran twice, was missed twice, or both"
-    last = settled.last + (0 if settled.open else 1)
-    assert set(seen) == set(range(slot_at(schedule, NOON + life[0][0]), last)), "a slot was lost"
+def test_units_are_what_systemd_reads(home):
+    service, timer = systemd(load_suite("tiny", home), home).values()
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read_string(service)
+    words = shlex.split(unit["Service"]["ExecStart"])
+    assert words[0] == sys.executable
+    assert words[1:] == [
+        *("-P", "-m", "fl_platform.cli", "repro", "run", "tiny"),
+        *("--home", str(home)),
+    ]
+    assert unit["Service"]["Type"] == "oneshot"
+    unit.read_string(timer)
+    assert unit["Timer"] == {"OnCalendar": "*-*-* 01:00:00 UTC", "Persistent": "true"}
+    assert unit["Install"]["WantedBy"] == "timers.target"
 
 
-@settings(max_examples=1000, deadline=None)
-@given(LIVES, st.sampled_from([DAILY, WEEKLY]))
-@example([(0, "killed"), (DAY, "whole"), (-DAY, "whole"), (DAY, "whole")], DAILY)
-def test_each_slot_runs_once_or_is_missed_once(life, schedule):
-    check(schedule, life)
+def test_a_path_with_signs_that_systemd_or_cron_read_themselves_stays_that_path(tmp_path):
+    from tests.repro.conftest import furnish
+
+    odd = tmp_path / '50 % of $HOME\'s "runs"'
+    odd.mkdir()
+    suite = load_suite("tiny", furnish(odd))
+    service = systemd(suite, odd)["fl-platform-repro-tiny.service"]
+    told = service.partition("--home ")[2].splitlines()[0]
+    assert told.startswith('"')
+    plain = told[1:-1].replace("%%", "%").replace("$$", "$")
+    assert plain.replace('\\"', '"') == str(odd)
+    line = cron_line(suite, odd)
+    command = line.split(" ", 5)[5].replace("\\%", "%")  # as cron hands it to the shell
+    assert line.count("%") == line.count("\\%")
+    shown = subprocess.run(
+        ["sh", "-c", command.replace(sys.executable, "echo", 1)], capture_output=True, check=True
+    )
+    assert not shown.stdout + shown.stderr
+    log = (odd / "mlruns" / "repro" / "tiny" / "cron.log").read_text()
+    assert log == f"-P -m fl_platform.cli repro run tiny --home {odd}\n"
 
 
-def every_day_since(schedule, now, settled):
-    """The usual way: run when a day has passed since the last run."""
-    slot = slot_at(schedule, now)
-    return Due(slot) if settled.last is None or slot != settled.last else Due(None)
+def test_a_weekly_suite_names_its_day(home):
+    suite = load_suite("tiny", home)
+    schedule = Schedule(every="week", day="sunday", at="02:30")
+    weekly = dataclasses.replace(suite, schedule=schedule)
+    timer = systemd(weekly, home)["fl-platform-repro-tiny.timer"]
+    assert "OnCalendar=Sun *-*-* 02:30:00 UTC" in timer
+    assert cron_line(weekly, home).startswith("30 2 * * 0 ")
+    saturday = dataclasses.replace(
+        weekly, schedule=Schedule(every="week", day="saturday", at="02:30")
+    )
+    assert cron_line(saturday, home).startswith("30 2 * * 6 ")
+    assert cron_line(suite, home).startswith("0 1 * * * ")
 
 
-def forgets_the_killed(schedule, now, settled):
-    return due(schedule, now, Settled(settled.last))
+def test_a_line_break_in_a_path_is_refused(home, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/python\nExecStart=/bin/evil")
+    with pytest.raises(ConfigError, match="printable path"):
+        systemd(load_suite("tiny", home), home)
+    with pytest.raises(ConfigError, match="printable path"):
+        cron_line(load_suite("tiny", home), home)
 
 
-@pytest.mark.parametrize(
-    ("rule", "life"),
-    [
-        (every_day_since, [(0, "whole"), (-DAY, "whole"), (DAY, "whole")]),
-        (every_day_since, [(0, "whole"), (3 * DAY, "whole")]),
-        (forgets_the_killed, [(0, "killed"), (2 * DAY, "whole")]),
-    ],
-)
-def test_the_check_notices_rules_that_double_or_lose_slots(rule, life):
-    with pytest.raises(AssertionError, match=r"twice|lost"):
-        check(DAILY, life, rule)
+@pytest.mark.parametrize("kind", ["--systemd", "--cron"])
+def test_printing_installs_nothing(call, home, tmp_path, monkeypatch, kind):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(subprocess, "run", None)
+    code, out, _ = call("repro", "install", "tiny", kind)
+    assert code == 0
+    assert "nothing is installed; --write" in out
+    assert not (tmp_path / "config").exists()
 
 
-def test_an_hourly_wake_in_local_time_meets_every_day_of_two_years_once():
-    """Berlin sets its clocks four times in these years; a slot knows nothing of it."""
-    berlin = ZoneInfo("Europe/Berlin")
-    local = datetime(2026, 1, 1, 0, 7)  # what cron's clock shows, without a zone on purpose
-    life, before = [], NOON
-    while local < datetime(2028, 1, 1):
-        moment = local.replace(tzinfo=berlin).timestamp()
-        life.append((moment - before, "whole"))
-        before = moment
-        local += timedelta(hours=1)
-    whole, missed, _ = live(DAILY, life)
-    assert not missed
-    assert whole == list(range(whole[0], whole[0] + len(whole)))
-    assert len(whole) == 731  # the slot of 31 December 2025 was still running at the first wake
+def test_units_are_written_for_this_user_and_said_where(call, tmp_path, monkeypatch, user):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    code, out, _ = call("repro", "install", "tiny", "--systemd", "--write")
+    folder = tmp_path / "config" / "systemd" / "user"
+    assert code == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "fl-platform-repro-tiny.service",
+        "fl-platform-repro-tiny.timer",
+    ]
+    assert f"# written: {folder / 'fl-platform-repro-tiny.timer'}" in out
+    assert "systemctl --user enable --now fl-platform-repro-tiny.timer" in out
 
 
-def test_a_slot_begins_at_its_time_in_utc():
-    slot = slot_at(DAILY, NOON)
-    assert told(DAILY, slot) == "2026-03-01 02:30 UTC"
-    assert slot_at(DAILY, begins(DAILY, slot)) == slot
-    assert slot_at(DAILY, begins(DAILY, slot) - 1) == slot - 1
-    assert told(WEEKLY, slot_at(WEEKLY, NOON)) == "2026-02-28 18:00 UTC"  # a Saturday
-    assert "number" in told(DAILY, 10**9)
+def test_a_crontab_keeps_its_other_lines_and_one_of_each_suite(home, tmp_path, monkeypatch, user):
+    table = tmp_path / "table"
+    table.write_text("5 4 * * * backup  # fl-platform repro tiny2\n")
+    fake = tmp_path / "bin" / "crontab"
+    fake.parent.mkdir()
+    fake.write_text(f'#!/bin/sh\nif [ "$1" = -l ]; then cat {table}; else cat > {table}; fi\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    for _ in range(2):
+        install("tiny", home, os.environ, cron=True, write=True)
+    lines = table.read_text().splitlines()
+    assert lines[0] == "5 4 * * * backup  # fl-platform repro tiny2"
+    assert lines[1:] == [cron_line(load_suite("tiny", home), home)]
 
 
-def test_why_nothing_is_done_is_told():
-    slot = slot_at(DAILY, NOON)
-    assert "2026-03-01 02:30 UTC is done" in due(DAILY, NOON, Settled(slot)).why
-    assert "clock stands before" in due(DAILY, NOON, Settled(slot + 1)).why
+@pytest.mark.parametrize("cron", [True, False])
+def test_root_is_refused(home, tmp_path, monkeypatch, cron):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ConfigError, match="got root"):
+        install("tiny", home, {"XDG_CONFIG_HOME": str(tmp_path)}, cron=cron, write=True)
 
 
-def test_the_diary_tells_which_slots_are_settled_and_survives_a_torn_line(tmp_path):
-    diary = Diary(tmp_path, "tiny")
-    assert diary.settled() == Settled()
-    diary.note("slot", NOON, slot=7)
-    assert diary.settled() == Settled(7, open=True)
-    diary.note("run", NOON, verdict="stopped", slot=7)
-    diary.note("skipped", NOON, why="busy")
-    assert diary.settled() == Settled(7, open=True)
-    diary.note("run", NOON, verdict="agrees", slot=None)  # by hand, in between
-    assert diary.settled() == Settled(7, open=True)
-    with diary.path.open("ab") as stream:
-        stream.write(b'{"kind": "run", "verd')
-    diary.note("run", NOON, verdict="drifted", slot=7)
-    assert diary.settled() == Settled(7)
-    diary.note("missed", NOON, first=8, last=9)
-    assert diary.settled() == Settled(9)
-    diary.note("slot", NOON, slot=10)
-    diary.note("run", NOON, verdict="could not run", slot=10)
-    assert diary.settled() == Settled(10)
-    assert len(list(diary.entries())) == 8
+def test_a_machine_without_cron_is_told(home, monkeypatch, user):
+    monkeypatch.setattr(units.shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match="found none"):
+        install("tiny", home, os.environ, cron=True, write=True)
+
+
+def test_one_kind_has_to_be_chosen(call):
+    assert call("repro", "install", "tiny")[0] == 2
+    assert call("repro", "install", "tiny", "--cron", "--systemd")[0] == 2

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.grid import plan_grid
-from fl_platform.repros.reference import Origin, Outcome, Reference, read_reference, write_reference
-from fl_platform.repros.stored import named
-from fl_platform.repros.suite import load_suite
+from fl_platform.grid.runner import plan_grid
+from fl_platform.repro.conditions import named
+from fl_platform.repro.reference import Origin, Outcome, Reference, read_reference, write_reference
+from fl_platform.repro.spec import load_suite
 from tests.repro.conftest import REPOSITORY
 
 FILES = sorted(path.stem for path in (REPOSITORY / "conf" / "suite").glob("*.yaml"))

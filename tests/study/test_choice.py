@@ -6,15 +6,22 @@ import pytest
 from scipy import stats
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.federated.stopping import Stopper
-from fl_platform.studies.choice import Sample, as_json, difference, fresh_seeds, from_json, interval
-from fl_platform.studies.game import default_point, play
-from fl_platform.studies.override_file import override_file
-from fl_platform.studies.plan import load_plan
-from fl_platform.studies.session import Session
-from fl_platform.studies.storage import open_storage
-from fl_platform.studies.worker import Limits
-from fl_platform.study import assemble
+from fl_platform.core.process import Stopper
+from fl_platform.study.export import override_file
+from fl_platform.study.final_comparison import (
+    Sample,
+    as_json,
+    difference,
+    fresh_seeds,
+    from_json,
+    interval,
+)
+from fl_platform.study.minimax import default_point, play
+from fl_platform.study.runner import assemble
+from fl_platform.study.session import Session
+from fl_platform.study.spec import load_plan
+from fl_platform.study.storage import open_storage
+from fl_platform.study.worker import Limits
 from tests.study.fake import install, make_stage
 
 

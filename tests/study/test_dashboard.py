@@ -11,12 +11,12 @@ import urllib.request
 import pytest
 
 from fl_platform import cli
-from fl_platform.studies import dashboard
-from fl_platform.studies.dashboard import dashboard_server
-from fl_platform.studies.stage import open_study
-from fl_platform.studies.storage import open_storage
-from fl_platform.tracking.store import StoreError
-from fl_platform.tracking.ui import PortError
+from fl_platform.study import dashboard
+from fl_platform.study.dashboard import dashboard_server
+from fl_platform.study.problem import open_study
+from fl_platform.study.storage import open_storage
+from fl_platform.tracking.mlflow.store import StoreError
+from fl_platform.tracking.mlflow.ui import PortError
 from tests.study.fake import make_stage
 
 

@@ -7,16 +7,16 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
-from fl_platform import run as running
 from fl_platform.config import config_hash
-from fl_platform.federated.commit import Commit
-from fl_platform.federated.stopping import Stopper
-from fl_platform.result import finished
-from fl_platform.studies.stage import open_study
-from fl_platform.studies.storage import RETRIES, open_storage, origin, recover
+from fl_platform.core.process import Stopper
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.run import runner as running
+from fl_platform.run.result import finished
+from fl_platform.study.problem import open_study
+from fl_platform.study.storage import RETRIES, open_storage, origin, recover
 from fl_platform.tracking.cadence import Cadence
-from fl_platform.tracking.folder import all_runs, run_folder
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.fake import age, install, make_stage, run_worker
 
 

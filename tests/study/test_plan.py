@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from fl_platform.config import ConfigError, target_name
-from fl_platform.studies.plan import Sampler, load_plan, tuning_folder
-from fl_platform.study import assemble
+from fl_platform.study.runner import assemble
+from fl_platform.study.spec import Sampler, load_plan, tuning_folder
 from tests.study.conftest import REPOSITORY
 from tests.study.fake import make_stage
 

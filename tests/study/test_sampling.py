@@ -7,9 +7,9 @@ import optuna
 import pytest
 
 from fl_platform.config import ConfigError
-from fl_platform.studies.plan import Sampler
-from fl_platform.studies.sampling import OPTIONS, SAMPLERS, build_sampler
-from fl_platform.studies.storage import open_storage
+from fl_platform.study.samplers import OPTIONS, SAMPLERS, build_sampler
+from fl_platform.study.spec import Sampler
+from fl_platform.study.storage import open_storage
 from tests.study.fake import install, make_stage, run_worker
 
 # Optuna itself brings all but cmaes, which comes with an extra

@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.studies.space import as_overrides, parse_space, suggest
+from fl_platform.study.spec import as_overrides, parse_space, suggest
 
 SPACE = {
     "attack.nu": {"low": 0.1, "high": 4.0},
@@ -32,7 +32,7 @@ def test_suggestions_stay_inside_and_survive_the_command_line(home):
 
 @pytest.mark.parametrize("value", [1e-8, 0.1 + 0.2, 12345.678901234567, True, "n-f"])
 def test_a_value_is_typed_with_every_digit(value):
-    from fl_platform.config.tree import parse_overrides
+    from fl_platform.config.hydra_tree import parse_overrides
 
     (override,) = parse_overrides(as_overrides({"defense.eps": value}))
     assert override.value() == value

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fl_platform.tracking.folder import IdentityMismatch, RunFolder, all_runs, run_folder
+from fl_platform.tracking.run_folder import IdentityMismatch, RunFolder, all_runs, run_folder
 
 HASH = "0123456789abcdef" * 4
 

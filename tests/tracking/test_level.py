@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from fl_platform.tracking.level import ABSENT, level
+from fl_platform.tracking.mlflow.level import ABSENT, level
 
 
 class _Client:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fl_platform.tracking.journal import Journal, read
-from fl_platform.tracking.logger import JournalLogger
+from fl_platform.tracking.lightning import JournalLogger
 
 
 def test_lightning_logs_into_the_journal(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fl_platform.tracking.machine import sample
+from fl_platform.tracking.system_metrics import sample
 
 
 class _NVMLError(Exception):

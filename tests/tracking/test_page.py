@@ -4,7 +4,7 @@ import base64
 import json
 import zlib
 
-from fl_platform.tracking import page
+from fl_platform.tracking.mlflow import ui_view as page
 
 
 def test_the_saved_view_is_packed_as_mlflow_unpacks_it() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from fl_platform.tracking.reason import reason
+from fl_platform.core.text import reason
 
 
 def test_credentials_in_addresses_are_not_told() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.tracking import store
-from fl_platform.tracking.reason import reason
+from fl_platform.core.text import reason
+from fl_platform.tracking.mlflow import store
 
 
 def test_processes_that_start_on_an_empty_store_all_get_it(tmp_path: Path) -> None:

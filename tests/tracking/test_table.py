@@ -2,8 +2,8 @@
 
 import pytest
 
-from fl_platform.tracking import table
-from fl_platform.tracking.record import RunRecord
+from fl_platform.tracking import frames as table
+from fl_platform.tracking.active_run import RunRecord
 
 
 @pytest.fixture

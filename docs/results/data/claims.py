@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from fl_platform.report.cells import Cell, by_setting, cells
-from fl_platform.report.names import ATTACKS, DEFENSES, REFERENCES, printed
+from fl_platform.report.labels import ATTACKS, DEFENSES, REFERENCES, printed
 from fl_platform.report.statistics import Difference, holm, paired_difference, summarize
 from fl_platform.report.tables import comparison_table
 

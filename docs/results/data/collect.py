@@ -21,10 +21,10 @@ from typing import Any
 
 import pandas as pd
 
-from fl_platform.grids import outcome
-from fl_platform.tracking import table
-from fl_platform.tracking.folder import run_folder
+from fl_platform.grid import results as outcome
+from fl_platform.tracking import frames as table
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
 
 HERE = Path(__file__).parent
 KEPT = (

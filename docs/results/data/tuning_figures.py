@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fl_platform.report.figures.style import BLUE, GREY, ORANGE, VERMILION
-from fl_platform.report.names import DEFENSES
-from fl_platform.studies.choice import difference, from_json, interval
+from fl_platform.report.labels import DEFENSES
+from fl_platform.study.final_comparison import difference, from_json, interval
 
 HERE = Path(__file__).parent
 FIGURES = HERE.parent / "figures"

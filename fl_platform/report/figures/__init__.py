@@ -1,13 +1,11 @@
 """Tables of numbers -> matplotlib figures: nothing here loads, trains or opens a window."""
 
-from fl_platform.report.figures.bars import mixing_bars
-from fl_platform.report.figures.cloud import cloud_figure, embed, labels_of
 from fl_platform.report.figures.curves import accuracy_curves
+from fl_platform.report.figures.diagnostics import kappa_figure, skew_figure
+from fl_platform.report.figures.embedding import cloud_figure, embed, labels_of
 from fl_platform.report.figures.heatmap import worst_case_heatmap
-from fl_platform.report.figures.robustness import kappa_figure
-from fl_platform.report.figures.skew import skew_figure
 from fl_platform.report.figures.style import save
-from fl_platform.report.figures.sweeps import beta_sweep, nu_sweep
+from fl_platform.report.figures.sweeps import beta_sweep, mixing_bars, nu_sweep
 
 __all__ = [
     "accuracy_curves",

@@ -1,11 +1,10 @@
 """Cells -> tables: accuracies, ours beside the paper's, worst cases, costs, provenance."""
 
-from fl_platform.report.tables.accounts import cost_table, provenance_table
-from fl_platform.report.tables.accuracy import accuracy_table
-from fl_platform.report.tables.lowest import claims_table, column_claims
-from fl_platform.report.tables.model import Entry, Table
-from fl_platform.report.tables.published import comparison_table
-from fl_platform.report.tables.worst_case import worst_case_table
+from fl_platform.report.tables.accuracy import accuracy_table, worst_case_table
+from fl_platform.report.tables.base import Entry, Table
+from fl_platform.report.tables.comparison import comparison_table
+from fl_platform.report.tables.provenance import cost_table, provenance_table
+from fl_platform.report.tables.ranking import claims_table, column_claims
 
 __all__ = [
     "Entry",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fl_platform.report.cells import Cell
-from fl_platform.report.names import REFERENCES
-from fl_platform.report.ranking import Claim
-from fl_platform.report.tables.entries import axes, entry, only_setting, record, usual_n
-from fl_platform.report.tables.lowest import column_claims
-from fl_platform.report.tables.model import Entry, Table
+from fl_platform.report.cells import Cell, by_setting, differing_titles
+from fl_platform.report.labels import REFERENCES
+from fl_platform.report.statistics import Claim
+from fl_platform.report.tables.base import Entry, Table, axes, entry, only_setting, record, usual_n
+from fl_platform.report.tables.ranking import column_claims
 
 
 def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
@@ -42,9 +41,22 @@ def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
         title=f"Accuracy under attack: {setting.title()}",
         header=("Attack", *columns),
         rows=tuple(body),
-        notes=_accuracy_notes(usual, accuracy, made),
+        notes=(*alarm_notes(found), *_accuracy_notes(usual, accuracy, made)),
         records=tuple(record(cell) for cell in found),
         rule_after=references if references < len(rows) else 0,
+    )
+
+
+def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
+    """One sentence where runs did not repeat themselves: their numbers may be wrong."""
+    runs = [run for cell in found for run in cell.runs if float(run.get("alarms") or 0) > 0]
+    if not runs:
+        return ()
+    names = sorted({str(run.get("name") or run.get("run_id")) for run in runs})
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"ALARM: {len(runs)} of these runs gave other values when rounds were run again"
+        f" ({', '.join(names[:3])}{more}); run them anew with --fresh.",
     )
 
 
@@ -66,3 +78,46 @@ def _accuracy_notes(usual: int, accuracy: str, made: Mapping[str, Claim]) -> tup
         else "Nothing is bold: in no column do the seeds support calling one attack the lowest."
     )
     return (f"Test accuracy in percent: {kind}.", seeds, bold)
+
+
+def worst_case_table(found: Sequence[Cell]) -> Table:
+    """Per defense and setting the lowest mean accuracy over all attacks, and which attack it is."""
+    settings = by_setting(cell for cell in found if cell.attack not in REFERENCES)
+    columns = list(dict.fromkeys(cell.column for group in settings.values() for cell in group))
+    body, records = [], []
+    for column in columns:
+        line = [Entry(column)]
+        for setting, group in settings.items():
+            here = [cell for cell in group if cell.column == column]
+            diverged = [cell for cell in here if cell.diverged]
+            ranked = [cell for cell in here if cell.values]
+            worst = min(ranked, key=lambda cell: cell.summary().mean, default=None)
+            text = "–" if worst is None else f"{entry(worst, -1).text} {worst.row}"
+            also = [cell.row for cell in diverged if cell is not worst]
+            if also:
+                text += f"; div under {', '.join(also)}"
+            line.append(Entry(text, tone="diverged" if diverged else ""))
+            records.append(
+                {
+                    "setting": setting.title(),
+                    "defense": column,
+                    "worst_attack": None if worst is None else worst.row,
+                    "mean": None if worst is None else worst.summary().mean,
+                    "sd": None if worst is None else worst.summary().sd,
+                    "n": None if worst is None else worst.summary().n,
+                    "attacks": len(here),
+                    "diverged_under": "; ".join(cell.row for cell in diverged),
+                }
+            )
+        body.append(tuple(line))
+    return Table(
+        name="worst-case",
+        title="Worst case of each defense",
+        header=("Defense", *differing_titles(list(settings))),
+        rows=tuple(body),
+        notes=(
+            "The attack of lowest mean is picked after looking, so the worst case lies a little"
+            " too low, the more so the fewer the seeds.",
+        ),
+        records=tuple(records),
+    )

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from fl_platform.core import generator
+from fl_platform.federated.client_training import Clients
 from fl_platform.federated.federation import Federation, Samples
-from fl_platform.federated.local import Clients
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from fl_platform.federated.local import LocalTraining
-from fl_platform.federated.local.channels_last import ChannelsLast, pays
-from fl_platform.federated.local.sequential import Sequential
+from fl_platform.federated.client_training import LocalTraining
+from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
+from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 DECAY = LocalTraining(epochs=2, batch=3, lr=0.05, momentum=0.5, weight_decay=0.1, clip=0.3)
@@ -38,7 +38,7 @@ def test_updates_equal_the_sequential_ones_in_their_order(images, network, train
 
 
 def test_running_statistics_follow(images, network):
-    from fl_platform.federated.local import Clients
+    from fl_platform.federated.client_training import Clients
 
     model = network(nn.BatchNorm2d(6))
     start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])

@@ -5,30 +5,40 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fl_platform.federated.local import Clients, LocalTraining, build_way, choose
+from fl_platform.federated.client_training import Clients, LocalTraining, build_way, choose
 from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def odd_convolution(classes, shape):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(144, classes))
+
+
+def odd_perceptron(classes, shape):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4096), nn.Tanh(), nn.Linear(4096, classes))
 
 
 @pytest.mark.parametrize(
     ("build", "shape", "device", "capability", "way"),
     [
         (mlp, (1, 8, 8), CPU, "AVX2", "vmapped"),
-        (mlp, (1, 8, 8), CUDA, "AVX2", "vmapped"),
+        (mlp, (1, 8, 8), CUDA, "AVX2", "stacked"),
         (femnist_cnn, (1, 28, 28), CPU, "AVX512", "channels_last"),
-        (femnist_cnn, (1, 28, 28), CUDA, "AVX2", "graphed"),
-        (small_alexnet, (3, 32, 32), CUDA, "AVX512", "graphed"),
+        (femnist_cnn, (1, 28, 28), CUDA, "AVX2", "stacked"),
+        (small_alexnet, (3, 32, 32), CUDA, "AVX512", "stacked"),
+        (odd_convolution, (1, 8, 8), CUDA, "AVX512", "vmapped"),
+        (odd_perceptron, (1, 8, 8), CUDA, "AVX512", "graphed"),
         (resnet18, (3, 32, 32), CUDA, "AVX512", "sequential"),
-        (small_alexnet, (3, 32, 32), CPU, "AVX512", "sequential"),
-        (small_alexnet, (3, 32, 32), CPU, "AVX2", "channels_last"),
+        (small_alexnet, (3, 32, 32), CPU, "AVX512", "stacked"),
+        (odd_perceptron, (1, 8, 8), CPU, "AVX512", "sequential"),
     ],
 )
 def test_auto_is_a_rule_of_device_and_shapes(build, shape, device, capability, way, monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     with torch.device("meta"):
         model = build(10, shape)
-    choice = choose("auto", device, model, shape, 16)
+    choice = choose("auto", device, model, shape, 128)
     assert choice.way == way
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in choice.reason
 
@@ -44,13 +54,15 @@ def test_a_tiny_model_that_cannot_be_stacked_falls_back_and_says_why():
 
 def test_what_was_asked_for_is_done_or_refused():
     model = mlp(10, (1, 8, 8))
-    for way in ("sequential", "channels_last", "vmapped"):
+    for way in ("sequential", "channels_last", "vmapped", "stacked"):
         assert choose(way, CPU, model, (1, 8, 8), 16).way == way
     assert choose("graphed", CUDA, model, (1, 8, 8), 16).way == "graphed"
     with pytest.raises(ValueError, match="Expected a CUDA device"):
         choose("graphed", CPU, model, (1, 8, 8), 16)
     with pytest.raises(ValueError, match="side by side"):
         choose("vmapped", CPU, nn.BatchNorm2d(1), (1, 8, 8), 16)
+    with pytest.raises(ValueError, match="train as a stack, but it has a BatchNorm2d"):
+        choose("stacked", CPU, nn.BatchNorm2d(1), (1, 8, 8), 16)
     with pytest.raises(ValueError, match="auto or one of"):
         choose("fastest", CPU, model, (1, 8, 8), 16)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.federated.commit import Commit
-from fl_platform.federated.local.sequential import Sequential
-from fl_platform.run import run
-from fl_platform.tracking.folder import IdentityMismatch, run_folder
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.client_training.sequential import Sequential
+from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 

@@ -9,7 +9,7 @@ from fl_platform.defenses import mean
 from fl_platform.federated import Aggregator, FederatedModule, LocalTraining
 
 SETTINGS = LocalTraining(epochs=3, batch=4, lr=0.1, momentum=0.5, weight_decay=0.01, clip=2.0)
-WAYS = ["sequential", "channels_last", "vmapped"]
+WAYS = ["sequential", "channels_last", "vmapped", "stacked"]
 
 
 @pytest.fixture

@@ -1,0 +1,182 @@
+"""CIFAR-10's Table 1 at the paper's scale, in slices that stop by themselves and go on later.
+
+    python benchmarks/table1_slices.py --home HOME --seconds 540 --at-a-time 4 --out OUT \\
+        task.data.root=DATA task.data.accept_digest=DIGEST
+    python benchmarks/table1_slices.py --home HOME --seconds 0 --earlier OUT/results.tar.gz
+    fl-platform report table1 --home HOME            # the tables of what there is so far
+
+A layer over ``fl-platform grid table1 task=cifar10``: the same cells under the same names, in the
+order in which they are wanted: no attack and STRIKE under all defenses first, a seed at a time,
+then the rest likewise. Once the time is up every run at work stops with a checkpoint; the same
+call continues it. OUT then has ``results.tar.gz``, the records of all finished runs, and one
+``unfinished-*.tar`` for each stopped run, which ``--earlier`` puts back where the machine is a
+new one of the same kind.
+
+The data. CIFAR-10 packed without loss takes 97 MiB in six files of 16 MiB. Where one transfer
+takes 64 MiB, send the first three in one and the others in the next, each copied to a folder that
+stays, and unpack them there into ``DATA/cifar10/cifar-10-batches-py``. Files that are not the
+published ones need ``task.data.accept_digest``: ``cat data_batch_[1-5] test_batch | sha256sum``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tarfile
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fl_platform.config import target_name
+from fl_platform.grid.jobs import Board, Entry
+from fl_platform.grid.local_executor import GRACE, Pool, warm_up
+from fl_platform.grid.plan import Cell
+from fl_platform.grid.runner import Options, asked_to_stop, plan_grid, slots
+from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FIRST = ("none", "strike")  # attacks whose rows are wanted most
+PACKING = 6.0  # seconds kept for the archives
+RECORDS = ("run.json", "journal.jsonl", "result.json")
+RESUMABLE = (*RECORDS[:2], "checkpoint.pt")
+LARGEST = 16 * 2**20  # bytes of an archive
+MOST = 7  # archives of unfinished runs
+
+
+def ordered(cells: Sequence[Cell]) -> list[Cell]:
+    """The rows that are wanted most first, a seed at a time; else as planned."""
+
+    def rank(cell: Cell) -> tuple[bool, int]:
+        return target_name(cell.config.attack) not in FIRST, cell.config.seed
+
+    return sorted(cells, key=rank)
+
+
+def work(cells: Sequence[Cell], home: Path, at_a_time: int, seconds: float) -> Board:
+    """Run the cells that are not over until ``seconds`` are: the rest have checkpoints."""
+    end = time.monotonic() + seconds - GRACE - PACKING
+    board = Board.of(cells, home)
+    waiting = board.of_state("waiting")
+    if not waiting or time.monotonic() >= end:
+        return board
+    warm_up(home, waiting[0])
+    config = waiting[0].cell.config
+    environments = slots(config, Options(gpu_slots=at_a_time), home)[1]
+    logs = home / "logs"
+    logs.mkdir(exist_ok=True)
+
+    def changed(entry: Entry | None) -> None:
+        if entry is not None:
+            print(f"{end - time.monotonic():6.0f} s left  {line(entry)}", flush=True)
+
+    with (
+        asked_to_stop() as stop,
+        Pool(home, at_a_time, logs=logs, environments=environments) as pool,
+    ):
+        pool.work(board, changed, lambda: stop.number != 0 or time.monotonic() >= end)
+    return board
+
+
+def line(entry: Entry) -> str:
+    """One cell, as the table has it."""
+    if entry.result is None:
+        return f"{entry.state:8} {entry.cell.name} {entry.reason}".rstrip()
+    accuracy = entry.result.accuracy_tail
+    told = entry.result.status if accuracy is None else f"{accuracy:.2f} %"
+    return f"{told:8} {entry.cell.name}, {entry.result.seconds:.1f} s"
+
+
+def pack(board: Board, home: Path, out: Path) -> list[Path]:
+    """The archives: all finished runs in one, and a run at work in each other."""
+    out.mkdir(parents=True, exist_ok=True)
+    made = [out / "results.tar.gz"]
+    with tarfile.open(made[0], "w:gz") as archive:
+        for entry in board.of_state("done"):
+            _add(archive, run_folder(home, entry.cell.config_hash), RECORDS)
+    for entry in board.entries:
+        folder = run_folder(home, entry.cell.config_hash)
+        files = [folder.path / name for name in RESUMABLE]
+        if entry.state == "done" or not all(file.exists() for file in files):
+            continue
+        size = sum(file.stat().st_size for file in files) + 2**14
+        if size > LARGEST or len(made) > MOST:
+            print(f"not packed: {entry.cell.name}, {size / 1e6:.1f} MB")
+            continue
+        made.append(out / f"unfinished-{folder.path.name}.tar")
+        with tarfile.open(made[-1], "w") as archive:
+            _add(archive, folder, RESUMABLE)
+    return made
+
+
+def _add(archive: tarfile.TarFile, folder: RunFolder, names: Sequence[str]) -> None:
+    for name in names:
+        if (folder.path / name).exists():
+            archive.add(folder.path / name, f"{folder.path.name}/{name}")
+
+
+def unpack(archive: Path, home: Path) -> int:
+    """Put the runs of an archive where they belong; a run that is there already stays as it is.
+
+    Raises:
+        ValueError: the archive holds anything but the records of runs.
+    """
+    root = runs_root(home)
+    with tarfile.open(archive) as members:
+        for member in members:
+            parts = PurePosixPath(member.name).parts
+            if not (
+                member.isfile()
+                and len(parts) == 2
+                and set(parts[0]) <= set("0123456789abcdef")
+                and parts[1] in {*RECORDS, *RESUMABLE}
+            ):
+                raise ValueError(f"Expected records of runs in {archive}, got {member.name}.")
+        names = {member.name.split("/")[0] for member in members}
+        fresh = {name for name in names if not (root / name).exists()}
+        for name in fresh:
+            RunFolder(root / name).create()
+        for member in members:
+            content = members.extractfile(member)
+            if content is not None and member.name.split("/")[0] in fresh:
+                (root / member.name).write_bytes(content.read())
+    return len(fresh)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("overrides", nargs="*", help="of all cells, as typed to fl-platform grid")
+    parser.add_argument("--home", type=Path, default=REPOSITORY, help="folder of mlruns/")
+    parser.add_argument("--seconds", type=float, default=540, help="after which nothing runs")
+    parser.add_argument("--at-a-time", type=int, default=4, help="runs that share one GPU")
+    parser.add_argument("--earlier", type=Path, nargs="*", default=[], help="archives to continue")
+    parser.add_argument("--out", type=Path, help="folder for the archives")
+    asked = parser.parse_args()
+    began = time.monotonic()
+    home = asked.home.absolute()
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "conf").exists():
+        (home / "conf").symlink_to(REPOSITORY / "conf")
+    for archive in asked.earlier:
+        print(f"{unpack(archive, home)} runs from {archive.name}")
+    typed = ["table1", "task=cifar10", "runtime.precision=tf32", *asked.overrides]
+    cells = ordered(plan_grid([*typed, "runtime.tracking=journal"], home)[1])
+    left = asked.seconds - (time.monotonic() - began)
+    board = work(cells, home, asked.at_a_time, left)
+    for entry in board.entries:
+        if entry.state != "waiting" or entry.tries:
+            print(line(entry))
+    for path in pack(board, home, asked.out) if asked.out else ():
+        print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
+    done = len(board.of_state("done"))
+    failed = board.of_state("failed")
+    print(f"{done} of {len(cells)} cells are over, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Files of the package that one command imports and enters: how much code a reader must know.
+
+    python benchmarks/trace.py run task=digits attack=strike defense=multi_krum rounds=5
+
+A file is *entered* when one of its functions is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "fl_platform"
+sys.path.insert(0, str(ROOT))
+
+
+class Tracer:
+    """Counts package files whose functions are called, and calls from one file to another."""
+
+    def __init__(self) -> None:
+        self.entered: set[str] = set()
+        self.pairs: set[tuple[str, str]] = set()
+
+    def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
+        if event != "call" or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            return  # bodies of modules and classes are imports, not calls
+        file = frame.f_code.co_filename
+        if not file.startswith(str(PACKAGE)):
+            return
+        self.entered.add(file)
+        caller = frame.f_back
+        origin = "" if caller is None else caller.f_code.co_filename
+        if origin.startswith(str(PACKAGE)) and origin != file:
+            self.pairs.add((origin, file))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count the files that one command enters.")
+    parser.add_argument("words", nargs="+", help="a command of fl-platform with its arguments")
+    parser.add_argument("--list", action="store_true", help="print the files that are entered")
+    arguments, rest = parser.parse_known_args()
+    from fl_platform.cli import app
+
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "conf").symlink_to(ROOT / "conf")
+        (Path(folder) / "tuning").symlink_to(ROOT / "tuning")
+        tracer = Tracer()
+        threading.setprofile(tracer)
+        sys.setprofile(tracer)
+        try:
+            app([*arguments.words, *rest, "--home", folder], standalone_mode=False)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+    imported = [
+        module
+        for module in sys.modules.values()
+        if str(getattr(module, "__file__", None) or "").startswith(str(PACKAGE))
+    ]
+    if arguments.list:
+        for file in sorted(tracer.entered):
+            print(Path(file).relative_to(PACKAGE))
+    print(
+        f"imported {len(imported)} files, entered {len(tracer.entered)},"
+        f" {len(tracer.pairs)} pairs of files"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Hydra's part: overrides and yaml files to one plain tree, its exceptions to one line each."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import (
+    HydraException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fl_platform.config.errors import ConfigError, nearest, shown
+from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
+from fl_platform.config.paths import conf_folder
+from fl_platform.config.schema import ROLES, Config, role_names
+from fl_platform.config.targets import admit, target_name
+from fl_platform.core.outside import read_yaml
+from fl_platform.core.schedules import KINDS
+
+LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
+FAILURES = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    RecursionError,
+    OSError,
+    ValueError,
+)
+SCHEDULE_KEYS = {"kind"} | {f.name for kind in KINDS.values() for f in dataclasses.fields(kind)}
+ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    """The overrides in Hydra's grammar.
+
+    Raises:
+        ConfigError: not ``key=value``; a setting of Hydra itself; a resolver such as ``oc.env``.
+    """
+    for text in overrides:
+        if len(text) > LONGEST:
+            raise ConfigError(f"{shown(text)}: expected at most {LONGEST} characters.")
+        _refuse_resolvers(text, text.partition("=")[0])
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except (OverrideParseException, RecursionError) as error:
+        text = getattr(error, "override", None) or "?"
+        detail = _first_line(error)
+        why = "" if detail.startswith("Error parsing") else f": {detail}"
+        raise ConfigError(f"{shown(text)}: expected key=value in Hydra's grammar{why}") from None
+    for override in parsed:
+        if not override.key_or_group:
+            raise ConfigError(f"{override.input_line}: expected key=value, got no key.")
+        if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
+            raise ConfigError(f"{override.input_line}: Hydra's own settings are no part of a run.")
+    return parsed
+
+
+def compose_tree(
+    typed: Sequence[Override], home: Path, plugins: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str], set[str]]:
+    """The resolved tree, the choice made in each group, and the keys the experiment file sets.
+
+    Raises:
+        ConfigError: an unknown choice or key, a file that cannot be read, an open reference.
+    """
+    folders = config_folders(home, plugins)
+    state = check_files(folders)
+    try:
+        composed, choices = merge(folders, state, [_for_any_rule(o) for o in typed])
+        OmegaConf.set_struct(composed, False)
+        for key, value in _leaves(OmegaConf.to_container(composed)):
+            _refuse_resolvers(value, key)
+        tree = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except UnknownKeyError as error:
+        raise _unknown_key(error.key, error.tree) from None
+    except FAILURES as error:
+        raise _translated(error) from None
+    named = {group: choice for group, choice in choices.items() if choice is not None}
+    written = _written_by(named.get("experiment"), folders)
+    return tree, named, written  # type: ignore[return-value]
+
+
+def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
+    """Where configuration files are looked for, in this order."""
+    return [conf_folder(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
+
+
+def _for_any_rule(override: Override) -> Override:
+    """Settings of a role and of the root may be set whether a yaml file lists them or not.
+
+    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, is a name.
+    """
+    if override.key_or_group in GROUPS and isinstance(override._value, float):
+        return dataclasses.replace(override, _value=str(override._value))
+    group, _, name = override.key_or_group.rpartition(".")
+    of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
+    known = override.key_or_group in ROLE_KEYS | schema_keys() or of_metric
+    if override.type is OverrideType.CHANGE and known:
+        return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
+    return override
+
+
+@cache
+def schema_keys(cls: type = Config, dot: str = "") -> frozenset[str]:
+    """The dotted keys of all plain settings of the root; those of nodes and groups are not."""
+    keys: set[str] = set()
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            keys |= schema_keys(hint, f"{dot}{name}.")  # type: ignore[arg-type]
+        elif dot and hint is not Any:
+            keys.add(dot + name)
+            if name == "schedule":
+                keys |= {f"{dot}{name}.{inner}" for inner in SCHEDULE_KEYS}
+    return frozenset(keys)
+
+
+def _translated(error: Exception) -> ConfigError:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options or [])
+        has = f" It has: {', '.join(options)}." if options else ""
+        return ConfigError(f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{has}")
+    return ConfigError(_first_line(error))
+
+
+def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
+    if key in GROUPS:
+        return ConfigError(f"{key}: expected the name of a choice; its settings are {key}.NAME.")
+    parent, _, name = key.rpartition(".")
+    try:
+        node = OmegaConf.select(tree, parent) if parent else tree
+    except FAILURES:
+        node = None
+    if not isinstance(node, DictConfig):
+        return ConfigError(f"{key}: there is no such setting.")
+    names = [str(k) for k in node if k != "_target_"]
+    below_parent = {k.rpartition(".")[2] for k in schema_keys() if k.rpartition(".")[0] == parent}
+    names += [k for k in (*role_names(parent), *sorted(below_parent)) if k not in names]
+    owner = target_name(node) if "_target_" in node else parent or "The root"
+    kind = "parameter" if "_target_" in node else "setting"
+    listed = f" It knows: {', '.join(names) or 'none'}."
+    below = _below(tree, name) if not parent else []
+    meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
+    return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
+
+
+def _below(tree: DictConfig, name: str) -> list[str]:
+    """The dotted keys that end in ``name``: who types ``nu=2`` means ``attack.nu=2``."""
+    raw = OmegaConf.to_container(tree)
+    return sorted({key for key, _ in _leaves(raw) if key.rpartition(".")[2] == name})
+
+
+def _first_line(error: Exception) -> str:
+    """The sentence of an exception that a person can use: often that of its cause."""
+    told = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(told, RecursionError):
+        return "nested too deeply."
+    text = str(told) if isinstance(told, yaml.YAMLError) else str(told).strip().partition("\n")[0]
+    # Where a debugger or coverage traces, OmegaConf chains its errors and the cause has no key.
+    key = getattr(told, "full_key", None) or getattr(error, "full_key", None)
+    return f"{key}: {text}" if key and key not in text else text
+
+
+def _refuse_resolvers(value: Any, key: str) -> None:
+    if isinstance(value, str) and re.search(r"\$\{[^}]*:", value):
+        expected = "a plain value or a reference such as ${task.rounds}"
+        raise ConfigError(f"{key}: expected {expected}, got {shown(value)}.")
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping | list):
+        for name, child in node.items() if isinstance(node, Mapping) else enumerate(node):
+            yield from _leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
+    files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
+    found = next((file for file in files if file.is_file()), None)
+    return {key for key, _ in _leaves(read_yaml(found))} if found else set()

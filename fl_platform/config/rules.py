@@ -1,0 +1,178 @@
+"""A rule's signature is its schema: its keyword-only parameters are what may be configured."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast, get_type_hints
+
+from fl_platform.config.errors import ConfigError, nearest
+from fl_platform.config.schema import ROLES, role, role_names
+from fl_platform.config.static_signature import read_signature
+from fl_platform.config.targets import check_target, load_rule, target_name
+from fl_platform.config.validation import describe, fit
+from fl_platform.core.rule import first_parameters
+
+# What a call of a group's rule gives back, by the class's name: tells a rule from its neighbours
+# in the same package without importing what it returns.
+GIVES = {
+    "attack": "Tensor",
+    "defense": "Aggregate",
+    "mixing": "Tensor",
+    "task.data": "Dataset",
+    "task.model": "Module",
+    "observers.metrics": "dict",
+    "task.partition": "Partition",
+}
+# Groups whose nodes name a class to construct: what the class has to inherit, by name.
+KINDS = {"observers.metrics": "metric", "callbacks": "callback", "loggers": "logger"}
+INHERITS = {"callbacks": "Callback", "loggers": "Logger"}
+# What the run gives a constructor that has a positional parameter of this name.
+GIVEN = {"callbacks": ("seed", "folder"), "loggers": ("seed", "folder", "name")}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword-only parameter: its type with its marks, and its default if it has one."""
+
+    hint: Any
+    default: Any = inspect.Parameter.empty
+
+    @property
+    def required(self) -> bool:
+        """Whether the configuration has to give a value."""
+        return self.default is inspect.Parameter.empty
+
+
+def parameters(rule: Callable[..., Any]) -> dict[str, Parameter]:
+    """The keyword-only parameters of a function, or of a class's constructor, in order."""
+    call = rule.__init__ if inspect.isclass(rule) else rule
+    hints = get_type_hints(call, include_extras=True)
+    return {
+        name: Parameter(hints.get(name, Any), parameter.default)
+        for name, parameter in inspect.signature(call).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def fill(node: Mapping[str, Any], group: str, key: str) -> dict[str, Any]:
+    """``node`` with every parameter of its rule and role: checked, defaults filled in.
+
+    Raises:
+        ConfigError: the target is not allowed or is no rule of the group; a parameter that it
+            does not know (with the nearest that it knows), lacks, or cannot take.
+    """
+    known = written_parameters(check_target(node, group, key), group)
+    if known is None:
+        rule = load_rule(node, group, key)
+        _check_kind(rule, group, key, str(node["_target_"]))
+        known = parameters(rule)
+    own = {"_target_": node["_target_"]} | fit_parameters(known, node, key, role_names(group))
+    return own | (vars(role(node, group)) if group in ROLES else {})
+
+
+def written_parameters(target: str, group: str) -> dict[str, Parameter] | None:
+    """The parameters of a rule of ``group`` as its source has them; ``None``: ask the rule."""
+    signature = read_signature(target)
+    if signature is None or signature.gives != GIVES.get(group) or signature.free:
+        return None
+    empty = inspect.Parameter.empty
+    return {
+        name: Parameter(hint, signature.defaults.get(name, empty))
+        for name, hint in signature.hints.items()
+    }
+
+
+def fit_parameters(
+    known: Mapping[str, Parameter], node: Mapping[str, Any], key: str, roles: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All ``known`` parameters of a rule in their order: from ``node``, else their defaults.
+
+    Raises:
+        ConfigError: a name that is neither a parameter nor one of ``roles``, a missing parameter,
+            or a value of another type or range.
+    """
+    name = target_name(node)
+    knows = [*known, *roles]
+    for given in node:
+        if given != "_target_" and given not in knows:
+            raise ConfigError(
+                f"{key}.{given}: {name} has no such parameter{nearest(str(given), knows)}"
+                f" It knows: {', '.join(knows) or 'none'}."
+            )
+    settings = {}
+    for given, parameter in known.items():
+        if given in node:
+            settings[given] = fit(node[given], parameter.hint, f"{key}.{given}")
+        elif parameter.required:
+            expected = describe(parameter.hint)
+            raise ConfigError(f"{key}.{given} is missing: {name} expects {expected}.")
+        else:
+            settings[given] = fit(parameter.default, parameter.hint, f"{key}.{given}")
+    return settings
+
+
+def _check_kind(rule: Callable[..., Any], group: str, key: str, target: str) -> None:
+    kind = KINDS.get(group, group.rpartition(".")[2])
+    if group in INHERITS:
+        if INHERITS[group] not in [base.__name__ for base in getattr(rule, "__mro__", ())]:
+            raise ConfigError(
+                f"{key}._target_: {target} is no {kind}: expected a class that inherits"
+                f" {INHERITS[group]}."
+            )
+        _check_free(rule, kind, key, target, GIVEN[group])
+        return
+    call = rule.__call__ if inspect.isclass(rule) else rule
+    gives = get_type_hints(call).get("return") if inspect.isfunction(call) else None
+    lineage = [kind.__name__ for kind in getattr(gives, "__mro__", ())]
+    if GIVES[group] not in lineage:
+        raise ConfigError(
+            f"{key}._target_: {target} is no {kind}: it does not give {GIVES[group]}."
+        )
+    if group == "observers.metrics" and (
+        first := [name for name in first_parameters(call) if name != "self"]
+    ) != ["round"]:
+        raise ConfigError(
+            f"{key}._target_: {target} is no metric: expected one positional parameter 'round',"
+            f" got {', '.join(first) or 'none'}."
+        )
+    if inspect.isclass(rule):
+        _check_free(rule, "rule", key, target, ("seed",))
+
+
+def _check_free(
+    rule: Callable[..., Any], kind: str, key: str, target: str, given: Sequence[str]
+) -> None:
+    """Refuse a constructor with a positional parameter that nobody can give it."""
+    free = [name for name in first_parameters(rule) if name not in given]
+    if free:
+        raise ConfigError(
+            f"{key}._target_: {target} is no {kind}: its constructor needs {', '.join(free)};"
+            " make them keyword-only, each with its type."
+        )
+
+
+_OF_ROLES = {name for group in ROLES for name in role_names(group)}
+
+
+def build_rule(node: Mapping[str, Any], seed: int = 0, **given: Any) -> Callable[..., Any]:
+    """The rule of a node, with its parameters: ``partial(function, **parameters)`` or an instance.
+
+    Role settings in the node are left to the role. A class is constructed, with ``seed`` and what
+    else is ``given`` by name where its constructor takes it. What ``compose`` checks is checked
+    here again, so that a node written by hand is no way around it.
+
+    Raises:
+        ConfigError: a target that no group may name, or parameters that the rule cannot take.
+    """
+    rule = load_rule(node, None, "rule")
+    own = parameters(rule)
+    said = {k: v for k, v in node.items() if k in own or k not in _OF_ROLES}
+    settings = fit_parameters(own, said, "rule")
+    if not inspect.isclass(rule):
+        return partial(rule, **settings)
+    takes = inspect.signature(rule).parameters
+    settings |= {name: value for name, value in ({"seed": seed} | given).items() if name in takes}
+    return cast("Callable[..., Any]", rule(**settings))

@@ -1,0 +1,1 @@
+"""Lightning callbacks around the mathematics: roles, metrics, progress, checkpoints."""

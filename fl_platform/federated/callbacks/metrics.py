@@ -1,0 +1,278 @@
+"""Who watches the rounds: observers return numbers and never steer.
+
+Those here answer in two steps. ``measure`` asks for numbers, which a GPU keeps; it may be asked
+twice of one round, the second time of other rows, and changes nothing. ``finish`` is given the
+numbers as floats and returns the metrics. An observer that has ``on_round_end`` in their place is
+asked once, after the round is certain.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from fl_platform.config import Config, build_rule
+from fl_platform.core.deferred import Number
+from fl_platform.federated.evaluation import Score, evaluate
+from fl_platform.federated.federation import Samples
+from fl_platform.federated.module import Diverged, FederatedModule
+from fl_platform.federated.round import Round
+from fl_platform.metrics import (
+    deviation,
+    kappa_bound,
+    selection,
+    skew,
+    skew_null,
+)
+from fl_platform.metrics.robustness import kappa_found, kappa_products
+from fl_platform.metrics.skewed_set import highest, search_direction
+
+Scorer = Callable[[nn.Module, Samples, int], Score]
+Values = Mapping[str, Any]  # what was measured, as floats and lists of floats
+
+
+class Evaluation(Callback):
+    """Scores the global model every ``every`` rounds and after the last.
+
+    Args:
+        held_out: samples by name; metrics are ``<name>/accuracy`` and ``<name>/loss``.
+        every: rounds between two evaluations.
+        score: from model, samples and the number of classes; ``None`` for `evaluate`.
+
+    Attributes:
+        scores: the newest score of each set, per class included.
+    """
+
+    def __init__(
+        self, held_out: Mapping[str, Samples], every: int = 1, score: Scorer | None = None
+    ) -> None:
+        self.held_out = dict(held_out)
+        self.every = every
+        self.score = score or evaluate
+        self.scores: dict[str, Score] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the samples to the device once."""
+        self.held_out = {name: s.to(pl_module.device) for name, s in self.held_out.items()}
+
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
+        """The scores, or nothing between two evaluations."""
+        finished = done.index + 1
+        if finished % self.every and finished != trainer.max_epochs:
+            return {}
+        if not trainer.is_global_zero:  # every process has the same model
+            return {}
+        numbers: dict[str, Any] = {}
+        for name, samples in self.held_out.items():
+            score = self.score(module.model, samples, module.federation.num_classes)
+            numbers[f"{name}/accuracy"] = score.accuracy
+            numbers[f"{name}/loss"] = score.loss
+            numbers[f"{name}/per_class"] = score.per_class
+        return numbers
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """Keep the scores; a loss that is not finite ends the run."""
+        metrics: dict[str, float] = {}
+        for name in self.held_out if values else ():
+            accuracy, loss = values[f"{name}/accuracy"], values[f"{name}/loss"]
+            self.scores[name] = Score(accuracy, loss, tuple(values[f"{name}/per_class"]))
+            metrics |= {f"{name}/accuracy": accuracy, f"{name}/loss": loss}
+            if not loss < float("inf"):
+                raise Diverged(f"round {done.index}: the {name} loss is {loss}")
+        return metrics
+
+
+class Diagnosis(Callback):
+    """What attack and defense did to each round: distances, weights, rejected rows."""
+
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
+        """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge."""
+        aggregate, lost = done.aggregate, []
+        if aggregate.dropped is not None:
+            lost = aggregate.dropped.tolist()
+        values: dict[str, Number] = {
+            "byzantine": len(done.updates) - done.num_honest,
+            "rejected": len(lost),
+            "rejected_honest": sum(row < done.num_honest for row in lost),
+            "clamped": aggregate.clamped,
+        }
+        if done.known is not None:
+            values["known"] = done.known
+        if done.honest is not None:
+            values |= deviation(done.honest, aggregate.vector, done.byzantine)
+        if aggregate.weights is not None:
+            values |= selection(aggregate.weights, done.num_honest)
+        return {f"round/{name}": value for name, value in values.items()}
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """The numbers as they are."""
+        return {name: float(value) for name, value in values.items()}
+
+
+class Skew(Callback):
+    """Measures of gradient skew every ``every`` rounds; their sign-flip null every ``null``."""
+
+    def __init__(self, every: int, null: int = 0) -> None:
+        self.every = every
+        self.null = null
+
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
+        """``skew/…`` of the honest updates."""
+        if done.honest is None or len(done.honest) < 3:
+            return {}
+        values: dict[str, Number] = {}
+        f = hidden(done)
+        if self.every and done.index % self.every == 0:
+            values |= skew(done.honest, f)
+        if self.null and done.index % self.null == 0:
+            values |= skew_null(done.honest, f, seed=module.seed, index=done.index)
+        return {f"skew/{name}": value for name, value in values.items()}
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """The numbers as they are."""
+        return dict(values)
+
+
+class Robustness(Callback):
+    """The kappa that a round demands of the rule, beside the constant that it is proved to have.
+
+    Args:
+        every: rounds between two looks.
+        rule: the defense as configured, whose `metrics.kappa_bound` is put beside; ``None``
+            where its constant does not hold.
+    """
+
+    def __init__(self, every: int, rule: Callable[..., Any] | None) -> None:
+        self.every = every
+        self.rule = rule
+
+    def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
+        """The inner products from which kappa is found."""
+        rows, honest = len(done.updates), done.num_honest
+        if done.index % self.every or not honest or 2 * honest <= rows:
+            return {}
+        return kappa_products(done.updates, done.aggregate.vector)
+
+    def finish(self, done: Round, values: Values) -> dict[str, float]:
+        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` where it holds."""
+        if not values:
+            return {}
+        rows, honest = len(done.updates), done.num_honest
+        parts = (torch.as_tensor(values[name]) for name in ("gram", "inner"))
+        gram, inner = (part.double().cpu() for part in parts)
+        found = kappa_found(gram.reshape(rows, rows), inner, values["length_sq"], honest)
+        told = done.num_byzantine == rows - honest and not done.aggregate.clamped
+        if self.rule is not None and told:  # a rule that was told less promises less
+            bound = kappa_bound(self.rule, rows, rows - honest)
+            if bound is not None and math.isfinite(bound):
+                found["kappa_bound"] = bound
+        return {f"round/{name}": value for name, value in found.items()}
+
+
+class Cloud(Callback):
+    """Keeps the Gram matrix of honest updates, one Byzantine row and the mean, for pictures.
+
+    Args:
+        every: rounds between two clouds.
+        folder: where ``cloud_<round>.npz`` goes: ``gram`` ``(h + 2, h + 2)`` about the honest
+            mean, rows in the order honest, Byzantine (absent without an attack), mean;
+            ``num_honest``; ``skewed``, which honest rows STRIKE would hide among.
+    """
+
+    def __init__(self, every: int, folder: Path) -> None:
+        self.every = every
+        self.folder = folder
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """Write this round's cloud if it is time for one."""
+        if done.index % self.every or done.honest is None or len(done.honest) < 3:
+            return {}
+        honest, mean = done.honest, done.honest.mean()
+        rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean
+        gram = honest.summed(rows.double() @ rows.double().T).cpu().numpy()
+        size = max(done.num_honest - hidden(done), 1)
+        skewed = highest(honest.project(search_direction(honest)), size)
+        if not trainer.is_global_zero:
+            return {}
+        np.savez(
+            self.folder / f"cloud_{done.index + 1:05d}.npz",
+            gram=gram,
+            num_honest=done.num_honest,
+            skewed=skewed.cpu().numpy(),
+        )
+        return {}
+
+
+class Metric(Callback):
+    """A metric of the configuration, measured every ``every`` rounds.
+
+    Args:
+        name: its values are logged as ``name/key``.
+        rule: ``rule(round) -> {key: value}``; one with memory has ``state_dict`` and
+            ``load_state_dict``.
+        every: rounds between two measurements.
+    """
+
+    def __init__(self, name: str, rule: Callable[[Round], dict[str, float]], every: int) -> None:
+        self.name = name
+        self.rule = rule
+        self.every = every
+
+    @property
+    def state_key(self) -> str:
+        """Named by the configuration: a run may have several metrics."""
+        return f"Metric.{self.name}"
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """``name/key`` of this round if it is measured."""
+        if done.index % self.every:
+            return {}
+        return {f"{self.name}/{key}": float(value) for key, value in self.rule(done).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The memory of the metric."""
+        return self.rule.state_dict() if hasattr(self.rule, "state_dict") else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the memory of the metric."""
+        if hasattr(self.rule, "load_state_dict"):
+            self.rule.load_state_dict(state_dict)
+
+
+def hidden(done: Round) -> int:
+    """How many rows STRIKE hides or would hide: f_t, not what the defense assumes of it."""
+    return len(done.cohort.byzantine) or done.num_byzantine
+
+
+def constant_of(config: Config) -> Callable[..., Any] | None:
+    """The configured defense where its own constant holds: nothing before it, f as it is."""
+    if config.mixing or config.defense["assumed_f"] is not None:
+        return None
+    rule: Callable[..., Any] = build_rule(config.defense, config.seed)
+    return rule
+
+
+def build_observers(config: Config, folder: Path) -> list[Callback]:
+    """The observers that a configuration asks for; files go below ``folder``."""
+    asked = config.observers
+    observers: list[Callback] = [Diagnosis()]
+    if asked.skew.every or asked.skew.null_every:
+        observers.append(Skew(asked.skew.every, asked.skew.null_every))
+    if asked.skew.every:
+        observers.append(Robustness(asked.skew.every, constant_of(config)))
+    if asked.cloud.every:
+        observers.append(Cloud(asked.cloud.every, folder))
+    for name, node in asked.metrics.items():
+        observers.append(Metric(name, build_rule(node, config.seed), node["every"]))
+    return observers

@@ -1,0 +1,81 @@
+"""What a person sees while a run goes on: one live line, or plain lines off a terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TextIO
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fl_platform.core.text import printable
+
+
+class ProgressLine(Callback):
+    """Round, accuracy, seconds a round and the time left.
+
+    What is only shown never ends a run: where a line cannot be written, no more are.
+
+    On a terminal the line is rewritten in place, at most ten times a second; elsewhere about ten
+    lines are printed over a run, and one every ten seconds in a slow one.
+
+    Args:
+        label: what is run, at the head of the line.
+        stream: where the line goes; standard error, so that standard output stays clean.
+        live: whether the line is rewritten in place; ``None``: on a terminal that can.
+    """
+
+    def __init__(self, label: str, stream: TextIO | None = None, live: bool | None = None) -> None:
+        self.label = printable(label)  # a name may hold terminal codes
+        self.stream = stream or sys.stderr
+        able = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.live = able if live is None else live
+        self._first: tuple[float, int] | None = None
+        self._printed = 0.0
+        self._lost = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember where this process starts, which after a resume is not round 0."""
+        self._first = (time.monotonic(), trainer.global_step)
+        self._printed = time.monotonic()
+        if trainer.global_step:
+            self._write(f"{self.label}: continuing after round {trainer.global_step}", end="\n")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, *_: object
+    ) -> None:
+        """Rewrite the line, or print one, where it is time to."""
+        assert self._first is not None
+        started, first = self._first
+        done, total = trainer.global_step, trainer.max_epochs or 0
+        value = trainer.callback_metrics.get("test/accuracy")
+        accuracy = "" if value is None else f"  accuracy {100 * float(value):5.2f} %"
+        now = time.monotonic()
+        waited = now - self._printed
+        tenth = done * 10 // total > (done - 1) * 10 // total
+        if not (done == total or (waited > 0.1 if self.live else tenth or waited > 10)):
+            return
+        self._printed = now
+        pace = (now - started) / max(done - first, 1)
+        text = f"{self.label}  round {done}/{total}{accuracy}  {pace:.3g} s a round"
+        left = pace * (total - done)
+        text += f"  {left // 60:.0f}:{left % 60:02.0f} left" if left else ""
+        self._write(text, end="" if self.live else "\n")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the last line standing."""
+        if self.live:
+            self._write("", end="\n", clear=False)
+
+    def _write(self, text: str, end: str, clear: bool = True) -> None:
+        if self._lost:
+            return
+        try:
+            self.stream.write(f"\r\x1b[2K{text}{end}" if self.live and clear else f"{text}{end}")
+            self.stream.flush()
+        except (OSError, ValueError):  # a closed terminal or pipe, a full disk
+            self._lost = True
+
+
+__all__ = ["ProgressLine"]

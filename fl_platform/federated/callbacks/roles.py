@@ -1,0 +1,314 @@
+"""The roles of a round as Lightning callbacks: who aggregates, and who attacks.
+
+A role is a thin shell: it remembers a rule and its options, checks the population once in
+``setup``, and answers when the module asks. All mathematics lives in the rule.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.context import Context, asks, requires
+from fl_platform.core.deferred import sent
+from fl_platform.core.memory import refuse_lost_memory
+from fl_platform.core.rule import first_parameters, is_agnostic
+from fl_platform.defenses.chain import Chain, OnExcessF
+
+Knowledge = Literal["all", "own"] | int
+
+
+def rule_name(rule: Any) -> str:
+    """The name of a rule, whether a function, a partial of one, or an instance."""
+    rule = getattr(rule, "func", rule)
+    return getattr(rule, "__name__", type(rule).__name__)
+
+
+class Aggregator(Callback):
+    """The server's defense.
+
+    Args:
+        rule: ``rule(updates, num_byzantine) -> Aggregate``, one of `fl_platform.defenses`.
+        mixings: mixings before the rule, applied in this order.
+        on_excess_f: what happens in a round with more Byzantine clients than the rule tolerates:
+            ``"clamp"`` to the largest f it tolerates, ``"keep_model"`` or ``"error"``.
+        assumed_f: the f that the defense is told; ``None`` for the true count of each round.
+        gate: drop non-finite and absurd rows before any rule sees them.
+    """
+
+    def __init__(
+        self,
+        rule: Callable[..., Aggregate],
+        mixings: Sequence[Callable[..., Tensor]] = (),
+        *,
+        on_excess_f: OnExcessF = "clamp",
+        assumed_f: int | None = None,
+        gate: bool = True,
+    ) -> None:
+        first = first_parameters(rule)[:1]
+        if first != ["updates"]:
+            raise TypeError(
+                "Expected a defense, whose first parameter is 'updates', got"
+                f" {rule_name(rule)} with {first or 'no positional parameter'}."
+            )
+        self.chain = Chain(rule, mixings, gate=gate, on_excess_f=on_excess_f)
+        self.assumed_f = assumed_f
+
+    @property
+    def state_key(self) -> str:
+        """Named by its rule, so that a second aggregator is our error to explain."""
+        return f"Aggregator.{rule_name(self.chain.rule)}"
+
+    def told(self, num_byzantine: int) -> int:
+        """The f that the defense is told when ``num_byzantine`` clients are Byzantine."""
+        return num_byzantine if self.assumed_f is None else self.assumed_f
+
+    def aggregate(
+        self,
+        updates: Updates,
+        num_byzantine: int,
+        order: Tensor,
+        context: Context | None = None,
+    ) -> Aggregate:
+        """Aggregate the rows in the order of arrival; weights come back in the rows' own order.
+
+        Args:
+            updates: ``(m, d)`` received rows.
+            num_byzantine: f as told; never more than m.
+            order: ``(m,)`` permutation; the rule sees ``updates[order]``, so that no tie is
+                decided by who is honest.
+            context: what else the server knows of the round, in the rows' own order.
+        """
+        told = min(num_byzantine, len(updates))
+        known = (context or Context()).rows(order)
+        arrived = self.chain(updates.select(order), told, context=known)
+        weights, dropped = arrived.weights, arrived.dropped
+        if weights is not None:
+            weights = torch.empty_like(weights).index_copy_(0, sent(order, weights.device), weights)
+        if dropped is not None:
+            dropped = order.to(dropped.device)[dropped].sort().values
+        return Aggregate(
+            arrived.vector, weights, arrived.anchor_weight, dropped, clamped=arrived.clamped
+        )
+
+    def rehearsal(
+        self, honest: Updates, num_byzantine: int, order: Tensor, context: Context
+    ) -> Callable[[Tensor], Tensor]:
+        """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call.
+
+        The copy remembers what the defense does but draws from a stream of its own: nobody is
+        told which coordinates or buckets the server will draw. All queries of a round meet the
+        same draws, so that what they answer can be compared.
+        """
+
+        def query(rows: Tensor) -> Tensor:
+            twin = copy.deepcopy(self)
+            twin.chain.reseed("rehearsal")
+            return twin.aggregate(honest.extended(rows), num_byzantine, order, context).vector
+
+        return query
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second aggregator, a rule that would forget, and one that cannot be served."""
+        check_roles(trainer)
+        for part in (*self.chain.mixings, self.chain.rule):
+            refuse_lost_memory(part)
+            unknown = sorted(requires(part) - getattr(pl_module, "offered", requires(part)))
+            if unknown:
+                raise ValueError(
+                    f"Expected a server that knows {', '.join(unknown)} for {rule_name(part)};"
+                    " for a reference set task.root_samples, else choose another rule."
+                )
+        population = getattr(pl_module, "population", None)
+        if population is None:  # who takes part is drawn: on_excess_f decides round by round
+            return
+        self.refuse_excess(*population)
+
+    def refuse_excess(self, n: int, f: int) -> None:
+        """Raise ``ValueError`` where f of n clients are more than the rule tolerates."""
+        told, limit = self.told(f), self.chain.largest_f(n)
+        if told > limit:
+            raise ValueError(
+                f"Expected at most f={limit} Byzantine of n={n} clients for"
+                f" {rule_name(self.chain.rule)}, got f={told}; lower the Byzantine share or"
+                " choose another defense."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rules remember from round to round."""
+        return self.chain.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with what the rules remembered."""
+        self.chain.load_state_dict(state_dict)
+
+
+class Adversary(Callback):
+    """Byzantine clients that collude and know honest updates.
+
+    Args:
+        rule: ``rule(honest, num_byzantine[, query]) -> (f, d)``, one of `fl_platform.attacks`.
+        knowledge: which updates it is given: ``"all"`` honest ones, a number k of them drawn
+            anew each round, or ``"own"``: those that its own clients would have sent.
+    """
+
+    def __init__(self, rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> None:
+        first = first_parameters(rule)[:1]
+        if first != ["honest"]:
+            raise TypeError(
+                "Expected a colluding attack, whose first parameter is 'honest', got"
+                f" {rule_name(rule)} with {first or 'no positional parameter'};"
+                " attacks on a client's own update or labels belong in AgnosticAdversary."
+            )
+        if not (knowledge in ("all", "own") or (isinstance(knowledge, int) and knowledge >= 1)):
+            raise ValueError(f"Expected knowledge 'all', 'own' or k >= 1, got {knowledge!r}.")
+        self.rule = rule
+        self.knowledge = knowledge
+        self.queries = "query" in first_parameters(rule)
+        self.asked = asks(rule)
+        if unknown := sorted(self.asked - {"round", "model", "layers"}):
+            raise TypeError(
+                "Expected a colluding attack to ask for no more than round, model and layers of"
+                f" the round's context, got {rule_name(rule)} that asks for {', '.join(unknown)}."
+            )
+
+    @property
+    def state_key(self) -> str:
+        """Named by its rule, so that a second adversary is our error to explain."""
+        return f"Adversary.{rule_name(self.rule)}"
+
+    @property
+    def trains(self) -> bool:
+        """Whether the Byzantine clients train for it."""
+        return self.knowledge == "own"
+
+    def reference(self, honest: Updates, own: Updates | None, seed: int, index: int) -> Updates:
+        """The updates that the attack is given in round ``index``."""
+        if self.knowledge == "own":
+            assert own is not None
+            return own
+        if isinstance(self.knowledge, int) and self.knowledge < len(honest):
+            order = torch.randperm(len(honest), generator=generator(seed, "knowledge", index))
+            return honest.select(order[: self.knowledge].sort().values)
+        return honest
+
+    def attack(
+        self,
+        reference: Updates,
+        num_byzantine: int,
+        query: Callable[[Tensor], Tensor],
+        context: Context | None = None,
+    ) -> Tensor:
+        """The Byzantine rows ``(f, d)``, of a checked shape; honest rows are checked to stay.
+
+        Rows may hold any number, NaN too: it is the gate of the defense that has to bear it.
+        """
+        before = reference.matrix._version
+        known = (context or Context()).asked(self.asked)
+        if self.queries:
+            known["query"] = query
+        rows = self.rule(reference, num_byzantine, **known)
+        if reference.matrix._version != before:
+            raise ValueError(
+                f"Expected {rule_name(self.rule)} to leave the honest updates as they are,"
+                " but it wrote into them; work on a copy."
+            )
+        allowed = (0, num_byzantine)
+        if rows.ndim != 2 or len(rows) not in allowed or rows.shape[1] != reference.dimension:
+            raise ValueError(
+                f"Expected {rule_name(self.rule)} to return ({num_byzantine},"
+                f" {reference.dimension}) rows, got {tuple(rows.shape)}."
+            )
+        return rows
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second adversary, one that would forget, and more knowledge than there is."""
+        check_roles(trainer)
+        refuse_lost_memory(self.rule)
+        population = getattr(pl_module, "population", None)
+        if population is None or not isinstance(self.knowledge, int):
+            return  # who takes part is drawn: a round that has fewer shows all of them
+        n, f = population
+        if self.knowledge > n - f:
+            raise ValueError(
+                f"Expected knowledge of at most {n - f} honest updates, those of n={n} clients"
+                f" without f={f}, got {self.knowledge}; 'all' is all of them."
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the attack remembers from round to round."""
+        return self.rule.state_dict() if hasattr(self.rule, "state_dict") else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue with what the attack remembered."""
+        if hasattr(self.rule, "load_state_dict"):
+            self.rule.load_state_dict(state_dict)
+
+
+class AgnosticAdversary(Callback):
+    """Byzantine clients that train like any other and see only themselves.
+
+    Args:
+        rule: ``rule(update) -> (d,)``, or ``rule(labels, num_classes) -> labels``.
+    """
+
+    trains = True
+
+    def __init__(self, rule: Callable[..., Tensor]) -> None:
+        if not is_agnostic(rule):
+            raise TypeError(
+                "Expected an attack on a client's own 'update' or 'labels', got"
+                f" {rule_name(rule)} with parameters {first_parameters(rule)}."
+            )
+        self.rule = rule
+        self.poisons_labels = first_parameters(rule)[0] == "labels"
+
+    def relabel(self, num_classes: int) -> Callable[[Tensor], Tensor] | None:
+        """How the clients change their labels while training, if they do."""
+        if not self.poisons_labels:
+            return None
+        return lambda labels: self.rule(labels, num_classes)
+
+    def transform(self, rows: Tensor) -> None:
+        """Replace each trained row ``(f, d)`` by what the client sends."""
+        if not self.poisons_labels:
+            for row in rows:
+                row.copy_(self.rule(row))
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse a second adversary."""
+        check_roles(trainer)
+
+
+def adversary(rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> Callback:
+    """The callback that plays ``rule``, told by its first parameter."""
+    if is_agnostic(rule):
+        return AgnosticAdversary(rule)
+    return Adversary(rule, knowledge=knowledge)
+
+
+def find_roles(trainer: Trainer) -> tuple[Aggregator, Adversary | AgnosticAdversary | None]:
+    """The one aggregator and the adversary, if any, among a trainer's callbacks."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    aggregators = [c for c in callbacks if isinstance(c, Aggregator)]
+    adversaries = [c for c in callbacks if isinstance(c, Adversary | AgnosticAdversary)]
+    if len(aggregators) != 1 or len(adversaries) > 1:
+        found = [rule_name(c.chain.rule) for c in aggregators]
+        attacks = [rule_name(c.rule) for c in adversaries]
+        raise ValueError(
+            "Expected exactly one Aggregator and at most one adversary among the callbacks,"
+            f" got {len(aggregators)} ({', '.join(found) or 'none'}) and"
+            f" {len(adversaries)} ({', '.join(attacks) or 'none'})."
+        )
+    return aggregators[0], adversaries[0] if adversaries else None
+
+
+def check_roles(trainer: Trainer) -> None:
+    """Raise unless there is exactly one aggregator and at most one adversary."""
+    find_roles(trainer)

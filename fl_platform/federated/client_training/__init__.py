@@ -1,0 +1,17 @@
+"""The ways to train a round's clients, behind one call."""
+
+from fl_platform.federated.client_training.base import Clients, Loss, Way, WayName
+from fl_platform.federated.client_training.select import WAYS, Choice, build_way, choose
+from fl_platform.federated.client_training.settings import LocalTraining
+
+__all__ = [
+    "WAYS",
+    "Choice",
+    "Clients",
+    "LocalTraining",
+    "Loss",
+    "Way",
+    "WayName",
+    "build_way",
+    "choose",
+]

@@ -1,0 +1,115 @@
+"""Which way trains the clients: a fixed rule, never a timing, so that a resumed run repeats it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from fl_platform.federated.client_training.base import Clients, Loss, Way, WayName
+from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
+from fl_platform.federated.client_training.cuda_graph import Graphed
+from fl_platform.federated.client_training.draws import draws_numbers
+from fl_platform.federated.client_training.sequential import Sequential
+from fl_platform.federated.client_training.stacked_network import spares_products, stacking_obstacle
+from fl_platform.federated.client_training.stacked_training import Stacked
+from fl_platform.federated.client_training.vmapped import Vmapped, obstacle
+
+TINY = 2**17  # parameters below which a step costs more in calls than in arithmetic
+WAYS: dict[WayName, type] = {
+    "sequential": Sequential,
+    "channels_last": ChannelsLast,
+    "vmapped": Vmapped,
+    "graphed": Graphed,
+    "stacked": Stacked,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A way to train, and why."""
+
+    way: WayName
+    reason: str
+
+
+def choose(
+    asked: str,
+    device: torch.device,
+    model: nn.Module,
+    image_shape: tuple[int, ...],
+    batch: int,
+    loss: Loss = F.cross_entropy,
+    augments: bool = False,
+) -> Choice:
+    """The way to train clients of ``model``.
+
+    ``auto`` is, on a GPU: stacked for every chain of layers that it knows, else vmapped for tiny
+    models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
+    that allow it, stacked for chains whose convolutions read small maps, channels_last where
+    convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on the
+    meta device.
+
+    Args:
+        asked: ``auto`` or a way by name.
+        device: that trains.
+        model: the network.
+        image_shape: of one input.
+        batch: samples a step.
+        loss: of the clients.
+        augments: whether images are cropped or flipped at random.
+
+    Raises:
+        ValueError: the way that was asked for cannot train this model on this device.
+    """
+    against = obstacle(model, loss, augments)
+    if asked in ("graphed", "channels_last") and draws_numbers(model):
+        raise ValueError(
+            f"Expected a model without dropout for runtime.local={asked}: the same draws would fall"
+            " on other numbers; use auto or sequential."
+        )
+    if asked == "vmapped" and against:
+        raise ValueError(
+            f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
+            f" but {against}; use auto or sequential."
+        )
+    unstacked = stacking_obstacle(model, image_shape, loss, augments)
+    if asked == "stacked" and unstacked:
+        raise ValueError(
+            f"Expected a model for runtime.local=stacked whose clients train as a stack, but"
+            f" {unstacked}; use auto or sequential."
+        )
+    if asked == "graphed" and device.type != "cuda":
+        raise ValueError(
+            f"Expected a CUDA device for runtime.local=graphed, got {device.type}: only CUDA"
+            " records steps as graphs; use auto or sequential."
+        )
+    if asked != "auto":
+        if asked not in WAYS:
+            raise ValueError(f"Expected auto or one of {', '.join(WAYS)}, got {asked!r}.")
+        return Choice(asked, "asked for")
+    size = sum(parameter.numel() for parameter in model.parameters())
+    work = f"{size:,} parameters, batches of {batch}, {device.type}"
+    tiny, on_gpu = size <= TINY, device.type == "cuda"
+    if on_gpu and not unstacked:
+        return Choice("stacked", f"as batched products: {work}")
+    told = f"; {unstacked}" if on_gpu else ""
+    if tiny and not against:
+        return Choice("vmapped", f"tiny: {work}{told}")
+    if on_gpu and not against:
+        return Choice("graphed", f"as CUDA graphs: {work}{told}")
+    if not unstacked and spares_products(model, image_shape, batch):
+        return Choice("stacked", f"convolutions over small maps: {work}")
+    capability = torch.backends.cpu.get_cpu_capability()
+    if device.type == "cpu" and not draws_numbers(model) and pays(model, image_shape, capability):
+        return Choice("channels_last", f"convolutions, {capability}: {work}")
+    told = f"; {against}" if against and (on_gpu or tiny or draws_numbers(model)) else ""
+    return Choice("sequential", f"{work}{told}")
+
+
+def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:
+    """The way of that name, ready to train copies of ``model``."""
+    way: Way = WAYS[name](model, clients)
+    return way

@@ -1,0 +1,85 @@
+"""Train clients one after the other: the reference that every other way must equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fl_platform.federated.client_training.base import Clients
+from fl_platform.federated.client_training.batches import Relabel, batches, stream
+from fl_platform.federated.client_training.draws import Augmentation, draws_numbers, named_draws
+from fl_platform.federated.client_training.workspace import Workspace
+
+
+class Sequential:
+    """One client at a time, one batch at a time, in one workspace.
+
+    Args:
+        model: the network; copied.
+        clients: their samples and settings.
+        channels_last: how the workspace keeps the weights of convolutions.
+    """
+
+    def __init__(self, model: nn.Module, clients: Clients, *, channels_last: bool = False) -> None:
+        self.clients = clients
+        self.workspace = Workspace(model, channels_last=channels_last)
+        self.draws = draws_numbers(self.workspace.model)
+
+    def train(
+        self,
+        clients: Sequence[int],
+        round_index: int,
+        start: tuple[Tensor, list[Tensor]],
+        rows: Tensor,
+        buffer_rows: Tensor | None = None,
+        relabel: Relabel | None = None,
+    ) -> Tensor:
+        """Train each client from the server's state and write its update into its row (eq. 2).
+
+        Arguments and result are those of `Way.train`.
+        """
+        workspace, (parameters, buffers) = self.workspace, start
+        losses = torch.zeros(len(clients), device=rows.device)
+        for i, client in enumerate(clients):
+            self.clients.between()
+            workspace.begin(parameters, buffers)
+            with named_draws(self.draws, self.clients.seed, round_index, client, rows.device):
+                losses[i] = self._train_one(client, round_index, relabel)
+            workspace.write_update(parameters, rows[i])
+            if buffer_rows is not None:
+                deltas = [
+                    (theirs.double() - mine.double()).reshape(-1)
+                    for theirs, mine in zip(buffers, workspace.buffers, strict=True)
+                ]
+                buffer_rows[i] = torch.cat(deltas)
+        return losses
+
+    def _train_one(self, client: int, round_index: int, relabel: Relabel | None) -> Tensor:
+        """Train the workspace on one client's samples: the mean loss of its steps."""
+        federation, settings = self.clients.federation, self.clients.settings
+        samples = federation.samples
+        total, steps = torch.zeros((), device=self.workspace.parameters.device), 0
+        seed, change = self.clients.seed, None
+        draws = stream(seed, round_index, client)
+        merge = self.workspace.normalises_batches
+        if settings.augments:
+            change = Augmentation(settings, seed, round_index, client)
+        own, device = federation.clients[client], samples.inputs.device
+        for batch in batches(own, settings, draws, merge, device):
+            inputs, targets = samples.read(batch, change)
+            if relabel is not None:
+                targets = relabel(targets)
+            total += self._step(inputs, targets)
+            steps += 1
+        return total / steps
+
+    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """One step on one batch: its loss."""
+        workspace = self.workspace
+        workspace.gradients.zero_()
+        value = self.clients.loss(workspace.model(inputs), targets)
+        value.backward()
+        workspace.step(self.clients.settings)
+        return value.detach()

@@ -1,0 +1,83 @@
+"""A client's copy of the model, whose parameters and gradients are slices of two flat vectors."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from fl_platform.federated.client_training.settings import LocalTraining
+from fl_platform.federated.client_training.sgd import sgd_step
+
+
+class Workspace:
+    """The model that clients train in turn, apart from the server's.
+
+    The flat layout makes a step of SGD a handful of operations whatever the number of layers,
+    and an update one subtraction. It stays outside the Lightning module's registered parameters,
+    so that neither checkpoints nor a DDP reducer see it.
+
+    Args:
+        model: copied; its own tensors are never touched.
+        channels_last: keep the weights of convolutions ``(O, I, h, w)`` in the memory order
+            ``(O, h, w, I)``; the flat vectors then have another order than the server's.
+    """
+
+    def __init__(self, model: nn.Module, *, channels_last: bool = False) -> None:
+        self.model = copy.deepcopy(model).train()
+        tensors = list(self.model.parameters())
+        self.parameters = torch.cat([p.detach().reshape(-1) for p in tensors])  # (d,)
+        self.gradients = torch.zeros_like(self.parameters)
+        self.momentum = torch.zeros_like(self.parameters)
+        self.parts: list[slice] = []  # of each parameter, in their order
+        self.frozen: list[slice] = []  # of those that do not train
+        start = 0
+        for parameter in tensors:
+            part = slice(start, start + parameter.numel())
+            turned = channels_last and parameter.ndim == 4
+            parameter.data = _shaped(self.parameters[part], parameter.shape, turned)
+            if parameter.requires_grad:
+                parameter.grad = _shaped(self.gradients[part], parameter.shape, turned)
+            else:
+                self.frozen.append(part)
+            self.parts.append(part)
+            start = part.stop
+        self.tensors: list[Tensor] = [*tensors]
+        self.turned = channels_last
+        self.buffers = list(self.model.buffers())
+        self.normalises_batches = any(
+            isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules()
+        )
+
+    def begin(self, parameters: Tensor, buffers: list[Tensor]) -> None:
+        """Start a client from the server's state; the momentum is forgotten."""
+        if self.turned:
+            for mine, part in zip(self.tensors, self.parts, strict=True):
+                mine.data.copy_(parameters[part].view(mine.shape))
+        else:
+            self.parameters.copy_(parameters)
+        self.momentum.zero_()
+        for mine, theirs in zip(self.buffers, buffers, strict=True):
+            mine.copy_(theirs)
+
+    def write_update(self, parameters: Tensor, row: Tensor) -> None:
+        """Write ``parameters`` less the workspace's, in the order of the former, to ``row``."""
+        if not self.turned:
+            torch.sub(parameters, self.parameters, out=row)
+            return
+        for mine, part in zip(self.tensors, self.parts, strict=True):
+            old, new = (flat[part].view(mine.shape) for flat in (parameters, row))
+            torch.sub(old, mine.detach(), out=new)
+
+    def step(self, settings: LocalTraining) -> None:
+        """One step of SGD on the gradients at hand."""
+        sgd_step(self.parameters, self.gradients, self.momentum, settings, self.frozen)
+
+
+def _shaped(flat: Tensor, shape: torch.Size, turned: bool) -> Tensor:
+    """A view of ``flat`` in ``shape``; turned: in channels_last memory order."""
+    if not turned:
+        return flat.view(shape)
+    out, channels, height, width = shape
+    return flat.view(out, height, width, channels).permute(0, 3, 1, 2)

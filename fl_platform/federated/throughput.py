@@ -1,0 +1,51 @@
+"""How fast a run trains: images and floating-point operations a second, round by round."""
+
+from __future__ import annotations
+
+import time
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fl_platform.federated.callbacks.roles import find_roles
+from fl_platform.federated.module import FederatedModule
+from fl_platform.federated.round import Round
+from fl_platform.models.size import work_per_image
+
+
+class Throughput(Callback):
+    """``speed/images_per_second`` and ``speed/training_teraflops`` of whole rounds.
+
+    A round lasts from the end of the one before to its own end, so server side, evaluation and
+    commit are in it; the first one of a process also pays for what later ones find ready. Images
+    are those that the clients' steps of SGD read, operations those of `work_per_image`.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0.0
+        self._operations = 0
+        self._byzantine_train = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count the work of an image and start the clock."""
+        assert isinstance(pl_module, FederatedModule)
+        adversary = find_roles(trainer)[1]
+        self._byzantine_train = adversary is not None and adversary.trains
+        shape = tuple(pl_module.federation.samples.inputs.shape[1:])
+        self._operations = work_per_image(pl_module.model, shape).training
+        self._last = time.perf_counter()
+
+    def on_round_end(
+        self, trainer: Trainer, module: FederatedModule, done: Round
+    ) -> dict[str, float]:
+        """The two rates of this round."""
+        now = time.perf_counter()
+        seconds, self._last = now - self._last, now
+        trained = done.cohort.honest
+        if self._byzantine_train:
+            trained += done.cohort.byzantine
+        own = module.federation.clients
+        images = module.local.epochs * sum(len(own[client]) for client in trained)
+        return {
+            "speed/images_per_second": images / seconds,
+            "speed/training_teraflops": images * self._operations / seconds / 1e12,
+        }

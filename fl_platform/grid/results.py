@@ -1,0 +1,193 @@
+"""What came of an experiment: its frames from the store, its tables on screen, its report."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+from rich.table import Table as Screen
+from rich.text import Text
+
+from fl_platform.config import ConfigError
+from fl_platform.core.outside import OutsideError, array_headers, open_file, read_file
+from fl_platform.grid.parent import planned
+from fl_platform.report.cells import by_setting, cells, usual_strength
+from fl_platform.report.figures.embedding import labels_of
+from fl_platform.report.round_metrics import SKEW
+from fl_platform.report.tables import Table, accuracy_table
+from fl_platform.report.write import FORMATS, write_report
+from fl_platform.tracking import frames as table
+from fl_platform.tracking.records import RecordError, skip
+from fl_platform.tracking.run_folder import RunFolder, run_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = (
+    "test/accuracy",
+    *(f"skew/{name}{end}" for name in SKEW for end in ("", "_null", "_z")),
+    *("round/kappa", "round/kappa_bound"),
+)
+CLOUDED = 6  # runs whose clouds are drawn
+
+
+def frame_of(home: Path, experiment: str, source: table.Source = "auto") -> pd.DataFrame:
+    """The runs filed under ``experiment``, and those that its grids share with other experiments.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    runs = table.runs(home, source)
+    runs = runs[runs["attack"] != ""]  # parents of grids and studies
+    frame = runs[
+        (runs["experiment"] == experiment) | runs["config_hash"].isin(planned(home, experiment))
+    ]
+    if frame.empty:
+        known = ", ".join(sorted(set(runs["experiment"]))) or "none"
+        raise ConfigError(
+            f"report: there is no experiment {experiment!r} with runs; known: {known}"
+        )
+    return (
+        frame.assign(variant=table.variants(frame))
+        .drop(columns="parameters")
+        .reset_index(drop=True)
+    )
+
+
+def tables_of(frame: pd.DataFrame, hashes: Collection[str] | None = None) -> list[Table]:
+    """One accuracy table a setting; of the cells with ``hashes`` alone, where given."""
+    if hashes is not None:
+        frame = frame[frame["config_hash"].isin(list(hashes))]
+    found = usual_strength(cells(frame))
+    return [accuracy_table(group) for group in by_setting(found).values()]
+
+
+def show(tables: Iterable[Table], console: Console | None = None) -> None:
+    """Print tables; bold is what their seeds support, notes stand beneath."""
+    console = console or Console(highlight=False)
+    for found in tables:
+        console.print(Text(f"\n{found.title}", style="italic"), soft_wrap=True)
+        grid = Screen(box=None, pad_edge=False)
+        for index, name in enumerate(found.header):
+            grid.add_column(name, justify="right" if index else "left", no_wrap=not index)
+        for index, row in enumerate(found.rows, start=1):
+            texts = [Text(entry.text, style="bold" if entry.bold else "") for entry in row]
+            grid.add_row(*texts, end_section=index == found.rule_after)
+        console.print(grid)
+        for note in found.notes:
+            console.print(Text(note, style="dim"))
+
+
+def write(
+    home: Path,
+    experiment: str,
+    frame: pd.DataFrame,
+    out: Path | None = None,
+    formats: Sequence[str] = FORMATS,
+    title: str = "",
+    source: table.Source = "auto",
+) -> tuple[Path, list[Path]]:
+    """Write the report of ``frame``; its folder (``mlruns/reports/NAME``) and its files."""
+    out = out or report_folder(home, experiment)
+    curves = table.curves(home, KEYS, source)
+    curves = curves[curves["run_id"].isin(set(frame["run_id"]))]
+    paths = write_report(frame, curves, clouds(home, frame), out, formats, title or experiment)
+    return out, paths
+
+
+def report_folder(home: Path, experiment: str) -> Path:
+    """``mlruns/reports/NAME``; a name that is no plain file name is spelt out in digits."""
+    plain = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", experiment, re.ASCII)
+    name = experiment if plain else hashlib.sha256(experiment.encode()).hexdigest()[:16]
+    return home / "mlruns" / "reports" / name
+
+
+def source(text: str) -> table.Source:
+    """``--source`` as typed.
+
+    Raises:
+        ConfigError: an unknown one.
+    """
+    for known in get_args(table.Source):
+        if text == known:
+            return known
+    raise ConfigError(f"--source: expected auto, folders or mlflow, got {text!r}.")
+
+
+def kinds(text: str) -> list[str]:
+    """``--format`` as typed: ``html,csv``.
+
+    Raises:
+        ConfigError: an unknown one.
+    """
+    asked = [kind.strip() for kind in text.split(",")]
+    for kind in asked:
+        if kind not in FORMATS:
+            raise ConfigError(f"--format: expected any of {', '.join(FORMATS)}, got {kind!r}.")
+    return asked
+
+
+def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The Gram matrices that the runs of ``frame`` kept (``observers.cloud``), with labels."""
+    found: list[dict[str, Any]] = []
+    kept = 0
+    for _, run in frame.iterrows():
+        folder = run_folder(home, run["config_hash"])
+        files = sorted(folder.artifacts.glob("cloud_*.npz"))
+        if not files:
+            continue
+        kept += 1
+        if kept > CLOUDED:
+            break
+        for file in files:
+            try:
+                found.append({**_own_cloud(file, folder), "name": run["name"]})
+            except (OutsideError, RecordError) as error:
+                skip(error)
+    return found
+
+
+def _own_cloud(file: Path, folder: RunFolder) -> dict[str, Any]:
+    """The cloud in ``file``, where it is the one that the run's journal names."""
+    written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
+    if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):
+        raise OutsideError(f"{file}: expected the cloud that its run wrote, got another.")
+    return read_cloud(file)
+
+
+def read_cloud(file: Path) -> dict[str, Any]:
+    """Gram matrix, labels and round of a ``cloud_ROUND.npz``.
+
+    Raises:
+        OutsideError: a link, an archive that unpacks to too much, or other arrays.
+    """
+    import numpy as np
+
+    os.close(open_file(file, os.O_RDONLY))
+    headers = array_headers(file, "cloud")
+    shapes = {name: shape for name, (shape, _) in headers.items()}
+    gram_shape, skewed_shape = shapes.get("gram", ()), shapes.get("skewed", ())
+    step = file.stem.rpartition("_")[2]
+    square = len(gram_shape) == 2 and gram_shape[0] == gram_shape[1]
+    listed = len(skewed_shape) == 1 and shapes.get("num_honest") == ()
+    numbers = all(dtype.kind in "iuf" for _, dtype in headers.values())
+    if not (square and listed and numbers and step.isdecimal() and len(step) < 10):
+        raise OutsideError(
+            f"{file}: expected gram, num_honest and skewed of a round, got {shapes}."
+        )
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            gram, honest = stored["gram"], int(stored["num_honest"])
+            skewed = stored["skewed"].tolist()
+    except (OSError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+        raise OutsideError(f"{file}: expected a readable cloud, got: {error}") from None
+    if not 0 < honest < len(gram) or not all(0 <= index < honest for index in skewed):
+        raise OutsideError(f"{file}: expected honest rows of {len(gram)}, got {honest}.")
+    return {"gram": gram, "labels": labels_of(len(gram), honest, skewed), "step": int(step)}

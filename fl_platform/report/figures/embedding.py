@@ -1,0 +1,201 @@
+"""Updates in the plane by locally linear embedding, as in the paper's Figures 1 and 2.
+
+LLE: Sam T. Roweis and Lawrence K. Saul, "Nonlinear dimensionality reduction by locally linear
+embedding", Science 2000. It needs inner products only, so it is fitted on coordinates taken from
+the Gram matrix: the same picture as on the full vectors, whatever their dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fl_platform.report.figures.style import BLUE, GREEN, VERMILION, WIDTH, legend_below, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LIMITS = (
+    "LLE keeps neighbours, not density, distance or the mean: neither how dense a group is nor how"
+    " far a point lies can be read off. Fitted on the honest updates only; the Byzantine ones and"
+    " the mean are placed afterwards, which pulls them towards the cloud, so their true distance"
+    " from the mean is printed (1 = the average honest distance)."
+)
+HONEST = ("honest", "skewed")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Points in the plane ``(k, 2)`` with their labels, the mean's point, and true distances.
+
+    ``distance`` is the mean distance of Byzantine rows from the honest mean, over the mean honest
+    one; NaN without Byzantine rows.
+    """
+
+    points: np.ndarray
+    labels: tuple[str, ...]
+    mean: np.ndarray
+    distance: float
+
+
+def labels_of(rows: int, num_honest: int, skewed: Sequence[int]) -> list[str]:
+    """Labels of a kept cloud: honest rows first, then Byzantine ones, the mean last.
+
+    Args:
+        rows: Side of its Gram matrix.
+        num_honest: h.
+        skewed: Indices of the honest rows that are skewed.
+    """
+    hidden = {int(index) for index in skewed}
+    honest = ["skewed" if row in hidden else "honest" for row in range(num_honest)]
+    return [*honest, *["byzantine"] * (rows - num_honest - 1), "mean"]
+
+
+def embed(gram: np.ndarray, labels: Sequence[str], neighbors: int = 12) -> Embedding:
+    """The plane picture of a round from its Gram matrix.
+
+    Args:
+        gram: ``(k, k)`` inner products about any common point.
+        labels: For each row honest, skewed (honest too) or byzantine; rows labelled mean are
+            left out, since the honest mean follows from the Gram matrix.
+        neighbors: LLE's neighbour count, cut to what the honest rows allow.
+
+    Raises:
+        ValueError: shapes do not fit, a label is unknown, a value is not finite, or there are
+            fewer than 4 honest rows.
+    """
+    gram = np.asarray(gram, dtype=np.float64)
+    if gram.shape != (len(labels), len(labels)):
+        raise ValueError(f"Expected a Gram matrix of {len(labels)} rows, got {gram.shape}.")
+    unknown = sorted(set(labels) - {*HONEST, "byzantine", "mean"})
+    if unknown:
+        raise ValueError(f"Expected honest, skewed, byzantine or mean, got the labels {unknown}.")
+    if not np.isfinite(gram).all():
+        raise ValueError("Expected finite inner products, got NaN or infinite ones.")
+    kept = [index for index, label in enumerate(labels) if label != "mean"]
+    names = tuple(labels[index] for index in kept)
+    honest = np.array([label in HONEST for label in names], dtype=bool)
+    if honest.sum() < 4:
+        raise ValueError(f"Expected at least 4 honest rows, got {int(honest.sum())}.")
+
+    gram = gram[np.ix_(kept, kept)]
+    weights = honest / honest.sum()
+    to_mean = gram @ weights
+    centred = gram - to_mean[:, None] - to_mean[None, :] + weights @ to_mean  # (k, k)
+    values, vectors = np.linalg.eigh((centred + centred.T) / 2)
+    coordinates = vectors * np.sqrt(np.clip(values, 0, None))
+    scale = np.linalg.norm(coordinates[honest], axis=1).mean()
+    coordinates = coordinates / (scale or 1.0)  # LLE's picture does not depend on the unit
+
+    from sklearn.manifold import LocallyLinearEmbedding
+
+    model = LocallyLinearEmbedding(
+        n_neighbors=min(neighbors, int(honest.sum()) - 1),
+        n_components=2,
+        eigen_solver="dense",
+        random_state=0,
+    )
+    points = np.empty((len(names), 2))
+    points[honest] = model.fit_transform(coordinates[honest])
+    if not honest.all():
+        points[~honest] = model.transform(coordinates[~honest])
+    mean = model.transform(np.zeros((1, coordinates.shape[1])))[0]
+    far = np.linalg.norm(coordinates[~honest], axis=1).mean() if not honest.all() else np.nan
+    return Embedding(points, names, mean, float(far))
+
+
+def cloud_figure(clouds: Sequence[Mapping[str, Any]]) -> Figure | None:
+    """One panel a cloud: honest grey, skewed blue, Byzantine crosses, the honest mean a star.
+
+    Args:
+        clouds: Dicts with gram ``(k, k)``, labels ``(k,)``, step and name; at most 6 are drawn,
+            evenly chosen. One that `embed` refuses becomes a panel that says why.
+
+    Returns:
+        None without clouds.
+    """
+    if not clouds:
+        return None
+    from matplotlib.figure import Figure
+
+    picked = np.unique(np.linspace(0, len(clouds) - 1, min(6, len(clouds))).round().astype(int))
+    chosen = [clouds[index] for index in picked]
+    with styled():
+        columns = min(3, len(chosen))
+        rows = -(-len(chosen) // columns)
+        size = (WIDTH * columns / 3, 2.25 * rows + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat[len(chosen) :]:
+            axes.set_visible(False)
+        for axes, cloud in zip(grid.flat, chosen, strict=False):
+            try:
+                picture = embed(cloud["gram"], [str(label) for label in cloud["labels"]])
+            except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+                _say_why(axes, error, cloud)
+            else:
+                _draw(axes, picture, cloud)
+        legend_below(figure, columns=4, place="outside upper center")
+        figure.supxlabel(_wrapped(LIMITS, 38 * columns + 6), fontsize=6.5, color="#444444")
+    return figure
+
+
+def _say_why(axes: Axes, error: Exception, cloud: Mapping[str, Any]) -> None:
+    """A panel without a picture: one cloud that cannot be drawn takes no other away."""
+    told = _wrapped(f"no picture: {str(error).splitlines()[0][:120]}", 28)
+    axes.text(0.5, 0.5, told, ha="center", va="center", fontsize=6.5, transform=axes.transAxes)
+    axes.set_title("\n".join(filter(None, (str(cloud.get("name", "")), f"round {cloud['step']}"))))
+    axes.set_axis_off()
+
+
+def _draw(axes: Axes, picture: Embedding, cloud: Mapping[str, Any]) -> None:
+    labels = np.array(picture.labels)
+    x, y = picture.points.T
+    for label, marker, face, edge, size in (
+        ("honest", "o", "#BBBBBB", "#777777", 16),
+        ("skewed", "o", BLUE, BLUE, 16),
+        ("byzantine", "x", VERMILION, None, 34),
+    ):
+        here = labels == label
+        if here.any():
+            count = f" ({here.sum()})" if label == "byzantine" else ""
+            axes.scatter(
+                x[here],
+                y[here],
+                s=size,
+                marker=marker,
+                c=face,
+                edgecolors=edge,
+                lw=0.6 if edge else 1.4,
+                label=label.replace("byzantine", "Byzantine") + count,
+            )
+    axes.scatter(
+        picture.mean[0],
+        picture.mean[1],
+        s=90,
+        marker="*",
+        c=GREEN,
+        edgecolors="black",
+        lw=0.6,
+        zorder=4,
+        label="honest mean",
+    )
+    far = "" if np.isnan(picture.distance) else f"; Byzantine at {picture.distance:.2f}"
+    name = str(cloud.get("name", ""))
+    axes.set_title("\n".join(filter(None, (name, f"round {cloud['step']}{far}"))))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color("#BBBBBB")
+    axes.margins(0.08)
+
+
+def _wrapped(text: str, width: int) -> str:
+    import textwrap
+
+    return "\n".join(textwrap.wrap(text, width))

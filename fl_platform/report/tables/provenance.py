@@ -1,0 +1,107 @@
+"""What the numbers cost, and where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fl_platform.report.cells import Cell
+from fl_platform.report.tables.base import (
+    Entry,
+    Table,
+    axes,
+    changed,
+    distinct,
+    only_setting,
+    record,
+)
+
+
+def cost_table(found: Sequence[Cell]) -> Table:
+    """Mean seconds of a run, attacks × defenses of one setting."""
+    setting = only_setting(found)
+    rows, columns = axes(found)
+    at = {(cell.row, cell.column): cell for cell in found}
+    body, records = [], []
+    for row in rows:
+        line = [Entry(row)]
+        for column in columns:
+            cell = at.get((row, column))
+            times = [] if cell is None else seconds(cell)
+            line.append(Entry(f"{sum(times) / len(times):.1f}" if times else "–"))
+            if times:
+                total = sum(times)
+                records.append(
+                    {
+                        "attack": row,
+                        "defense": column,
+                        "runs": len(times),
+                        "mean_seconds": total / len(times),
+                        "total_seconds": total,
+                    }
+                )
+        body.append(tuple(line))
+    runs = [time for cell in found for time in seconds(cell)]
+    devices = sorted({str(run.get("device")) for cell in found for run in cell.runs})
+    return Table(
+        name=f"cost-{setting.slug()}",
+        title=f"Seconds a run: {setting.title()}",
+        header=("Attack", *columns),
+        rows=tuple(body),
+        notes=(
+            f"{len(runs)} runs, {sum(runs):.0f} s together, on {', '.join(devices)}; runs that"
+            " shared a machine slowed each other.",
+        ),
+        records=tuple(records),
+    )
+
+
+def provenance_table(found: Sequence[Cell]) -> Table:
+    """Where every number comes from: n, interval, commit, configurations, data, device."""
+    body, records = [], []
+    for cell in found:
+        s = cell.summary()
+        interval = f"[{s.low:.2f}, {s.high:.2f}]" if s.n > 1 else "none"
+        sources = [
+            _shortened(cell.runs, "commit", 10),
+            _shortened(cell.runs, "code_fingerprint", 8),
+            _shortened(cell.runs, "config_hash", 8),
+            _shortened(cell.runs, "data_digest", 8),
+            _shortened(cell.runs, "device", 24),
+        ]
+        alarms = sum(int(float(run.get("alarms") or 0)) for run in cell.runs)
+        if alarms:
+            sources[2] += f" ({alarms} alarms)"
+        if any(changed(run) for run in cell.runs):
+            sources[0] += " + changes"
+        where = cell.setting.title()
+        line = [where, cell.row, cell.column, str(s.n), interval, _seeds(cell), *sources]
+        body.append(tuple(Entry(text) for text in line))
+        records.append(record(cell))
+    header = ("Setting", "Attack", "Defense", "n", "95 % interval", "Seeds", "Commit", "Code")
+    return Table(
+        name="provenance",
+        title="Where every number comes from",
+        header=(*header, "Configuration", "Data", "Device"),
+        rows=tuple(body),
+        notes=("Digests are cut for reading; runs.csv holds them whole, one row a run.",),
+        records=tuple(records),
+    )
+
+
+def seconds(cell: Cell) -> list[float]:
+    """The seconds of the cell's finished runs."""
+    times = []
+    for run in cell.runs:
+        time: Any = run.get("seconds")
+        if run.get("status") == "FINISHED" and isinstance(time, int | float) and time >= 0:
+            times.append(float(time))
+    return times
+
+
+def _seeds(cell: Cell) -> str:
+    return " ".join(str(seed) for seed in sorted(cell.values)) or "none finished"
+
+
+def _shortened(runs: Iterable[Mapping[str, Any]], key: str, length: int) -> str:
+    return ", ".join(value[:length] for value in distinct(runs, key)) or "unknown"

@@ -1,1 +1,0 @@
-"""What scheduled reproductions are made of: suites, references, drift, slots, their history."""

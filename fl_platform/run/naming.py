@@ -1,0 +1,68 @@
+"""How runs and rules are called on screen: ``digits strike(nu=1) vs multi_krum s0``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from fl_platform.config import Config, target_name
+from fl_platform.config.rules import parameters
+from fl_platform.config.schema import AttackRole, DefenseRole
+from fl_platform.config.targets import load_rule
+from fl_platform.core.rule import is_agnostic
+
+ROLES = {f.name: f.default for role in (AttackRole, DefenseRole) for f in fields(role)}
+ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
+
+
+def rule_label(node: Mapping[str, Any]) -> str:
+    """A rule's name with what it is known by and whatever departs from the defaults."""
+    name = target_name(node)
+    rule = load_rule(node, None, "rule")
+    known = parameters(rule)
+    shown = [
+        f"{key}={_short(node[key])}"
+        for key, parameter in known.items()
+        if key in node
+        and (key in ALWAYS_SHOWN or node[key] != parameter.default)
+        and node[key] is not None
+    ]
+    shown += [
+        f"{key}={_short(node[key])}"
+        for key, default in ROLES.items()
+        if key not in known
+        and node.get(key, default) != default
+        # what others know is nothing to an attack that sees its own client alone
+        and not (key == "knowledge" and is_agnostic(rule))
+    ]
+    return f"{name}({', '.join(shown)})" if shown else name
+
+
+def mixing_label(config: Config) -> str:
+    """The mixings in order, joined by ``+``; empty where there is none."""
+    return "+".join(rule_label(node) for node in config.mixing)
+
+
+def run_name(config: Config) -> str:
+    """What a run is called: task, attack, defense with its mixings, seed."""
+    defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
+    return f"{config.task.name} {rule_label(config.attack)} vs {defense} s{config.seed}"
+
+
+def run_tags(config: Config) -> dict[str, str]:
+    """What runs are grouped and searched by."""
+    return {
+        "task": config.task.name,
+        "attack": target_name(config.attack),
+        "attack_label": rule_label(config.attack),
+        "defense": target_name(config.defense),
+        "defense_label": rule_label(config.defense),
+        "mixing": mixing_label(config),
+        "preset": config.preset,
+        "seed": str(config.seed),
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,261 @@
+"""The story of one run: config -> data -> model -> roles -> trainer -> result."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
+from fl_platform.core.native import kernels
+from fl_platform.core.precision import deterministic, tensor_float32
+from fl_platform.core.process import Stopped, Stopper
+from fl_platform.federated import Diverged, FederatedModule
+from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.metrics import Evaluation, build_observers
+from fl_platform.federated.callbacks.progress import ProgressLine
+from fl_platform.federated.evaluation import evaluate
+from fl_platform.federated.throughput import Throughput
+from fl_platform.run import provenance
+from fl_platform.run.build import (
+    Population,
+    build_callbacks,
+    build_loggers,
+    build_module,
+    build_roles,
+    choose_local,
+    load_population,
+    resolve_device,
+)
+from fl_platform.run.known_data import remember
+from fl_platform.run.lookup import stored
+from fl_platform.run.naming import run_name, run_tags
+from fl_platform.run.outputs import write_artifacts
+from fl_platform.run.result import Result
+from fl_platform.run.summary import summary
+from fl_platform.tracking.active_run import RunRecord, Status
+from fl_platform.tracking.checkpoint_io import DigestCheckpointIO
+from fl_platform.tracking.lightning import JournalLogger
+
+
+def run(
+    config: Config, home: Path, *, parent_run_id: str = "", callbacks: Sequence[Callback] = ()
+) -> Result:
+    """Run ``config`` to its end, from wherever an earlier process left it.
+
+    A finished run is not run again: its stored result is returned. SIGTERM and SIGINT leave at a
+    round boundary with a checkpoint; the same call then continues.
+
+    Args:
+        config: what to run.
+        home: where ``mlruns/`` and relative data roots lie.
+        parent_run_id: of the grid, study or suite that this run belongs to.
+        callbacks: further ones of Lightning; one that sets ``trainer.should_stop`` leaves the run
+            KILLED with a checkpoint, as a signal does.
+
+    Raises:
+        ConfigError: what only device and data can tell: more Byzantine clients than the defense
+            tolerates, more participants than clients, a way to train that this device lacks.
+        RunOwned: another living process works on this run.
+        IdentityMismatch: the folder's unfinished run was begun under other conditions, or its
+            finished one is of other data.
+        CheckpointError: no checkpoint of the run is intact.
+    """
+    if not config.runtime.fresh and (result := stored(config, home)) is not None:
+        return result
+    started = time.perf_counter()
+    torch.set_num_threads(config.runtime.threads)
+    device = resolve_device(config.runtime)
+    if config.task.clients is not None:  # known before the data are: they need not be read
+        refuse_excess(config, config.task.clients)
+    population = load_population(config, home)
+    refuse_excess(config, len(population.federation))
+    dataset = population.dataset
+    choice = choose_local(config, device, dataset)
+    with (
+        tensor_float32(config.runtime.precision == "tf32"),
+        deterministic(config.runtime.deterministic),
+        Stopper() as stopper,
+        RunRecord.open(
+            home,
+            name=run_name(config),
+            config_hash=config_hash(config),
+            experiment=config.experiment or config.task.name,
+            conditions=conditions(config, device, population, choice.way),
+            tracking=config.runtime.tracking,
+            parent_run_id=parent_run_id,
+            fresh=config.runtime.fresh,
+            continue_anyway=config.runtime.continue_anyway,
+        ) as record,
+    ):
+        record.start(params=flat(config), tags=tags(config, population))
+        remember(home, data_node(config, home), dataset.files, dataset.digest)
+        module = build_module(config, population, stopper.between_clients, choice.way)
+        score = functools.partial(
+            evaluate,
+            batch=config.runtime.evaluation_batch,
+            channels_last=choice.way == "channels_last",
+        )
+        evaluation = Evaluation(population.held_out, config.evaluation.every, score)
+        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
+        observers += [Throughput(), *build_callbacks(config, record.folder.artifacts), *callbacks]
+        trainer = build_trainer(config, device, record, stopper, observers)
+        status, reason = fit(trainer, module, record, stopper)
+        if status in ("FINISHED", "DIVERGED"):
+            for path in write_artifacts(config, record, population, module):
+                record.publish(path)
+        scores = evaluation.scores
+        if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
+            with trainer.precision_plugin.forward_context():
+                scores = {
+                    name: score(module.model, samples.to(module.device), dataset.num_classes)
+                    for name, samples in population.held_out.items()
+                }
+        own = summary(record.journal.history, scores, module.model.state_dict(), config)
+        own |= {"seconds": time.perf_counter() - started, "reason": reason}
+        outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
+        return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def refuse_excess(config: Config, clients: int) -> None:
+    """Refuse numbers of clients that cannot work before a folder is made for the run.
+
+    Where a round's participants are drawn, ``on_excess_f`` decides in each round instead whether
+    the defense tolerates f.
+    """
+    sampled, f = config.task.sampled, config.byzantine.number(clients)
+    if sampled is not None and sampled > clients:
+        raise ConfigError(f"task.sampled: expected at most {clients}, all clients, got {sampled}.")
+    roles = build_roles(config)
+    try:
+        config.byzantine.refuse_majority(clients, f"{clients} clients")
+        config.refuse_idle(clients)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if sampled is not None and sampled < clients:
+        return
+    try:
+        roles[0].refuse_excess(clients, f)
+    except ValueError as error:
+        raise ConfigError(f"byzantine.fraction: {error}") from None
+
+
+def conditions(
+    config: Config, device: torch.device, population: Population, way: str
+) -> dict[str, Any]:
+    """What alters the bits of a run beside its configuration."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    dtype = torch.float64 if config.runtime.precision == "64-true" else torch.float32
+    on_processor = {} if device.type == "cuda" else provenance.instructions()
+    return {
+        "device": name,
+        "threads": config.runtime.threads,
+        "precision": config.runtime.precision,
+        "deterministic": config.runtime.deterministic,
+        "local": way,
+        "evaluation_batch": config.runtime.evaluation_batch or "auto",
+        "kernels": "compiled" if kernels.decide_bits(dtype) else "eager",
+        "data_digest": population.dataset.digest,
+        "partition_digest": population.partition.digest,
+        **on_processor,
+        **provenance.code(config),
+        **provenance.versions(),
+    }
+
+
+def tags(config: Config, population: Population) -> dict[str, Any]:
+    """What runs are searched and grouped by, and where their data and code come from."""
+    commit, dirty = provenance.git_state()
+    return {
+        **run_tags(config),
+        "commit": commit,
+        "dirty": str(dirty).lower(),
+        "processor": provenance.processor(),
+        "partition_moved": population.partition.moved,
+        "data_notes": " ".join(population.dataset.notes),
+    }
+
+
+def build_trainer(
+    config: Config,
+    device: torch.device,
+    record: RunRecord,
+    stopper: Stopper,
+    observers: list[Any],
+) -> Trainer:
+    """Lightning's trainer: one epoch of one step a round, nothing automatic but the loop."""
+    callbacks, precision = [*build_roles(config), *observers], config.runtime.precision
+    if config.runtime.progress != "none":
+        live = {"bar": True, "plain": False}.get(config.runtime.progress)
+        callbacks.append(ProgressLine(run_name(config), live=live))
+    callbacks.append(Commit(record, stopper))
+    with _quiet():
+        return Trainer(
+            max_epochs=config.rounds,
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision="32-true" if precision == "tf32" else precision,
+            logger=[
+                JournalLogger(record.journal, name=run_name(config), version=record.run_id),
+                *build_loggers(config, record.folder.artifacts),
+            ],
+            log_every_n_steps=1,
+            callbacks=callbacks,
+            # SLURM's own environment would requeue the job, save beside our checkpoint, and
+            # resume from any hpc_ckpt_*.ckpt that lies in the working directory.
+            plugins=[DigestCheckpointIO(record.checkpoint), LightningEnvironment()],
+            default_root_dir=record.folder.path,
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+
+
+def fit(
+    trainer: Trainer, module: FederatedModule, record: RunRecord, stopper: Stopper
+) -> tuple[Status, str]:
+    """Train from the last commit, if any, to the end: the run's status and the reason for it."""
+    resume = record.checkpoint.path if record.checkpoint.exists() else None
+    # Lightning loads a checkpoint before it converts the model: float64 would be rounded on the way
+    trainer.precision_plugin.convert_module(module)
+    try:
+        with _quiet():
+            trainer.fit(module, ckpt_path=resume, weights_only=True)
+    except Diverged as reason:
+        return "DIVERGED", str(reason)
+    except (Stopped, SIGTERMException):  # Lightning's own, where its handler was first
+        return "KILLED", f"stopped inside a round by signal {stopper.signal}"
+    done, rounds = trainer.global_step, trainer.max_epochs or 0
+    if done < rounds and stopper.signal is not None:
+        return "KILLED", f"stopped by signal {stopper.signal}"
+    if done < rounds:
+        return "KILLED", f"given up by a callback after round {done} of {rounds}"
+    return "FINISHED", ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice on data loaders and hardware, which is not about federations."""
+    names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    before = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)

@@ -1,0 +1,15 @@
+"""Optuna studies of attack strengths and defenses; see `runner`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fl_platform.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from fl_platform.study.runner import assemble, prepare, show, study_name, tune
+
+__all__ = ["assemble", "prepare", "show", "study_name", "tune"]
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))

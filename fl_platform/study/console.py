@@ -1,0 +1,138 @@
+"""What ``tune`` prints: a line for each trial, the best ones, the comparison on the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fl_platform.config import ConfigError
+from fl_platform.config.errors import nearest
+from fl_platform.study.final_comparison import Sample, difference, from_json, interval, winner
+from fl_platform.study.storage import origin
+
+
+def settings(params: Mapping[str, Any]) -> str:
+    """``attack.nu=0.7312 defense.trim=3``: enough digits to read, not to run."""
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    )
+
+
+def tell_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """One line about a trial that has just ended."""
+    best = winner(study)
+    text = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.2f} %"
+    against = "" if best is None else f"   best {best.value:.2f} % (trial {best.number})"
+    print(f"trial {trial.number}: {settings(trial.params)} -> {text}{against}", flush=True)
+
+
+def show_study(study: optuna.Study, count: int = 10) -> None:
+    """The best trials, how many there are of each kind, and the numbers of the test set."""
+    console = Console(highlight=False)
+    trials = study.get_trials(deepcopy=False)
+    done = [t for t in trials if t.state == TrialState.COMPLETE]
+    best_first = sorted(done, key=_value, reverse=study.direction.name == "MAXIMIZE")
+    lines: dict[str, list[FrozenTrial]] = {}
+    for trial in best_first:
+        lines.setdefault(settings(trial.params), []).append(trial)
+    table = Table(title=escape(study.study_name), title_justify="left", box=None)
+    for name in ("trial", "validation", "per seed", "settings", ""):
+        table.add_column(name)
+    for told, alike in list(lines.items())[:count]:
+        trial = alike[0]
+        seeds = " ".join(f"{v:.1f}" for row in trial.user_attrs.get("values", []) for v in row)
+        table.add_row(
+            ",".join(str(t.number) for t in alike),
+            f"{_value(trial):.2f} %",
+            seeds,
+            escape(told),
+            _remark(trial),
+        )
+    if done or "position" not in study.user_attrs:
+        console.print(table)
+        console.print(_counts(trials))
+    else:
+        console.print(_turns(study))
+    for look in study.user_attrs.get("final", []):
+        show_samples(from_json(look["samples"]))
+
+
+def show_samples(samples: Sequence[Sample]) -> None:
+    """Test accuracies on fresh seeds, and how far each point is from the first."""
+    seeds = f"seeds {samples[0].seeds[0]}-{samples[0].seeds[-1]}"
+    table = Table(title=f"test set, {seeds}", title_justify="left", box=None)
+    table.add_column("", overflow="fold")
+    table.add_column("test", no_wrap=True)
+    table.add_column("per seed", overflow="fold")
+    table.add_column("difference", no_wrap=True)
+    for sample in samples:
+        mean, half = interval(sample.test)
+        gap, width = difference(sample, samples[0])
+        table.add_row(
+            escape(sample.name),
+            f"{mean:.2f} ± {half:.2f} %",
+            " ".join(f"{value:.1f}" for value in sample.test),
+            "" if sample is samples[0] else f"{gap:+.2f} ± {width:.2f}",
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print("± is half of a 95 % interval over seeds; differences are seed by seed.")
+
+
+def find_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
+    """The study called ``name``, or the only one whose name begins so.
+
+    Raises:
+        ConfigError: there is none, or several begin so.
+    """
+    names = optuna.get_all_study_names(storage)
+    found = [name] if name in names else [known for known in names if known.startswith(name)]
+    if len(found) > 1:  # the responses of a game begin with its name
+        found = [it for it in found if not any(it.startswith(f"{other}/") for other in found)]
+    if len(found) != 1:
+        if found:
+            raise ConfigError(f"--show: several studies begin with {name!r}: {', '.join(found)}.")
+        has = f" There are: {', '.join(names)}." if names else " There is none yet."
+        raise ConfigError(f"--show: there is no study {name!r}{nearest(name, names)}{has}")
+    return optuna.load_study(study_name=found[0], storage=storage)
+
+
+def _turns(study: optuna.Study) -> Table:
+    """What each response of a game was worth, and its settings."""
+    position = study.user_attrs["position"]
+    table = Table(title=escape(study.study_name), title_justify="left", box=None)
+    for name in ("response", "validation", "settings"):
+        table.add_column(name)
+    turns = {attack: iter(found) for attack, found in position["strengths"].items()}
+    for response, value in position["values"].items():
+        attack = response.partition("/")[2]
+        played = next(turns[attack]) if attack in turns else position["defense"]
+        table.add_row(response, f"{value:.2f} %", escape(settings(played)))
+    return table
+
+
+def _value(trial: FrozenTrial) -> float:
+    assert trial.value is not None
+    return trial.value
+
+
+def _remark(trial: FrozenTrial) -> str:
+    share = trial.user_attrs.get("weight_share")
+    words = [] if share is None else [f"weight {share:.2f} of fair"]
+    if any(v > 0 for v in trial.constraints.values()):
+        words.append("too visible")
+    if origin(trial) != trial.number:
+        words.append(f"retry of {origin(trial)}")
+    return ", ".join(words)
+
+
+def _counts(trials: Sequence[FrozenTrial]) -> str:
+    counts = {state: sum(t.state == state for t in trials) for state in TrialState}
+    return ", ".join(f"{n} {state.name.lower()}" for state, n in counts.items() if n) or "no trials"

@@ -1,0 +1,73 @@
+"""Optuna's own page over the studies, on this machine alone."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from fl_platform.study.storage import database, open_storage
+from fl_platform.tracking.mlflow.store import StoreError
+from fl_platform.tracking.mlflow.ui import SHARED, expect_free
+
+Application = Callable[..., Iterable[bytes]]
+
+
+def open_dashboard(
+    home: Path, port: int, url: str | None = None, announce: Callable[[str], object] = print
+) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        url: of the database that several machines share; else the file of ``home``.
+
+    Raises:
+        PortError: the port is taken, or there is no such port.
+        StoreError: the extra ``tune`` is not installed, or there are no studies yet.
+    """
+    with dashboard_server(home, port, url) as server:
+        announce(f"{SHARED}\nhttp://127.0.0.1:{port}/dashboard/\nCtrl-C ends it.")
+        server.serve_forever()
+
+
+def dashboard_server(home: Path, port: int, url: str | None = None) -> WSGIServer:
+    """The server, bound to the loopback interface and not yet serving; raises as above."""
+    expect_free(port)
+    if importlib.util.find_spec("optuna_dashboard") is None:
+        raise StoreError(
+            "Expected optuna-dashboard to be installed, found none:"
+            " pip install 'fl_platform[tune]'. `fl-platform tune --show STUDY` needs nothing more."
+        )
+    file = database(home)
+    if url is None and not file.exists():
+        raise StoreError(f"Expected studies in {file}, found none: `fl-platform tune` makes one.")
+    from optuna_dashboard import wsgi
+
+    storage = open_storage(home, url)
+    application = for_this_machine(wsgi(storage), port)
+    return make_server("127.0.0.1", port, application, _Threads, _Silent)
+
+
+def for_this_machine(application: Application, port: int) -> Application:
+    """``application`` for requests that name this machine: no page elsewhere can reach through."""
+    names = {f"127.0.0.1:{port}", f"localhost:{port}"}
+
+    def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("HTTP_HOST") in names:
+            return application(environ, start_response)
+        start_response("403 Forbidden", [("Content-Type", "text/plain")])
+        return [f"Expected a request for {' or '.join(sorted(names))}.\n".encode()]
+
+    return guarded
+
+
+class _Threads(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Silent(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: a line for each request would bury the address."""

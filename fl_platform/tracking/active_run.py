@@ -1,0 +1,247 @@
+"""The run loop's one handle on tracking: open, resume, log, commit, finish."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from fl_platform.core.outside import read_file
+from fl_platform.core.text import reason
+from fl_platform.tracking.atomic import remove_orphans
+from fl_platform.tracking.cadence import Cadence
+from fl_platform.tracking.checkpoint import CheckpointFile
+from fl_platform.tracking.history import JournalError
+from fl_platform.tracking.journal import Journal
+from fl_platform.tracking.lock import RunLock, RunOwned, take
+from fl_platform.tracking.params import flat
+from fl_platform.tracking.run_folder import RunFolder, head, run_folder, write_json
+from fl_platform.tracking.stamp import Stamper
+from fl_platform.tracking.summary import accuracies
+from fl_platform.tracking.system_metrics import MachineSampler
+from fl_platform.tracking.uploader import follow
+
+Status = Literal["FINISHED", "KILLED", "FAILED", "DIVERGED"]
+_FINAL = ("FINISHED", "DIVERGED")
+_TURNS = 100
+
+
+class RunRecord:
+    """One run's folder, held under its lock.
+
+    Left by an exception, the run is marked KILLED (a signal) or FAILED, and can be resumed.
+    """
+
+    def __init__(
+        self, folder: RunFolder, lock: RunLock, home: Path, described: dict[str, Any], tracking: str
+    ) -> None:
+        self.folder, self.described = folder, described
+        self.run_id: str = described["run_id"]
+        self.journal = Journal(folder.journal, head(described))
+        self._stamper = Stamper(described, self.journal)
+        self.checkpoint = CheckpointFile(folder.checkpoint, self._stamper)
+        self.cadence = Cadence()
+        self._lock, self._home, self._tracking = lock, home, tracking
+        self._sampler: MachineSampler | None = None
+        self._open = True
+
+    @classmethod
+    def open(
+        cls,
+        home: Path | str,
+        *,
+        name: str,
+        config_hash: str,
+        experiment: str,
+        conditions: Mapping[str, Any],
+        tracking: str = "mlflow",
+        parent_run_id: str = "",
+        fresh: bool = False,
+        continue_anyway: bool = False,
+    ) -> RunRecord:
+        """Take the run with this hash, new or known; see :meth:`RunFolder.introduce`.
+
+        Raises:
+            RunOwned: another process works on it.
+            IdentityMismatch: it was started under other conditions.
+        """
+        folder = run_folder(home, config_hash)
+        lock = _take(folder)
+        try:
+            if fresh:
+                lock = _begin_afresh(folder, lock)
+            described = folder.introduce(
+                name=name,
+                config_hash=config_hash,
+                experiment=experiment,
+                conditions=conditions,
+                parent_run_id=parent_run_id,
+                continue_anyway=continue_anyway,
+            )
+            remove_orphans(folder.path)
+            return cls(folder, lock, Path(home), described, tracking)
+        except BaseException:
+            lock.release()
+            raise
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The stored result where this run is over, else None.
+
+        Raises:
+            RecordError: it does not fit, or is another run's.
+        """
+        return self.folder.result if self.journal.history.status in _FINAL else None
+
+    def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> RunRecord:
+        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and to upload.
+
+        The run's conditions become tags too. ``params`` may be nested.
+        """
+        history = self.journal.history
+        new_params = {k: v for k, v in flat(params).items() if history.params.get(k) != v}
+        all_tags = {k: str(v) for k, v in {**self.described["conditions"], **tags}.items()}
+        new_tags = {k: v for k, v in all_tags.items() if history.tags.get(k) != v}
+        if new_params:
+            self.journal.note("params", values=new_params)
+        if new_tags:
+            self.journal.note("tags", values=new_tags)
+        self.journal.note("status", status="RUNNING")
+        self.journal.flush()
+        self._sampler = MachineSampler(self.journal).start()
+        follow(self._home, self._tracking, self.folder.path)
+        return self
+
+    def log(self, round_index: int, values: Mapping[str, float]) -> None:
+        """Journal one round's values."""
+        self.journal.metrics(round_index, values)
+
+    def commit(self, write: Callable[[], None]) -> None:
+        """Make the journal durable, then let ``write`` save the checkpoint; measures the cost."""
+        with self.cadence:
+            self._stamper.mark = self.journal.flush()
+            write()
+
+    def publish(self, path: Path, folder: str = "") -> None:
+        """Note a file inside the run folder as an artifact, shown under ``folder`` in MLflow."""
+        inside = path.resolve().relative_to(self.folder.path.resolve())
+        self.journal.note("artifact", path=str(inside), folder=folder)
+
+    def finish(
+        self,
+        status: Status = "FINISHED",
+        result: Mapping[str, Any] | None = None,
+        *,
+        reason: str = "",
+        tail: int = 10,
+    ) -> dict[str, Any]:
+        """End the run: store its result, say its status, let go; the uploader copies the rest.
+
+        Args:
+            result: the run's own entries; ``accuracy_last``, ``accuracy_tail``, ``accuracy_best``
+                (percent; the tail over the last ``tail`` evaluations), run_id, status and
+                config_hash are added. NaN becomes null.
+
+        Returns:
+            The result as stored; stored as ``result.json`` only where the run is over for good.
+        """
+        if self._sampler is not None:
+            self._sampler.close()
+        history = self.journal.history
+        numbers = accuracies(history, tail=tail, diverged=status == "DIVERGED")
+        stored = {
+            "run_id": self.run_id,
+            "status": status,
+            "config_hash": self.described["config_hash"],
+            "alarms": len(history.alarms),
+            **{k: _plain(v) for k, v in {**numbers, **(result or {})}.items()},
+        }
+        if status in _FINAL:
+            self._note_clouds()
+            self._log_result(stored)
+            write_json(self.folder.result_file, stored)
+        self.journal.note("status", status=status, reason=reason)
+        self.close()
+        return stored
+
+    def close(self) -> None:
+        """Stop sampling and let the run go; does nothing the second time."""
+        if not self._open:
+            return
+        self._open = False
+        if self._sampler is not None:
+            self._sampler.close()
+        try:
+            self.journal.close()
+        finally:
+            self._lock.release()
+
+    def __enter__(self) -> RunRecord:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._open and error is not None:
+            killed = isinstance(error, KeyboardInterrupt | SystemExit)
+            why = f"{type(error).__name__}: {reason(error)}"
+            with contextlib.suppress(OSError):  # a full disk takes no last word either
+                self.finish("KILLED" if killed else "FAILED", reason=why)
+        self.close()
+
+    def _note_clouds(self) -> None:
+        """Journal the digests of kept clouds, so that a report draws no other run's."""
+        known = self.journal.history.digests
+        for file in sorted(self.folder.artifacts.glob("cloud_*.npz")):
+            path = f"{self.folder.artifacts.name}/{file.name}"
+            digest = hashlib.sha256(read_file(file, "cloud")).hexdigest()
+            if known.get(path) != digest:
+                self.journal.note("file", path=path, sha256=digest)
+
+    def _log_result(self, stored: Mapping[str, Any]) -> None:
+        rounds = [self.journal.history.next_step(family) for family in ("test/", "round/")]
+        step = max(0, *(r - 1 for r in rounds))
+        values: dict[str, float] = {}
+        for key, value in stored.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                # clocks are not compared when a killed ending is repeated
+                values[f"{'time' if key.startswith('seconds') else 'result'}/{key}"] = value
+        self.journal.metrics(step, values)
+
+
+def _take(folder: RunFolder) -> RunLock:
+    """Make the folder and lock it; again where another process moved it away in between."""
+    for _ in range(_TURNS):
+        with contextlib.suppress(FileNotFoundError):
+            return take(folder.create().lock)
+    raise RunOwned(folder.lock, {})
+
+
+def _begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
+    """Put the old run aside and lock the new folder; both while the old lock is held.
+
+    Raises:
+        RunOwned: another process took the new folder first; it then works on the new run.
+    """
+    if not folder.used:
+        return lock
+    with contextlib.suppress(JournalError):  # what is unreadable is put aside too
+        journal = Journal(folder.journal)
+        journal.note("tags", values={"superseded": "true"})
+        journal.close()
+    folder.set_aside()
+    try:
+        return _take(folder)
+    finally:
+        lock.release()
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

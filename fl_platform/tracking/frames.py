@@ -1,0 +1,223 @@
+"""Runs as tidy frames, the same from MLflow and from run folders."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from fl_platform.tracking.mlflow import store
+from fl_platform.tracking.mlflow.level import ABSENT
+from fl_platform.tracking.records import RecordError, skip
+from fl_platform.tracking.run_folder import RunFolder, all_runs, runs_root
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Source = Literal["auto", "mlflow", "folders"]
+
+_TEXT = (
+    *("run_id", "name", "task", "attack", "attack_label", "defense", "defense_label", "mixing"),
+    *("preset", "config_hash", "commit", "dirty", "code_fingerprint", "data_digest", "device"),
+    *("status", "experiment", "parent_run_id"),
+)
+# column -> the parameter that says it where no tag does
+_NUMBERS = {
+    "seed": "seed",
+    "rounds": "rounds",
+    "clients": "task.clients",
+    "byzantine_fraction": "byzantine.fraction",
+    "beta": "task.beta",
+    "nu": "attack.nu",
+}
+_RESULTS = {
+    "accuracy_last": "result/accuracy_last",
+    "accuracy_tail": "result/accuracy_tail",
+    "accuracy_best": "result/accuracy_best",
+    "seconds": "time/seconds",
+}
+COLUMNS = (
+    *("run_id", "name", "task", "attack", "attack_label", "defense", "defense_label", "mixing"),
+    *("preset", "seed", "config_hash", "commit", "dirty", "code_fingerprint", "data_digest"),
+    *("device", "status", "rounds", "clients", "byzantine_fraction", "beta", "nu"),
+    *("accuracy_last", "accuracy_tail", "accuracy_best", "seconds", "experiment"),
+    *("parent_run_id", "setting", "parameters", "alarms"),
+)
+# What other columns say, or labels.
+_TOLD = ("seed", "rounds", "preset", "byzantine.fraction", "task.beta", "task.clients")
+_GROUPS = ("attack", "defense", "mixing", "observers")
+_SETTING = ("task", "preset", "mixing", "beta", "byzantine_fraction", "clients", "rounds")
+CURVE_COLUMNS = ("run_id", "key", "step", "value")
+
+
+@dataclass
+class _Run:
+    tags: dict[str, str]
+    params: Mapping[str, Any]
+    last: dict[str, float]
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    alarms: int = 0
+
+
+def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
+    """One row per run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
+
+    Runs that ``--fresh`` replaced are left out. ``setting`` is a digest of all parameters but the
+    seed; ``parameters`` holds those that no other column and no label tells; ``alarms`` counts
+    values that came out otherwise when a round was run again. A folder that cannot be read is
+    skipped, in one line.
+
+    Args:
+        source: ``folders`` reads this machine's run folders, ``mlflow`` the store; ``auto`` is
+            the store where ``MLFLOW_TRACKING_URI`` names one or no run folder is here.
+    """
+    import pandas as pd
+
+    rows = [_row(run) for run in _all(home, source, ())]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    numbers = [*_NUMBERS, *_RESULTS]
+    types = dict.fromkeys(_TEXT, "object") | dict.fromkeys(numbers, "float64")
+    frame = frame.astype(types | {"alarms": "int64"})
+    return frame.sort_values(["name", "run_id"], ignore_index=True)
+
+
+def variants(frame: pd.DataFrame) -> pd.Series[str]:
+    """What tells apart runs that every other column of a table's setting calls alike.
+
+    ``task.state=all`` where the runs of one task, preset, mixing and so on differ in that
+    parameter; empty where they differ in none.
+    """
+    import pandas as pd
+
+    said = pd.Series("", index=frame.index, dtype="object")
+    for _, group in frame.groupby(list(_SETTING), dropna=False):
+        told = group["parameters"]
+        names = sorted({name for parameters in told for name in parameters})
+        differing = [n for n in names if len({p.get(n) for p in told}) > 1]
+        for index, parameters in told.items():
+            said[index] = ", ".join(f"{n}={parameters.get(n, ABSENT)}" for n in differing)
+    return said
+
+
+def curves(
+    home: Path | str, keys: Sequence[str] = ("test/accuracy",), source: Source = "auto"
+) -> pd.DataFrame:
+    """The metrics ``keys`` of every run, one row a step; an infinity reads as NaN."""
+    import pandas as pd
+
+    rows = [
+        (run.tags["run_id"], key, step, value)
+        for run in _all(home, source, keys)
+        for key in keys
+        for step, value in run.curves.get(key, [])
+    ]
+    frame = pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
+    frame = frame.astype({"run_id": "object", "key": "object", "step": "int64", "value": "float64"})
+    return frame.sort_values(["run_id", "key", "step"], ignore_index=True)
+
+
+def _row(run: _Run) -> dict[str, Any]:
+    row: dict[str, Any] = {column: run.tags.get(column, "") for column in _TEXT}
+    for column, param in _NUMBERS.items():
+        row[column] = _number(run.tags.get(column, run.params.get(param)))
+    if run.params.get("task.partition") != "dirichlet":
+        row["beta"] = math.nan  # kept in the config by the other partitions, and without meaning
+    row["setting"] = _setting(run.params)
+    row["parameters"] = {
+        key: str(value)
+        for key, value in run.params.items()
+        if key not in _TOLD and key.partition(".")[0] not in _GROUPS and value != ABSENT
+    }
+    for column, key in _RESULTS.items():
+        row[column] = _finite(run.last.get(key, math.nan))
+    row["alarms"] = run.alarms
+    return row
+
+
+def _setting(params: Mapping[str, Any]) -> str:
+    """A digest of all parameters but the seed, alike for the runs that may share a mean.
+
+    Observers are left out, since they change no number.
+    """
+    told = [
+        f"{key}={value}"
+        for key, value in sorted(params.items())
+        if key != "seed" and not key.startswith("observers.") and value != ABSENT
+    ]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16] if told else ""
+
+
+def _all(home: Path | str, source: Source, keys: Sequence[str]) -> Iterable[_Run]:
+    if source not in ("auto", "mlflow", "folders"):
+        raise ValueError(f"Expected source auto, mlflow or folders, got {source!r}.")
+    if source == "auto":
+        elsewhere = os.environ.get("MLFLOW_TRACKING_URI") or not runs_root(home).exists()
+        source = "mlflow" if elsewhere and store.has_mlflow() else "folders"
+    found = _from_folders(home, keys) if source == "folders" else _from_mlflow(home, keys)
+    return (run for run in found if run.tags.get("superseded") != "true")
+
+
+def _from_folders(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
+    for folder in all_runs(home):
+        if folder.aside or not folder.journal.exists():
+            continue
+        try:
+            yield _from_folder(folder, keys)
+        except RecordError as error:
+            skip(error)
+        except OSError as error:
+            skip(RecordError(folder.path, f"{folder.path}: {error.strerror}."))
+
+
+def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
+    described = folder.describe() or {}
+    history = folder.history(described)
+    own = ("run_id", "name", "config_hash", "experiment")
+    told = {key: described[key] for key in own}
+    told["parent_run_id"] = described.get("parent_run_id", "")
+    tags = {**history.tags, **told, "status": history.status}
+    last = {k: history.curve(k)[-1][1] for k in _RESULTS.values() if k in history.metrics}
+    wanted = {k: [(s, _finite(v)) for s, v in history.curve(k)] for k in keys}
+    return _Run(tags, history.params, last, wanted, len(history.alarms))
+
+
+def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
+    from fl_platform.tracking.mlflow.exporter import RUN_TAG
+
+    if not store.exists(home):  # reading makes no store
+        return
+    client, token = store.connect(home), None
+    experiments = {e.experiment_id: e.name for e in client.search_experiments()}
+    while True:
+        page = client.search_runs(list(experiments), f"tags.{RUN_TAG} != ''", page_token=token)
+        for run in page:
+            tags = {
+                "status": run.info.status,
+                "parent_run_id": "",
+                **run.data.tags,
+                "run_id": run.data.tags[RUN_TAG],
+                "name": run.info.run_name,
+                "experiment": experiments[run.info.experiment_id],
+            }
+            points = {k: client.get_metric_history(run.info.run_id, k) for k in keys}
+            wanted = {k: sorted((p.step, _finite(p.value)) for p in points[k]) for k in keys}
+            alarms = int("alarm" in run.data.tags)  # the store keeps the newest alone
+            yield _Run(tags, run.data.params, run.data.metrics, wanted, alarms)
+        token = page.token
+        if not token:
+            return
+
+
+def _number(value: Any) -> float:
+    try:
+        return _finite(float(value))
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan

@@ -1,0 +1,1 @@
+"""The exporter to MLflow: the only package that imports it."""

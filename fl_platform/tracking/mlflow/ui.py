@@ -1,0 +1,196 @@
+"""MLflow's page over our store: on loopback, with one worker and nothing it does not need."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from fl_platform.tracking.mlflow import store
+from fl_platform.tracking.mlflow import ui_view as page
+from fl_platform.tracking.mlflow.level import level
+from fl_platform.tracking.run_folder import all_runs
+
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+PEOPLE = range(1000, 60000)  # user ids that Linux gives to people
+SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
+SHARED = (
+    "While it runs, every user of this machine can read and delete all that it shows: the page has"
+    " no login."
+)
+
+
+class PortError(OSError):
+    """The port cannot be served on."""
+
+
+def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str, str]]:
+    """The server's command line and environment; run it in :data:`SAFE_FOLDER`.
+
+    The address of the store, which may hold a password, stands in the environment: other users of
+    the machine can read a command line. Job execution is off (it has had holes that let strangers
+    run code), models are not unpickled, and only requests for this machine's own name are answered.
+
+    Raises:
+        PortError: there is no such port.
+        StoreError: the store is a server of its own.
+    """
+    if not 0 < port < 65536:
+        raise PortError(f"Expected a port from 1 to 65535, got {port}.")
+    uri = store.tracking_uri(home)
+    if store.database(uri) is None and "://" in uri and uri.startswith("http"):
+        raise store.StoreError(
+            f"Expected a store on this machine, got the server {store.safe_uri(uri)}: open that"
+            " address in a browser instead."
+        )
+    artifacts = store.artifact_folder(uri) or store.store_folder(home) / "artifacts"
+    file = store.database(uri)
+    command = [
+        *(sys.executable, "-P", "-m", "mlflow", "server"),
+        *("--default-artifact-root", artifacts.as_uri()),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),
+        *("--uvicorn-opts", "--log-level=warning"),
+    ]
+    environment = {
+        **os.environ,
+        "PYTHONSAFEPATH": "1",  # the server starts Python again: never from the working directory
+        "MLFLOW_BACKEND_STORE_URI": uri if file is None else store.sqlite_uri(file),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
+        "PYTHONWARNINGS": "ignore",
+    }
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return command, environment
+
+
+def ui_address(home: Path | str, port: int = 5000) -> str:
+    """The page of the newest run's experiment, in our view of it, past MLflow's overview."""
+    newest = max(all_runs(home), key=lambda run: run.identity_file.stat().st_mtime, default=None)
+    base = f"http://127.0.0.1:{port}/#/experiments"
+    if newest is None:
+        return base
+    client = store.connect(home)
+    name = (newest.describe() or {}).get("experiment", "Default")
+    try:
+        number = store.experiment_id(client, store.tracking_uri(home), name)
+        known = client.get_experiment(number).tags
+    except store.StoreError:  # a deleted experiment is restored on the page
+        return base
+    for key, value in page.experiment_tags().items():
+        if key not in known:  # an experiment that is older than the tag
+            client.set_experiment_tag(number, key, value)
+    how = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={page.VIEW}"
+    return f"{base}/{number}/runs?{how}"
+
+
+def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object] = print) -> int:
+    """Serve the page until interrupted; says the address when it answers.
+
+    The server and its worker live in a group of their own, which ends with this call however it
+    ends, short of SIGKILL.
+
+    Raises:
+        PortError: the port is taken, or there is no such port.
+        StoreError: the store cannot be opened, or the server ended by itself.
+    """
+    command, environment = ui_command(home, port)
+    expect_free(port)
+    address = ui_address(home, port)
+    with _group(command, environment) as server:
+        announce(f"MLflow takes some seconds to start. {SHARED}")
+        level(store.connect(home))
+        while server.poll() is None and not _answers(port):
+            time.sleep(0.2)
+        if server.poll() is None:
+            announce(f"{address}\nCtrl-C ends it.")
+        code = server.wait()
+        raise store.StoreError(
+            f"Expected MLflow's server to run until Ctrl-C, got its end with code {code}."
+        )
+    return 0
+
+
+def refuse_shared_machine(*, allowed: bool) -> None:
+    """Refuse to serve where others are at work on this machine, unless that is ``allowed``.
+
+    Raises:
+        PortError: names them, and the option.
+    """
+    others = [] if allowed else other_users()
+    if others:
+        listed = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+        raise PortError(
+            f"Expected no other user on this machine, got {listed}. {SHARED} Serve it from a"
+            " machine of your own, or add --shared-machine."
+        )
+
+
+def other_users() -> list[str]:
+    """The people beside this user who are logged in or have a process here, by name."""
+    import psutil
+
+    own, found = os.getuid(), set()
+    for process in psutil.process_iter(["uids", "username"]):
+        uids = process.info["uids"]
+        if uids is not None and uids.real != own and uids.real in PEOPLE:
+            found.add(str(process.info["username"]))
+    return sorted(found)
+
+
+@contextmanager
+def _group(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The running command; it and all that it started are ended on leaving, quietly on a signal."""
+    before = {number: signal.signal(number, _interrupt) for number in _ENDS}
+    server = subprocess.Popen(command, env=environment, cwd=SAFE_FOLDER, start_new_session=True)
+    try:
+        yield server
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(server.pid, number)
+                server.wait(timeout=5)
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def expect_free(port: int) -> None:
+    """Raise `PortError` where there is no such port on this machine, or somebody has it."""
+    if not 0 < port < 65536:
+        raise PortError(f"Expected a port from 1 to 65535, got {port}.")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortError(
+                f"Expected port {port} to be free, got: {error.strerror}. Choose another with"
+                " --port."
+            ) from error
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,142 @@
+"""``import fl_platform as fl``: typed, lazy, and no obstacle to the modules of the same names."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import fl_platform as fl
+from fl_platform.api import _text
+from fl_platform.config.hydra_tree import parse_overrides
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+QUIET = {"runtime.tracking": "journal", "runtime.progress": "none"}
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "conf").symlink_to(REPOSITORY / "conf")
+    return tmp_path
+
+
+def python(code, *arguments):
+    command = [sys.executable, "-c", textwrap.dedent(code), *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+
+
+def test_a_run_its_frames_and_its_report(home):
+    result = fl.run("task=digits", "attack=strike", rounds=2, home=home, **QUIET)
+    assert (result.status, result.rounds) == ("FINISHED", 2)
+    frame = fl.runs(home=home)
+    assert list(frame["attack"]) == ["strike"]
+    assert frame["accuracy_last"][0] == pytest.approx(result.accuracy_last)
+    assert fl.runs("none of these", home=home).empty
+    curves = fl.curves(home=home)
+    assert list(curves["step"]) == [1, 2]
+    folder = fl.report("digits", home=home, formats=["markdown"])
+    assert list(folder.glob("tables/*.md"))
+
+
+def test_a_grid_takes_lists_as_sweeps(home):
+    outcome = fl.grid(
+        "task=digits", attack=["ipm", "lie"], seed=range(2), rounds=1, jobs=1, report=False,
+        home=home, **QUIET,
+    )  # fmt: skip
+    told = outcome.to_json()
+    assert (told["cells"], told["done"]) == (4, 4)
+    assert len(fl.runs(home=home)) == 4
+
+
+VALUES = [0, -3, 1.5, 1e-12, True, None, [1, 2], {"a": 1, "b": "x"}]
+VALUES += ["plain", "a b", "true", "3", "", "range(0,3)", "a,b", "it's", "back\\slash", "\\", "\\'"]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_survives_the_grammar_of_overrides(value):
+    (override,) = parse_overrides([f"key={_text(value, 'key')}"])
+    assert not override.is_sweep_override()
+    assert override.value() == value
+    assert type(override.value()) is type(value)
+
+
+def test_a_value_of_no_known_kind_is_refused():
+    with pytest.raises(fl.ConfigError, match="seed: expected a number, text"):
+        fl.compose(seed=object())
+
+
+def test_the_face_is_what_it_says():
+    assert set(fl.__all__) <= set(dir(fl))
+    assert all(getattr(fl, name) is not None for name in fl.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = fl.no_such_name
+
+
+def test_packages_of_equal_names_stay_packages():
+    import fl_platform.run.runner as run_package
+    from fl_platform.grid import runner as grid_runner
+    from fl_platform.grid.runner import run_grid
+    from fl_platform.run import runner as run_runner
+    from fl_platform.run.runner import run
+
+    assert isinstance(run_package, ModuleType)
+    assert fl.run is run_package is sys.modules["fl_platform.run.runner"]
+    assert run_package.run is run is run_runner.run
+    assert run_grid is grid_runner.run_grid
+    assert callable(fl.run)
+    assert callable(fl.grid)
+    assert callable(fl.report)
+
+
+def test_the_import_costs_nothing():
+    heavy = "{'torch', 'lightning', 'mlflow', 'pandas', 'hydra', 'omegaconf'}"
+    done = python(f"import sys, fl_platform; sys.exit(sorted({heavy} & set(sys.modules)) or 0)")
+    assert done.returncode == 0, done.stderr
+
+
+SNIPPET = """
+import fl_platform as fl
+from fl_platform.run.runner import run
+
+result = fl.run("task=digits", rounds=2)
+accuracy: float | None = result.accuracy_tail
+reveal_type(fl.run)
+reveal_type(fl.grid("quick"))
+reveal_type(fl.report("quick"))
+reveal_type(fl.compose("task=digits"))
+reveal_type(run)
+reveal_type(fl.Result)
+fl.run(3)
+fl.report()
+fl.run("seed=1").accuracy
+"""
+MISTAKES = [12, 13, 14]  # the lines that mypy has to refuse
+
+CHECKED = f"""
+[mypy]
+mypy_path = {REPOSITORY}
+follow_imports = skip
+[mypy-fl_platform.*]
+follow_imports = silent
+"""
+
+
+def test_a_type_checker_sees_the_face_and_its_mistakes(tmp_path):
+    (tmp_path / "snippet.py").write_text(SNIPPET.lstrip())
+    (tmp_path / "mypy.ini").write_text(CHECKED)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", "mypy.ini", "snippet.py"],
+        cwd=tmp_path, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    seen = [line.partition('type is "')[2].rstrip('"') for line in lines if "type is" in line]
+    assert len(seen) == 6, done.stdout + done.stderr
+    assert "overrides: str" in seen[0]
+    assert seen[0].endswith("Result")
+    assert [kind.rpartition(".")[2] for kind in seen[1:4]] == ["Outcome", "Path", "Config"]
+    assert "config: fl_platform.config.schema.Config" in seen[4]
+    assert "Any" not in seen[5]
+    refused = [int(line.split(":")[1]) for line in lines if ": error:" in line]
+    assert refused == MISTAKES, done.stdout

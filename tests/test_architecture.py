@@ -1,0 +1,46 @@
+"""Figures of the architecture: one name per notion, few rooms, short functions, no circle."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "fl_platform"
+FILES = sorted(PACKAGE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+SHARED = {"__init__", "runner", "spec"}  # the same word in every story
+
+
+def twice(places):
+    return {name: sorted(map(str, where)) for name, where in places.items() if len(where) > 1}
+
+
+def test_no_two_files_have_one_name():
+    names = defaultdict(list)
+    for path in FILES:
+        if path.stem not in SHARED:
+            names[path.stem].append(path.relative_to(PACKAGE))
+    assert not twice(names)
+
+
+def test_no_two_public_classes_have_one_name():
+    names = defaultdict(list)
+    for path, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                names[node.name].append(path.relative_to(PACKAGE))
+    assert not twice(names)
+
+
+def test_functions_are_short():
+    long = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 60
+    ]
+    assert not long
+
+
+def test_there_are_few_rooms_and_files():
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+    assert len(rooms - {"__init__"}) <= 20
