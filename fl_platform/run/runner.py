@@ -37,15 +37,12 @@ from fl_platform.run.build import (
     load_population,
     resolve_device,
 )
-from fl_platform.run.known_data import remember
-from fl_platform.run.lookup import stored
+from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
-from fl_platform.run.outputs import write_artifacts
+from fl_platform.run.outputs import summary, write_artifacts
 from fl_platform.run.result import Result
-from fl_platform.run.summary import summary
 from fl_platform.tracking.active_run import RunRecord, Status
-from fl_platform.tracking.checkpoint_io import DigestCheckpointIO
-from fl_platform.tracking.lightning import JournalLogger
+from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
 
 
 def run(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.federated.client_training.settings import LocalTraining
-from fl_platform.federated.client_training.sgd import sgd_step
+from fl_platform.federated.client_training.workspace import sgd_step
 
 
 def stacked_sgd_step(

@@ -11,9 +11,9 @@ from fl_platform.attacks import label_flip
 from fl_platform.core import generator
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.federated.client_training import Clients, LocalTraining, build_way
-from fl_platform.federated.client_training.sgd import sgd_step
 from fl_platform.federated.client_training.stacked_sgd import has_triton, stacked_sgd_step
 from fl_platform.federated.client_training.stacked_training import Stacked
+from fl_platform.federated.client_training.workspace import sgd_step
 from fl_platform.federated.federation import Federation, Samples
 from fl_platform.models import femnist_cnn, mlp, small_alexnet
 
