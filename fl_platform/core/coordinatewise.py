@@ -145,3 +145,21 @@ def _ordered(wires: list[Tensor], first: int, stop: int) -> list[Tensor]:
         ours[low], ours[high] = needs_low, needs_high
         spare += before
     return wires
+
+
+def middle_row(values: Tensor, kind: MedianKind) -> Tensor:
+    """``(d,)`` the median of each column of ``(m, d)`` ascending values."""
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    return {"lower": low, "upper": high, "midpoint": low + (high - low) / 2}[kind]
+
+
+def nearest_run(values: Tensor, middle: Tensor, count: int) -> Tensor:
+    """``(count, d)`` of each column's ascending values those nearest ``middle``: a run of them.
+
+    The k-th lowest is left out when the (count + k)-th is nearer; once that is false for a k it
+    stays so, and counting gives where the run starts. Equally near values: the lower ones stay.
+    """
+    drop = len(values) - count
+    too_low = middle - values[:drop] > values[count:] - middle
+    start = too_low.sum(0, keepdim=True)
+    return values.gather(0, start + torch.arange(count, device=values.device)[:, None])

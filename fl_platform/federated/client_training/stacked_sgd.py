@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from fl_platform.federated.client_training.settings import LocalTraining
-from fl_platform.federated.client_training.sgd import sgd_step
 from fl_platform.federated.client_training.stacked_kernels import kernels
 from fl_platform.federated.client_training.workspace import sgd_step
 

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 import torch
-from fl_platform.federated.client_training.sgd import sgd_step
 from torch import nn
 
 from fl_platform.attacks import label_flip
@@ -13,7 +12,7 @@ from fl_platform.core import generator
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.federated.client_training import Clients, LocalTraining, build_way
 from fl_platform.federated.client_training.stacked_kernels import has_triton
-from fl_platform.federated.client_training.stacked_sgd import has_triton, stacked_sgd_step
+from fl_platform.federated.client_training.stacked_sgd import stacked_sgd_step
 from fl_platform.federated.client_training.stacked_training import Stacked
 from fl_platform.federated.client_training.workspace import sgd_step
 from fl_platform.federated.federation import Federation, Samples
