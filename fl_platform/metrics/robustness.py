@@ -8,13 +8,13 @@ paper sums over S; G is meant.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fl_platform.core.rule import facts_of, settings_of
 from fl_platform.core.updates import Updates
 
 
@@ -144,27 +144,32 @@ def kappa_floor(n: int, f: int) -> float:
     return f / (n - 2 * f)
 
 
-def kappa_bound(rule: str, n: int, f: int) -> float:
+def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
     """Proven kappa of ``rule`` for n rows, f of them Byzantine.
 
-    Exact (some rows attain it): ``trimmed_mean`` (f values cut per end), ``median`` (midpoint)
-    and ``median_lower``. Upper bounds: ``geometric_median`` (exact minimum; RFA stops after a few
-    steps), ``krum`` (n - f neighbours, itself included), ``multi_krum`` (n - f rows averaged),
-    ``aksel`` (the ceil(n / 2) rows nearest to the lower median). Infinite for f > 0: ``mean``,
-    ``centered_clipping`` with a fixed radius, ``dnc``.
+    A fact of the rule (`core.rule.Facts.kappa`), valid for its parameters.
+
+    Args:
+        rule: A rule, an instance of one, or a partial of either, such as ``median(kind="lower")``.
+        n: Number of rows.
+        f: Number of Byzantine rows, 0 <= f < n / 2.
+
+    Returns:
+        The constant; infinite if the rule has none for this f (``mean``, ``dnc``,
+        ``centered_clipping`` with its fixed radius); ``None`` if it is unknown.
 
     Raises:
-        ValueError: The rule is unknown, or f is outside 0 <= f < n / 2.
+        ValueError: f is outside 0 <= f < n / 2.
 
     Example:
+        >>> from fl_platform.defenses import trimmed_mean
         >>> from fl_platform.metrics import kappa_bound
-        >>> round(kappa_bound("trimmed_mean", 50, 10), 4)
+        >>> round(kappa_bound(trimmed_mean, 50, 10), 4)
         0.3333
     """
     _check(n, f)
-    if rule not in KAPPA:
-        raise ValueError(f"Expected one of the rules {', '.join(sorted(KAPPA))}, got {rule!r}.")
-    return KAPPA[rule](n, f)
+    kappa = facts_of(rule).kappa
+    return None if kappa is None else kappa(n, f, **settings_of(rule))
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
@@ -182,41 +187,3 @@ def nnm_kappa(inner: float, n: int, f: int) -> float:
 def _check(n: int, f: int) -> None:
     if f < 0 or 2 * f >= n:
         raise ValueError(f"Expected 0 <= f < n / 2, got n={n} and f={f}.")
-
-
-def _median(n: int, f: int) -> float:
-    if n % 2:
-        return ((n - 1) / 2) / ((n + 1) / 2 - f)
-    return (n / 2 - 1) / (n / 2 - f + 1)
-
-
-def _median_lower(n: int, f: int) -> float:
-    if n % 2:
-        return _median(n, f)
-    return max((n / 2) / (n / 2 - f), (n / 2 - 1) / (n / 2 - f + 1))
-
-
-def _aksel(n: int, f: int) -> float:
-    median, kept = _median_lower(n, f), -(-n // 2)
-    share = (n - f) / (n - f - kept + 1) if n - f >= kept else math.inf
-    return (math.sqrt(share * (1 + median)) + math.sqrt(median)) ** 2
-
-
-def _unbounded(n: int, f: int) -> float:
-    return math.inf if f else 0.0
-
-
-_KRUM = 3 + 2 * math.sqrt(2)
-
-KAPPA: dict[str, Callable[[int, int], float]] = {
-    "trimmed_mean": lambda n, f: f / (n - 2 * f),
-    "median": _median,
-    "median_lower": _median_lower,
-    "geometric_median": lambda n, f: 4 * (1 + f / (n - 2 * f)) ** 2,
-    "krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f),
-    "multi_krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f - 1) if n - 2 * f > 1 else math.inf,
-    "aksel": _aksel,
-    "mean": _unbounded,
-    "centered_clipping": lambda n, f: math.inf,
-    "dnc": lambda n, f: math.inf,
-}
