@@ -1,4 +1,4 @@
-"""Data sets in memory, images as uint8, and who holds which part of them."""
+"""Data sets in memory, images as uint8, and their partitions over clients."""
 
 from fl_platform.data.arrays import arrays
 from fl_platform.data.cifar10 import cifar10

@@ -1,4 +1,4 @@
-"""Any data set that was saved as NumPy arrays in one .npz file."""
+"""Data set from NumPy arrays in one .npz file."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from fl_platform.core.file_stats import stamps
 from fl_platform.core.outside import CLASSES, OutsideError, array_headers
 from fl_platform.data.dataset import DataError, Dataset
 
-# How the four arrays may be called: MedMNIST's names, and Keras's.
+# Accepted names of the four arrays: those of MedMNIST and of Keras.
 NAMES = {
     "train_images": "x_train",
     "train_labels": "y_train",
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
+HOW = "Create it with numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
 def arrays(
@@ -35,29 +35,29 @@ def arrays(
     mean: list[float] | None = None,
     std: list[float] | None = None,
 ) -> Dataset:
-    """Images and labels from ``ROOT/FILE``; pickled content is never loaded.
+    """Images and labels from ``ROOT/FILE``; pickled content is refused.
 
     The file holds ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (or
-    Keras's ``x_train`` ...), and ``writers`` where images come from people. Images are uint8 or
-    floating point in [0, 1], which is rounded to bytes; their shape is ``(N, H, W)`` or
+    Keras's ``x_train`` ...), and optionally ``writers``. Images are uint8, or floating point in
+    [0, 1] that is rounded to uint8; their shape is ``(N, H, W)`` or
     ``(N, H, W, C)``, or ``(N, C, H, W)`` with ``layout="channels_first"``. Labels are whole
     numbers of shape ``(N,)`` or ``(N, 1)``.
 
     Args:
-        root: the data folder.
-        file: the file's name below it; an absolute path stands for itself.
-        layout: where four-dimensional images have their channels.
-        num_classes: how many classes; ``None`` means one more than the largest training label.
-        mean: per channel, of ``x / 255``; ``None`` means that of the training images.
-        std: likewise.
+        root: Data folder.
+        file: File name relative to ``root``, or an absolute path.
+        layout: Position of the channels in four-dimensional images.
+        num_classes: Number of classes. Default: the largest training label plus 1.
+        mean: Mean of ``x / 255`` per channel. Default: computed from the training images.
+        std: Standard deviation of ``x / 255`` per channel. Default: likewise.
 
     Raises:
-        DataError: the file is absent, damaged or too large, or its arrays are not as above.
+        DataError: The file is missing, damaged or too large, or its arrays differ from the above.
     """
     path = (Path(root) / file).absolute()
     if not path.is_file():
         raise DataError(
-            f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
+            f"Expected a file at {path}, got none. Set another path with task.data.file.\n{HOW}"
         )
     files = stamps([path])
     content = read_npz(path, NAMES, HOW)
@@ -88,10 +88,10 @@ def arrays(
 
 
 def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by our names, or by the other ones that ``known`` has for them.
+    """Arrays of a .npz file under our names; ``known`` maps them to accepted other names.
 
     Raises:
-        DataError: the file is damaged or too large, or lacks an array; ``how`` ends the message.
+        DataError: The file is damaged or too large, or lacks an array; ``how`` ends the message.
     """
     try:
         array_headers(path, "data")
@@ -117,10 +117,10 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     if values.ndim != 4 or 0 in values.shape:
         raise ValueError(f"Expected images of 3 or 4 dimensions, none 0, got {values.shape}.")
     if np.issubdtype(values.dtype, np.floating):
-        if not (values.min() >= 0 and values.max() <= 1):  # so written, NaN fails too
+        if not (values.min() >= 0 and values.max() <= 1):  # this form also refuses NaN
             raise ValueError(
                 "Expected floating-point pixels in [0, 1], got"
-                f" [{values.min()}, {values.max()}]; save bytes, or divide by 255 first."
+                f" [{values.min()}, {values.max()}]; save uint8, or divide by 255 first."
             )
         values = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
     if values.dtype != np.uint8:
@@ -129,7 +129,7 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
 
 
 def integers(values: np.ndarray) -> Tensor:
-    """``(N,)`` int64 from whole numbers of shape ``(N,)`` or ``(N, 1)``."""
+    """``(N,)`` int64 from integers of shape ``(N,)`` or ``(N, 1)``."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
@@ -141,7 +141,7 @@ def integers(values: np.ndarray) -> Tensor:
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of ``x / 255`` for each channel, from its histogram: exact, no large copy."""
+    """Mean and std of ``x / 255`` per channel, exact, from histograms: no copy of the images."""
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):

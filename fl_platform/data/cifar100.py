@@ -14,26 +14,26 @@ from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
 FOLDER = "cifar-100-python"
-# The MD5 sums published with the files (the ones torchvision checks).
+# MD5 sums published with the files (torchvision checks the same).
 FILES = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
 LARGEST = 2**28  # bytes; the published training file has 155 million
 HOW = (
-    "To get it: python -c \"from torchvision.datasets import CIFAR100 as d; d('ROOT',"
-    ' download=True)" with the data folder as ROOT. task.data.root names another folder.'
+    "Download it: python -c \"from torchvision.datasets import CIFAR100 as d; d('ROOT',"
+    ' download=True)" with the data folder as ROOT. Set another folder with task.data.root.'
 )
 
 
 def cifar100(*, root: str | Path = "data") -> Dataset:
     """50,000 training and 10,000 test images of 32 x 32 pixels in 100 fine classes.
 
-    Reads ``ROOT/cifar-100-python`` or ``ROOT/cifar100/cifar-100-python``. Unpickling cannot run
-    code. Other files than the published ones (by MD5) become a note of the data set.
+    Reads ``ROOT/cifar-100-python`` or ``ROOT/cifar100/cifar-100-python``. Unpickling
+    runs no code of the files. Files with another MD5 than published are noted in the data set.
 
     Args:
-        root: the data folder.
+        root: Data folder.
 
     Raises:
-        DataError: files are absent or damaged.
+        DataError: Files are missing or damaged.
 
     References:
         A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
@@ -68,10 +68,10 @@ def _parse(path: Path, content: bytes) -> tuple[Tensor, Tensor]:
         batch = read_batch(content)
         images, labels = batch["data"], batch["fine_labels"]
         if images.ndim != 2 or images.shape[1] != 3072 or len(images) != len(labels):
-            raise ValueError("images are not rows of 3,072 bytes, one for each label")
+            raise ValueError("images are not rows of 3,072 bytes, one per label")
         if not all(type(label) is int for label in labels):
             raise ValueError("labels are not a list of whole numbers")
         return torch.from_numpy(images.copy()).view(-1, 3, 32, 32), torch.tensor(labels)
-    except Exception as error:  # a damaged pickle can raise nearly anything, often wordless
+    except Exception as error:  # a damaged pickle can raise almost any error
         got = f"{type(error).__name__}: {error}"
         raise DataError(f"Expected a CIFAR-100 file at {path}, got {got}") from error

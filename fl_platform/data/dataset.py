@@ -1,4 +1,4 @@
-"""A classification data set held once in memory, as the bytes it was published in."""
+"""Classification data set, held in memory as uint8."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from fl_platform.core.rng import generator
 
 
 class DataError(ValueError):
-    """Data is missing, damaged or not what it claims to be; says where it was looked for."""
+    """Data are missing, damaged or inconsistent; the message names the folder or file."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images with their labels.
+    """Training and test images with labels.
 
-    Images stay uint8 and are normalised where they are used (`normalise`), so the whole of
-    CIFAR-10 takes 184 MB and moves to a device once.
+    Images stay uint8 and are normalised where they are used (`normalise`): CIFAR-10 takes 184 MB
+    and is copied to a device once.
 
     Attributes:
-        name: the name of the data set.
+        name: Name of the data set.
         train_images: ``(N, C, H, W)`` uint8; or inputs of another kind: ``(N, ...)`` in floating
             point, which are used as they are, or tokens ``(N, L)`` int64.
         train_labels: ``(N,)`` int64 in ``0 .. num_classes - 1``.
-        test_images: likewise.
+        test_images: ``(M, ...)``, likewise.
         test_labels: ``(M,)`` int64.
-        num_classes: how many classes there are, present or not.
-        mean: per channel, of ``x / 255``.
-        std: per channel, of ``x / 255``; positive.
-        writers: ``(N,)`` int64, who made each training image, or ``None``.
-        digest: SHA-256 of all of the above but the name; worked out when it is left empty.
-        notes: what a reader of results must know about this data.
-        files: stamps of all that it was read from, taken before; none for data that no file holds
-            or whose loader does not say.
+        num_classes: Number of classes, including classes without samples.
+        mean: Mean of ``x / 255`` per channel.
+        std: Standard deviation of ``x / 255`` per channel; positive.
+        writers: ``(N,)`` int64, writer of each training image; ``None``: unknown.
+        digest: SHA-256 of all of the above except the name. Default: computed.
+        notes: Remarks for readers of results.
+        files: Stamps (path, size, time) of the source files, taken before reading; empty without
+            files or if the loader does not report them.
 
     Raises:
-        DataError: types, shapes, labels, writers or the normalisation do not fit together.
+        DataError: Types, shapes, labels, writers or normalisation are inconsistent.
     """
 
     name: str
@@ -94,11 +94,11 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Channels, height and width of every image; the shape of one input of another kind."""
+        """Channels, height and width of an image; the shape of one input of another kind."""
         return tuple(self.train_images.shape[1:])
 
     def normalise(self, images: Tensor) -> Tensor:
-        """``(x / 255 - mean) / std`` in float32, on the device where ``images`` lie."""
+        """``(x / 255 - mean) / std`` in float32, on the device of ``images``."""
         shape = (-1, 1, 1)
         mean = torch.tensor(self.mean, device=images.device).view(shape)
         std = torch.tensor(self.std, device=images.device).view(shape)
@@ -106,12 +106,12 @@ class Dataset:
 
 
 def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """``count`` of the training images, drawn from the stream "samples" of ``seed``.
+    """Data set with ``count`` training images, drawn from the stream "samples" of ``seed``.
 
-    The order of those kept stays, and so does the digest: it names the data as they were loaded.
+    The images keep their order. The digest is unchanged: it identifies the loaded data.
 
     Raises:
-        DataError: there are fewer than ``count``, or ``count`` is below 1.
+        DataError: ``count`` is below 1 or above the number of training images.
     """
     size = len(dataset.train_labels)
     if not 1 <= count <= size:
@@ -145,23 +145,23 @@ def set_aside(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Tensor,
 
 
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
-    """Sets a share of the training images aside for validation, before anything is partitioned.
+    """Hold out a share of the training images for validation, before the partition.
 
-    The images are drawn from the stream "validation" of ``seed``. Where images have writers, the
-    share is taken within each writer and leaves each at least one image, so that holding out
-    never changes how many clients there are.
+    The images are drawn from the stream "validation" of ``seed``. If images have writers, the
+    share is taken within each writer and leaves at least one image, so that the number of clients
+    does not change.
 
     Args:
-        dataset: the whole data set; it is not changed.
-        fraction: the share to hold out, from 0 up to but not including 1.
-        seed: the run's seed.
+        dataset: The data set; it is not changed.
+        fraction: Share to hold out, in [0, 1).
+        seed: Seed of the run.
 
     Returns:
-        The data set with the remaining training images (its digest still names the data as it
-        was loaded), then the validation images and their labels.
+        The data set with the remaining training images (its digest still identifies the loaded
+        data), the validation images and their labels.
 
     Raises:
-        ValueError: the fraction is outside its range, or would leave no training image.
+        ValueError: ``fraction`` is outside its range or leaves no training image.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"Expected a validation fraction in [0, 1), got {fraction}.")
@@ -177,7 +177,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Ten
 
 
 def _restricted(dataset: Dataset, kept: Tensor) -> Dataset:
-    """The data set with the training images that ``kept`` selects, its digest unchanged."""
+    """Data set with the training images selected by ``kept``; the digest is unchanged."""
     return replace(
         dataset,
         train_images=dataset.train_images[kept],

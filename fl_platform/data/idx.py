@@ -1,4 +1,4 @@
-"""MNIST and the data sets in its format: IDX files in the layout that torchvision keeps them in."""
+"""MNIST and data sets of its format: IDX files in the folder layout of torchvision."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CLASSES = {"balanced": 47, "byclass": 62, "bymerge": 47, "digits": 10, "letters"
 def mnist(*, root: str | Path = "data") -> Dataset:
     """60,000 training and 10,000 test images of handwritten digits, 28 x 28 pixels.
 
-    Reads ``ROOT/MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte``, packed (``.gz``) or not.
+    Reads ``ROOT/MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte``, also ``.gz``.
 
     Args:
-        root: the data folder.
+        root: Data folder.
 
     Raises:
-        DataError: files are absent or damaged.
+        DataError: Files are missing or damaged.
 
     References:
         Y. LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 1998.
@@ -43,10 +43,10 @@ def fashion_mnist(*, root: str | Path = "data") -> Dataset:
     Reads ``ROOT/FashionMNIST/raw``, in the names of MNIST.
 
     Args:
-        root: the data folder.
+        root: Data folder.
 
     Raises:
-        DataError: files are absent or damaged.
+        DataError: Files are missing or damaged.
 
     References:
         H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, 2017, https://arxiv.org/abs/1708.07747
@@ -59,18 +59,18 @@ def emnist(
     root: str | Path = "data",
     split: Literal["balanced", "byclass", "bymerge", "digits", "letters", "mnist"] = "balanced",
 ) -> Dataset:
-    """Handwritten characters of 28 x 28 pixels in 10 to 62 classes, by the split.
+    """Handwritten characters of 28 x 28 pixels in 10 to 62 classes, depending on the split.
 
     Reads ``ROOT/EMNIST/raw/emnist-SPLIT-{train,test}-{images-idx3,labels-idx1}-ubyte``. Images are
-    stored with rows and columns exchanged and stay so, as torchvision gives them. Labels of
-    ``letters`` begin at 1 in the file and at 0 here.
+    transposed in the files and stay so, as in torchvision. Labels of ``letters`` start at 1 in the
+    file and at 0 here.
 
     Args:
-        root: the data folder.
-        split: which of the published splits.
+        root: Data folder.
+        split: Name of a published split.
 
     Raises:
-        DataError: files are absent or damaged.
+        DataError: Files are missing or damaged.
 
     References:
         G. Cohen et al., EMNIST, 2017, https://arxiv.org/abs/1702.05373
@@ -91,9 +91,9 @@ def _like_mnist(
     first: int = 0,
 ) -> Dataset:
     how = (
-        f"To get it: python -c \"from torchvision.datasets import {folder} as d; d('ROOT'"
+        f"Download it: python -c \"from torchvision.datasets import {folder} as d; d('ROOT'"
         f'{", split=..." if folder == "EMNIST" else ""}, download=True)" with the data folder as'
-        " ROOT. task.data.root names another folder."
+        " ROOT. Set another folder with task.data.root."
     )
     place = find_folder(root, [f"{folder}/raw"], ["."], how)
     files = [
@@ -124,10 +124,10 @@ def _file(folder: Path, name: str, how: str) -> Path:
 
 
 def read_idx(path: Path) -> Tensor:
-    """The uint8 tensor in an IDX file: magic 0, 0, 8, dimensions; sizes; values.
+    """uint8 tensor of an IDX file: magic 0, 0, 8, number of dimensions; sizes; values.
 
     Raises:
-        DataError: the file is damaged, of another type, or larger than any published one.
+        DataError: The file is damaged, of another type, or larger than any published one.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -141,7 +141,7 @@ def read_idx(path: Path) -> Tensor:
     if not sizes or 0 in sizes or math.prod(sizes) != len(content) - start:
         raise DataError(
             f"Expected {math.prod(sizes)} bytes of data for sizes {sizes} in {path}, got"
-            f" {max(0, len(content) - start)}; a file that was cut short looks like this."
+            f" {max(0, len(content) - start)}; a cause can be a file that was cut short."
         )
     values = np.frombuffer(content, dtype=np.uint8, offset=start).reshape(sizes)
     return torch.from_numpy(values.copy())

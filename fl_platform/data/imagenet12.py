@@ -1,4 +1,4 @@
-"""Twelve classes of ImageNet, or any other folder with one folder of images a class."""
+"""Twelve classes of ImageNet, or any folder with one folder of images per class."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from fl_platform.data.locate import find_folder
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 HOW = (
-    "To get it: make train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder a class (ImageNet\n"
-    "needs an account at https://image-net.org). task.data.root names another folder."
+    "Create train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder per class (ImageNet needs\n"
+    "an account at https://image-net.org). Set another folder with task.data.root."
 )
 
 
@@ -32,23 +32,23 @@ def imagenet12(
     """RGB images of ``size`` x ``size`` pixels; classes are the folders, in order of their names.
 
     Reads ``{train,val}/CLASS/`` in ``ROOT/imagenet12`` or in ``ROOT``. The shorter side is
-    brought to ``resize``, the centre is cut out, and the bytes are kept: no augmentation, channels
-    normalised as ImageNet's, both as in the STRIKE authors' code. The list of the paper's twelve
-    classes is not public, so whatever lies here is a substitute, and a note says which.
+    resized to ``resize`` and the centre is cropped. No augmentation, ImageNet's normalisation, both
+    as in the STRIKE authors' code. The paper's twelve classes are not published, so the classes
+    are a substitute; the notes of the data set list them.
 
     Args:
-        root: the data folder.
-        size: side of the square images.
-        resize: length of the shorter side before cutting; ``None`` means ``size * 256 / 224``.
+        root: Data folder.
+        size: Side of the square images, in pixels.
+        resize: Length of the shorter side before the crop. Default: ``size * 256 / 224``.
 
     Raises:
-        DataError: folders or images are absent or damaged, the two splits have different
-            classes, or they look swapped.
+        DataError: Folders or images are missing or damaged, or the two splits have different
+            classes or look swapped.
         ValueError: ``resize`` is smaller than ``size``.
     """
     side = round(size * 256 / 224) if resize is None else resize
     if side < size:
-        raise ValueError(f"Expected resize >= size={size} to cut from, got resize={side}.")
+        raise ValueError(f"Expected resize >= size={size} for the crop, got resize={side}.")
     folder = find_folder(root, ["imagenet12", "."], ["train", "val"], HOW)
     train, val = _list_split(folder / "train"), _list_split(folder / "val")
     if list(train) != list(val):
@@ -80,7 +80,7 @@ def imagenet12(
 
 
 def _list_split(folder: Path) -> dict[str, list[Path]]:
-    """Each class and its images, both in order of their names."""
+    """Classes and their images, both in the order of their names."""
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     found = {
         name: sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
@@ -103,7 +103,7 @@ def _read_split(classes: dict[str, list[Path]], side: int, size: int) -> tuple[T
 
 
 def _read_image(path: Path, side: int, size: int) -> Tensor:
-    """``(3, size, size)`` uint8: shorter side to ``side`` (bilinear), then the centre."""
+    """``(3, size, size)`` uint8: shorter side resized to ``side`` (bilinear), centre cropped."""
     try:
         if not path.is_file():
             raise OSError("not a file")

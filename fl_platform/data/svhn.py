@@ -15,21 +15,21 @@ from fl_platform.data.locate import find_folder
 FILES = ("train_32x32.mat", "test_32x32.mat")
 LARGEST = 2**30  # bytes; the published training file has 182 million
 HOW = (
-    "To get it: fetch http://ufldl.stanford.edu/housenumbers/{train,test}_32x32.mat (or"
-    " torchvision.datasets.SVHN with download=True). task.data.root names another folder."
+    "Download it: fetch http://ufldl.stanford.edu/housenumbers/{train,test}_32x32.mat (or"
+    " torchvision.datasets.SVHN with download=True). Set another folder with task.data.root."
 )
 
 
 def svhn(*, root: str | Path = "data") -> Dataset:
-    """73,257 training and 26,032 test images of house numbers' digits, 32 x 32 pixels in colour.
+    """73,257 training and 26,032 test images of digits of house numbers, 32 x 32 pixels in colour.
 
-    Reads ``{train,test}_32x32.mat`` in ``ROOT/svhn`` or ``ROOT``; the file's label 10 is digit 0.
+    Reads ``{train,test}_32x32.mat`` in ``ROOT/svhn`` or ``ROOT``; label 10 in the file is digit 0.
 
     Args:
-        root: the data folder.
+        root: Data folder.
 
     Raises:
-        DataError: files are absent or damaged.
+        DataError: Files are missing or damaged.
 
     References:
         Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, 2011.
@@ -51,7 +51,7 @@ def svhn(*, root: str | Path = "data") -> Dataset:
 
 
 def _read(path: Path) -> tuple[Tensor, Tensor]:
-    from scipy.io import loadmat  # needed by this data set alone
+    from scipy.io import loadmat  # only this data set needs it
 
     if path.stat().st_size > LARGEST:
         raise DataError(f"Expected a file of at most {LARGEST} bytes at {path}.")
@@ -62,7 +62,7 @@ def _read(path: Path) -> tuple[Tensor, Tensor]:
             raise ValueError(f"images have shape {images.shape} of {images.dtype}")
         if labels.min() < 1 or labels.max() > 10:
             raise ValueError(f"labels run from {labels.min()} to {labels.max()}, not from 1 to 10")
-    except Exception as error:  # scipy raises errors of its own, of many kinds
+    except Exception as error:  # scipy raises many kinds of errors
         got = f"{type(error).__name__}: {error}"
         raise DataError(f"Expected SVHN's cropped digits at {path}, got {got}") from error
     ordered = np.ascontiguousarray(images.transpose(3, 2, 0, 1))

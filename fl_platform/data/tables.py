@@ -1,4 +1,4 @@
-"""Data that are no images, from one .npz file: rows of numbers, and sequences of tokens."""
+"""Data sets without images from one .npz file: numeric rows, and token sequences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {
     "test_inputs": "x_test",
     "test_labels": "y_test",
 }
-HOW = "To make one: numpy.savez(FILE, train_inputs=..., train_labels=..., test_inputs=..., ...)"
+HOW = "Create it with numpy.savez(FILE, train_inputs=..., train_labels=..., test_inputs=..., ...)"
 
 
 def tabular(
@@ -28,20 +28,20 @@ def tabular(
     num_classes: int | None = None,
     standardise: bool = True,
 ) -> Dataset:
-    """Rows of real numbers (or of 0 and 1) from ``ROOT/FILE``; pickled content is never loaded.
+    """Rows of real or binary numbers from ``ROOT/FILE``; pickled content is refused.
 
     The file holds ``train_inputs`` ``(N, F)``, ``train_labels``, ``test_inputs``, ``test_labels``
-    (or Keras's ``x_train`` ...), and ``writers`` where rows come from people.
+    (or Keras's ``x_train`` ...), and optionally ``writers``.
 
     Args:
-        root: the data folder.
-        file: the file's name below it; an absolute path stands for itself.
-        num_classes: how many classes; ``None`` means one more than the largest training label.
-        standardise: subtract each column's mean over the training rows and divide by its standard
-            deviation; a constant column becomes 0.
+        root: Data folder.
+        file: File name relative to ``root``, or an absolute path.
+        num_classes: Number of classes. Default: the largest training label plus 1.
+        standardise: Subtract the mean of each column over the training rows and divide by its
+            standard deviation; a constant column becomes 0.
 
     Raises:
-        DataError: the file is absent, damaged or too large, or its arrays are not as above.
+        DataError: The file is missing, damaged or too large, or its arrays differ from the above.
     """
     path, content = _content(root, file)
     train, test = (_numbers(path, content[f"{part}_inputs"]) for part in ("train", "test"))
@@ -55,19 +55,18 @@ def tabular(
 def tokens(
     *, root: str | Path = "data", file: str = "tokens.npz", num_classes: int | None = None
 ) -> Dataset:
-    """Sequences of token numbers from ``ROOT/FILE``; pickled content is never loaded.
+    """Sequences of token numbers from ``ROOT/FILE``; pickled content is refused.
 
-    The file holds whole numbers ``train_inputs`` ``(N, L)`` of at least 0, filled up to one length,
-    and the other arrays of `tabular`. A network for them takes ``(B, L)`` int64
-    (``model=bag_of_words``).
+    The file holds integers ``train_inputs`` ``(N, L)`` of at least 0, padded to one length, and the
+    other arrays of `tabular`. The network receives ``(B, L)`` int64 (``model=bag_of_words``).
 
     Args:
-        root: the data folder.
-        file: the file's name below it; an absolute path stands for itself.
-        num_classes: how many classes; ``None`` means one more than the largest training label.
+        root: Data folder.
+        file: File name relative to ``root``, or an absolute path.
+        num_classes: Number of classes. Default: the largest training label plus 1.
 
     Raises:
-        DataError: the file is absent, damaged or too large, or its arrays are not as above.
+        DataError: The file is missing, damaged or too large, or its arrays differ from the above.
     """
     path, content = _content(root, file)
     parts = []
@@ -86,7 +85,7 @@ def _content(root: str | Path, file: str) -> tuple[Path, dict[str, np.ndarray]]:
     path = (Path(root) / file).absolute()
     if not path.is_file():
         raise DataError(
-            f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
+            f"Expected a file at {path}, got none. Set another path with task.data.file.\n{HOW}"
         )
     return path, read_npz(path, NAMES, HOW)
 

@@ -1,9 +1,9 @@
-"""How much of a rule's worst case an attack reaches: (f, kappa)-robustness, measured.
+"""Empirical and proven robustness constants of rules: (f, kappa)-robustness.
 
 Definition 1 (eq. 5) after Y. Allouah et al., "Fixing by Mixing: A Recipe for Optimal Byzantine
 ML under Heterogeneity" (2023): for every set G of n - f rows the aggregate A satisfies
-|A - mean of G|^2 <= kappa V_G, V_G the mean squared distance of G from its mean. The paper sums
-eq. 5 over S where G is meant.
+|A - mean of G|^2 <= kappa V_G, V_G the mean squared distance of G from its mean. In eq. 5 the
+paper sums over S; G is meant.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ from fl_platform.core.updates import Updates
 def empirical_kappa(
     updates: Updates, aggregate: Tensor, num_honest: int, *, swaps: int = 20
 ) -> dict[str, float]:
-    """The kappa that this round demands of the rule: with the honest rows as G, and at worst.
+    """Smallest kappa consistent with this round: for the honest rows as G, and at worst.
 
     Args:
         updates: ``(n, d)`` received rows, the honest ones first.
-        aggregate: ``(d,)`` what the rule made of them.
+        aggregate: ``(d,)`` aggregate of the rule.
         num_honest: h = n - f, the size of G, from 1 to n.
-        swaps: how many improving exchanges of a row in G for one outside are made at most
-            from each start.
+        swaps: Maximum number of improving exchanges of a row in G for one outside, per start.
 
     Returns:
-        ``kappa``: with G the honest rows; ``kappa_worst``: the largest found over G the honest
-        rows, the last h rows, the h rows nearest to and farthest from the aggregate, each
-        improved by exchanges. Both are certified lower bounds of the rule's kappa at this f; a
-        larger one may exist. 0 / 0 is 0, anything else over 0 infinite.
+        ``kappa``: for the honest rows as G. ``kappa_worst``: the largest found, starting from
+        the honest rows, the last h rows, and the h rows nearest to and farthest from the
+        aggregate, each improved by exchanges. Both are certified lower bounds of the rule's kappa
+        at this f. 0 / 0 is 0, other ratios over 0 are infinite.
 
     Raises:
-        ValueError: the aggregate has another dimension or h is no count of these rows.
+        ValueError: The aggregate has another dimension, or h is outside 1 to n.
 
     Example:
         >>> import torch
@@ -54,14 +53,14 @@ def empirical_kappa(
             f"Expected an aggregate of shape ({updates.dimension},) and 1 <= num_honest <= {rows},"
             f" got {tuple(aggregate.shape)} and num_honest={num_honest}."
         )
-    asked = kappa_products(updates, aggregate)
-    gram, inner = asked["gram"].cpu(), asked["inner"].cpu()
-    return kappa_found(gram, inner, float(asked["length_sq"]), num_honest, swaps=swaps)
+    products = kappa_products(updates, aggregate)
+    gram, inner = products["gram"].cpu(), products["inner"].cpu()
+    return kappa_found(gram, inner, float(products["length_sq"]), num_honest, swaps=swaps)
 
 
 def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
-    """All that `kappa_found` needs of the rows: ``gram`` ``(n, n)``, ``inner`` ``(n,)``, and
-    ``length_sq``, the inner products with the aggregate's way from the Gram's centre."""
+    """Inputs of `kappa_found`: ``gram`` ``(n, n)``; ``inner`` ``(n,)`` and ``length_sq``, inner
+    products of the rows and of itself with the aggregate minus the centre of the Gram."""
     off = aggregate.double() - updates.centre().double()
     inner = updates.project(off.to(aggregate))
     return {"gram": updates.gram(), "inner": inner, "length_sq": updates.dot(off, off)}
@@ -70,7 +69,7 @@ def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
 def kappa_found(
     gram: Tensor, inner: Tensor, length_sq: float, num_honest: int, *, swaps: int = 20
 ) -> dict[str, float]:
-    """`empirical_kappa` from inner products on the CPU, which looks at many small sets."""
+    """`empirical_kappa` from inner products, on the CPU."""
     rows = len(gram)
     distances = gram.diagonal() - 2 * inner + length_sq
     nearest = distances.argsort(stable=True)
@@ -90,7 +89,7 @@ def kappa_found(
 
 
 class _Search:
-    """kappa of a set from inner products alone: about the centre c of the Gram, A - c and G."""
+    """kappa of sets of rows, from inner products about the centre c of the Gram."""
 
     def __init__(self, gram: Tensor, inner: Tensor, length_sq: float) -> None:
         self.gram, self.inner, self.length_sq = gram, inner, length_sq
@@ -102,7 +101,7 @@ class _Search:
         return float(_over(off, block.diagonal().mean() - block.mean()))
 
     def climb(self, chosen: Tensor, swaps: int) -> float:
-        """The best kappa that exchanges of one row at a time reach from ``chosen``."""
+        """Largest kappa that exchanges of single rows reach from ``chosen``."""
         size, best = len(chosen), self.kappa(chosen)
         inside = torch.zeros(len(self.gram), dtype=torch.bool)
         inside[chosen] = True
@@ -134,7 +133,7 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def kappa_floor(n: int, f: int) -> float:
-    """f / (n - 2f): no rule has a smaller kappa.
+    """Lower bound f / (n - 2f) of the kappa of any rule.
 
     Example:
         >>> from fl_platform.metrics import kappa_floor
@@ -146,21 +145,21 @@ def kappa_floor(n: int, f: int) -> float:
 
 
 def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
-    """The constant that ``rule`` is proved to have for n rows, f of them Byzantine.
+    """Proven kappa of ``rule`` for n rows, f of them Byzantine.
 
-    It stands on the rule (`core.rule.Facts.kappa`) and holds for its parameters as they are.
+    A fact of the rule (`core.rule.Facts.kappa`), valid for its parameters.
 
     Args:
-        rule: a rule, an instance of one, or a partial of either, such as ``median(kind="lower")``.
-        n: number of rows.
-        f: 0 <= f < n / 2.
+        rule: A rule, an instance of one, or a partial of either, such as ``median(kind="lower")``.
+        n: Number of rows.
+        f: Number of Byzantine rows, 0 <= f < n / 2.
 
     Returns:
-        The constant; infinite where the rule is known to have none for this f (``mean``,
-        ``dnc``, ``centered_clipping`` with its fixed radius); ``None`` where none is known.
+        The constant; infinite if the rule has none for this f (``mean``, ``dnc``,
+        ``centered_clipping`` with its fixed radius); ``None`` if it is unknown.
 
     Raises:
-        ValueError: not 0 <= f < n / 2.
+        ValueError: f is outside 0 <= f < n / 2.
 
     Example:
         >>> from fl_platform.defenses import trimmed_mean
@@ -174,7 +173,7 @@ def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
-    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
+    """kappa of a rule with kappa ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
 
     Example:
         >>> from fl_platform.metrics import nnm_kappa

@@ -1,6 +1,6 @@
-"""From numbers to what they support: intervals over seeds, paired differences, verdicts.
+"""Intervals over seeds, paired differences, tests and verdicts.
 
-Accuracies are percentages, one a seed. Nothing here knows tables or runs.
+Accuracies are percentages, one per seed. This module depends on no table or run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Verdict = Literal["agrees", "differs", "cannot tell"]
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean, sample standard deviation and interval of n values; NaN where n is too small."""
+    """Mean, sample standard deviation and interval of n values; NaN if n is too small."""
 
     n: int
     mean: float
@@ -31,7 +31,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with its interval and two-sided p value; n is the number of seeds."""
+    """Mean difference with interval and two-sided p value; n is the number of seeds."""
 
     n: int
     mean: float
@@ -46,19 +46,19 @@ def summarize(values: Sequence[float], level: float = 0.95) -> Summary:
     .. math:: \bar x \pm t_{n-1,\,(1+\text{level})/2} \; s / \sqrt n
 
     Args:
-        values: One finite number a seed.
+        values: One finite number per seed.
         level: Coverage of the interval, between 0 and 1.
 
     Returns:
-        All NaN for no value; no deviation and no interval (NaN) for a single one.
+        All NaN for no value; deviation and interval NaN for a single value.
 
     Raises:
-        ValueError: a value is not finite; such runs are counted apart, never averaged.
+        ValueError: A value is not finite; such runs are counted separately, never averaged.
     """
     x = np.asarray(values, dtype=float)
     if not np.isfinite(x).all():
         raise ValueError(
-            f"Expected finite values, got {x.tolist()}; count diverged and failed runs apart."
+            f"Expected finite values, got {x.tolist()}; count diverged and failed runs separately."
         )
     n = len(x)
     if n == 0:
@@ -77,7 +77,7 @@ def paired_difference(
     """Paired t interval of ``first - second`` over the seeds that both have.
 
     Runs of equal seed share partition, participants and initial weights, so their difference
-    varies less than either. None where fewer than three seeds are shared.
+    varies less than either. None if fewer than three seeds are shared.
 
     Args:
         first: Accuracy by seed.
@@ -98,17 +98,17 @@ def difference_to_published(
     n: int | None,
     level: float = 0.90,
 ) -> Difference | None:
-    """Welch interval of our mean minus a printed mean (B. L. Welch, 1947).
+    """Welch interval of our mean minus a published mean (B. L. Welch, 1947).
 
     Args:
-        values: Our accuracies, one a seed.
-        mean: The printed mean.
-        sd: The printed ±, read as a sample standard deviation; None where there is none.
-        n: The number of seeds assumed behind it.
+        values: Our accuracies, one per seed.
+        mean: The published mean.
+        sd: The published ±, read as a sample standard deviation; None if there is none.
+        n: The assumed number of seeds of the published mean.
         level: Coverage of the interval; 0.90 makes the verdict two one-sided tests at 5 %.
 
     Returns:
-        None with fewer than three seeds of ours, or where the paper prints no deviation.
+        None if we have fewer than three seeds or the paper prints no deviation.
     """
     ours = summarize(values)
     if ours.n < FEWEST_SEEDS or sd is None or n is None:
@@ -122,11 +122,11 @@ def difference_to_published(
 
 
 def verdict(difference: Difference | None, margin: float = MARGIN) -> Verdict:
-    """Whether an interval of ours minus published says *agrees*, *differs* or neither.
+    """Verdict from an interval of ours minus published: *agrees*, *differs* or *cannot tell*.
 
-    *agrees*: it lies within ±margin (equivalence by two one-sided tests, D. J. Schuirmann,
-    1987). *differs*: it excludes 0 and reaches beyond ±margin. Else, or without an interval,
-    *cannot tell*.
+    *agrees*: the interval lies within ±margin (equivalence by two one-sided tests, D. J.
+    Schuirmann, 1987). *differs*: it excludes 0 and reaches beyond ±margin. *cannot tell*:
+    otherwise, or without an interval.
     """
     if difference is None:
         return "cannot tell"
@@ -140,8 +140,8 @@ def verdict(difference: Difference | None, margin: float = MARGIN) -> Verdict:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values, in the order given (S. Holm, "A simple sequentially rejective …", 1979).
 
-    Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection
-    among all of them at alpha, whatever their dependence.
+    Rejecting at an adjusted value of at most alpha bounds the probability of any false rejection
+    among all hypotheses by alpha, under any dependence.
     """
     m = len(p_values)
     adjusted = [0.0] * m
@@ -153,7 +153,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _quantile(level: float, freedom: float) -> float:
-    from scipy import special  # lazily: a tenth of the import time of scipy.stats
+    from scipy import special  # imports in a tenth of the time of scipy.stats
 
     if not 0 < level < 1:
         raise ValueError(f"Expected a level between 0 and 1, got {level}.")
@@ -164,7 +164,7 @@ def _quantile(level: float, freedom: float) -> float:
 def _p_value(mean: float, error: float, freedom: float) -> float:
     from scipy import special
 
-    if error == 0:  # equal differences on every seed: exact ties say nothing, all else is certain
+    if error == 0:  # the same difference for every seed: no evidence if 0, certain otherwise
         return 1.0 if mean == 0 else 0.0
     return float(2 * special.stdtr(freedom, -abs(mean) / error))
 
@@ -174,11 +174,11 @@ Accuracies = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Claim:
-    """That ``attack`` has the lowest mean of its column, beside its nearest rival.
+    """Claim that ``attack`` has the lowest mean of its column, with the closest competitor.
 
-    ``difference`` is attack minus the rival with the largest paired p value; ``p`` is that value
-    and ``adjusted`` Holm's over the table. ``reason`` says why the claim is not supported;
-    ``unranked`` are the attacks without a mean that could be ranked.
+    ``difference`` is attack minus ``rival``, the attack with the largest paired p value; ``p`` is
+    that value and ``adjusted`` Holm's over the table. ``supported``: significant. ``reason``: why
+    not. ``unranked``: attacks whose mean cannot be ranked.
     """
 
     attack: str
@@ -196,18 +196,18 @@ def claims(
     unranked: Mapping[str, Collection[str]] | None = None,
     alpha: float = 0.05,
 ) -> dict[str, Claim]:
-    """For each column (a defense) the attack of lowest mean, tested against all others.
+    """Attack of lowest mean per column (a defense), tested against all others.
 
-    A column's claim is false as soon as one other attack is as low, so its p value is the
-    largest of the paired two-sided ones (an intersection-union test; two-sided, since the lowest
-    was picked by looking: S. Gutmann and Z. Maymin, "Is the selected population the best?",
-    1987). Holm's procedure runs over the columns of the table.
+    A column's claim is false if one other attack is as low, so its p value is the largest of the
+    paired two-sided ones (an intersection-union test; two-sided, since the lowest is selected
+    from the data: S. Gutmann and Z. Maymin, "Is the selected population the best?", 1987). Holm's
+    procedure runs over the columns of the table.
 
     Args:
         columns: Column -> attack -> seed -> accuracy, finished runs only.
-        unranked: Column -> attacks with a diverged run or without any finished one: nothing can
-            be called lower than these, so such a column's claim is not supported.
-        alpha: Chance allowed of any false claim in the table.
+        unranked: Column -> attacks with a diverged run or without a finished run. No attack ranks
+            below these, so a column with such an attack has no significant claim.
+        alpha: Allowed probability of any false claim in the table.
     """
     found: dict[str, Claim] = {}
     for column, attacks in columns.items():
@@ -239,7 +239,7 @@ def _claim(ranked: Accuracies, unranked: list[str]) -> Claim:
         reason = f"fewer than {FEWEST_SEEDS} shared seeds"
         return Claim(lowest, missing[0], None, nan, nan, False, reason, apart)
     tested = {name: difference for name, difference in pairs.items() if difference is not None}
-    # A rival with the better mean on the shared seeds contradicts the claim outright.
+    # A lower mean of another attack on the shared seeds contradicts the claim.
     rival = max(tested, key=lambda name: (tested[name].mean >= 0, tested[name].p))
     difference = tested[rival]
     p = 1.0 if difference.mean >= 0 else difference.p

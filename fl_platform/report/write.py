@@ -1,4 +1,4 @@
-"""A frame of runs -> a folder with the page, the tables and the figures."""
+"""Writes a report folder (page, tables, figures) from a frame of runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fl_platform.report.cells import Accuracy, by_setting, cells
 from fl_platform.report.figures.style import save
 from fl_platform.report.findings import facts, headline
 from fl_platform.report.formats import RENDERERS
-from fl_platform.report.html import Collapsed, Picture, page
+from fl_platform.report.html import Collapsible, Picture, page
 from fl_platform.report.tables import Table, comparison_table
 
 if TYPE_CHECKING:
@@ -34,24 +34,26 @@ def write_report(
     """Write ``index.html``, ``tables/``, ``figures/`` and ``runs.csv``; return their paths.
 
     Args:
-        frame: One row a run (``tracking/table.py``).
-        curves: Columns run_id, key, step, value; None or empty leaves the curves out.
-        clouds: Dicts with gram, labels, step and name; empty leaves the pictures out.
-        out: Folder, made where it is missing; files of equal name are replaced.
+        frame: One row per run (``tracking/frames.py``).
+        curves: Columns run_id, key, step, value. None or empty: no curves.
+        clouds: Dicts with gram, labels, step and name. Empty: no embeddings.
+        out: Folder, created if missing; files of equal name are replaced.
         formats: Any of html, markdown, latex, csv.
         title: Name of the experiment.
         accuracy: tail, last or best.
-        figures: Kinds of figure files: png, pdf, svg; none leaves the files out.
+        figures: Formats of figure files: png, pdf, svg. Empty: no files.
 
     Raises:
-        ValueError: an unknown format, or a frame without runs.
+        ValueError: A format is unknown, or the frame has no run.
     """
     wanted = list(dict.fromkeys(formats))
     unknown = sorted(set(wanted) - set(FORMATS))
     if unknown:
         raise ValueError(f"Expected formats among {list(FORMATS)}, got {unknown}.")
     if frame.empty:
-        raise ValueError("Expected at least one run, got an empty frame; check its experiment.")
+        raise ValueError(
+            "Expected at least one run, got an empty frame. Check the name of the experiment."
+        )
     found = cells(frame, accuracy)
     tried = [comparison_table(group) for group in by_setting(found).values()]
     comparisons = [table for table in tried if table is not None]
@@ -60,7 +62,7 @@ def write_report(
         sections.beside_the_paper(comparisons),
         sections.sweeps(found),
         sections.skewness(found, curves, clouds),
-        sections.accounts(found),
+        sections.cost_and_provenance(found),
     ]
     if curves is not None and not curves.empty:
         parts.insert(2, sections.over_rounds(found, curves))
@@ -70,21 +72,31 @@ def write_report(
     if "html" in wanted:
         document = page(title, headline(found, comparisons), facts(found), parts)
         paths.append(_write(out / "index.html", document))
-    items = [item for part in parts for item in part.items]
-    shown = [item.table if isinstance(item, Collapsed) else item for item in items]
-    tables = _unique(item for item in shown if isinstance(item, Table))
-    for kind in wanted:
-        if kind in RENDERERS:
-            ending, render = RENDERERS[kind]
-            for name, table in tables.items():
-                paths.append(_write(out / "tables" / f"{name}.{ending}", render(table)))
     if "csv" in wanted:
         paths.append(_write(out / "runs.csv", frame.to_csv(index=False, lineterminator="\n")))
-    pictures = _unique(item for item in shown if isinstance(item, Picture))
-    if figures and pictures:
+    items = [item for part in parts for item in part.items]
+    shown = [item.table if isinstance(item, Collapsible) else item for item in items]
+    paths += _write_tables([item for item in shown if isinstance(item, Table)], out, wanted)
+    return paths + _save_figures(
+        [item for item in shown if isinstance(item, Picture)], out, figures
+    )
+
+
+def _write_tables(tables: Iterable[Table], out: Path, formats: Iterable[str]) -> list[Path]:
+    named = _unique(tables)
+    return [
+        _write(out / "tables" / f"{name}.{ending}", render(table))
+        for ending, render in (RENDERERS[kind] for kind in formats if kind in RENDERERS)
+        for name, table in named.items()
+    ]
+
+
+def _save_figures(pictures: Sequence[Picture], out: Path, kinds: tuple[str, ...]) -> list[Path]:
+    paths: list[Path] = []
+    if kinds and pictures:
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            paths += save(picture.figure, out / "figures" / name, figures)
+        for name, picture in _unique(pictures).items():
+            paths += save(picture.figure, out / "figures" / name, kinds)
     return paths
 
 
@@ -97,7 +109,7 @@ _Item = TypeVar("_Item", bound=_Named)
 
 
 def _unique(items: Iterable[_Item]) -> dict[str, _Item]:
-    """By name, with a number where two settings shorten to the same one."""
+    """Items by name; a number is appended if two settings have the same short name."""
     found: dict[str, _Item] = {}
     for item in items:
         name, count = item.name, 1

@@ -1,4 +1,4 @@
-"""The log of a suite: one JSON line per start, appended and never changed."""
+"""Log of a suite: one JSON line per start, append only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fl_platform.tracking.lock import RunLock
 
 
 class Clock(NamedTuple):
-    """Time of day, and a clock for durations that never goes back."""
+    """Time of day, and a monotonic clock for durations."""
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -25,8 +25,8 @@ class Clock(NamedTuple):
 KINDS = ("run", "skipped")
 
 
-class Diary:
-    """The folder ``mlruns/repro/SUITE``: its diary, its lock, and the reports beside them."""
+class SuiteLog:
+    """Folder ``mlruns/repro/SUITE`` with log (``diary.jsonl``), lock and reports."""
 
     def __init__(self, home: Path, suite: str) -> None:
         self.folder = home.absolute() / "mlruns" / "repro" / suite
@@ -35,7 +35,7 @@ class Diary:
         self.lock = RunLock(self.folder / "lock")
 
     def note(self, kind: str, at: float, **values: Any) -> None:
-        """Append one entry and make it durable; ``at`` in seconds since 1970."""
+        """Append one entry durably; ``at`` in seconds since 1970."""
         entry = {"kind": kind, "at": at, "utc": stamp(at), **values}
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -48,10 +48,10 @@ class Diary:
             os.close(descriptor)
 
     def entries(self, kind: str = "") -> Iterator[dict[str, Any]]:
-        """The entries of ``kind``, or all, in order; a torn line or an old kind is left out.
+        """Entries of ``kind`` (default: all) in order; skips torn lines and unknown kinds.
 
         Raises:
-            OutsideError: no regular file, or one of more than 64 MiB.
+            OutsideError: The log is no regular file, or has more than 64 MiB.
         """
         try:
             lines = read_file(self.path, "log").split(b"\n")
@@ -82,8 +82,8 @@ def _fits(entry: Mapping[str, Any]) -> bool:
 
 
 def stamp(at: float) -> str:
-    """``2026-03-01T02:30:00Z``."""
+    """UTC time in the form ``2026-03-01T02:30:00Z``."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError):  # a clock beyond the year 9999
+    except (OverflowError, ValueError):  # the clock is beyond the year 9999
         return f"{at:.0f} s"

@@ -48,7 +48,7 @@ def test_files_in_the_format_of_mnist(tmp_path, name, folder, parts, classes, fi
 
 
 def test_a_missing_or_damaged_idx_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"MNIST/raw .lacks|MNIST/raw .absent"):
+    with pytest.raises(DataError, match=r"MNIST/raw .lacks|MNIST/raw .missing"):
         data.mnist(root=tmp_path)
     (tmp_path / "MNIST" / "raw").mkdir(parents=True)
     with pytest.raises(DataError, match="train-images-idx3-ubyte or"):

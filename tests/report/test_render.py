@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fl_platform.report.formats import escape_latex, latex, markdown, to_csv, to_html
-from fl_platform.report.tables import Entry, Table
+from fl_platform.report.tables import Table, TableEntry
 
 HOSTILE = '<script>alert("1")</script>&|_$%#{}~^\\`*[x](http://e.x)\n\\input{/etc/passwd}'
 
@@ -15,7 +15,10 @@ def table(name="STRIKE", bold=False):
         name="a b",
         title=f"of {name}",
         header=("Attack", name),
-        rows=((Entry(name), Entry("42.90 ± 1.97", bold=bold)), (Entry("x"), Entry("–"))),
+        rows=(
+            (TableEntry(name), TableEntry("42.90 ± 1.97", bold=bold)),
+            (TableEntry("x"), TableEntry("–")),
+        ),
         notes=(f"note {name}",),
         records=({"attack": name, "mean": 42.9, "sd": float("nan"), "low": None},),
         rule_after=1,

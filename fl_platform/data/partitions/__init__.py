@@ -1,4 +1,4 @@
-"""Who holds what: one file a partition, each a function of labels, number of clients and seed."""
+"""Partitions: one file each, a function of labels, number of clients and seed."""
 
 from fl_platform.data.partitions.dirichlet import dirichlet
 from fl_platform.data.partitions.fang_q import fang_q

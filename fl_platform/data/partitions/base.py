@@ -1,4 +1,4 @@
-"""What a partition is: which training images each client holds."""
+"""Partition: the training images of each client."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from fl_platform.data.dataset import DataError
 
 @dataclass(frozen=True)
 class Partition:
-    """The training images of each client.
+    """Training images of each client.
 
     Attributes:
-        indices: one ascending ``(n_i,)`` int64 tensor a client; none is empty, but for
-            those of ``idle``.
-        redraws: how many draws were thrown away because a client fell under the minimum.
-        moved: how many images then still had to be moved to clients under the minimum.
-        idle: clients that may hold nothing.
+        indices: One ascending ``(n_i,)`` int64 tensor per client; empty only for clients in
+            ``idle``.
+        redraws: Number of rejected draws, in which a client had too few images.
+        moved: Number of images moved to clients below the minimum after the last draw.
+        idle: Clients that may have no image.
 
     Raises:
-        DataError: there is no client, or a client has no image.
+        DataError: There is no client, or a client outside ``idle`` has no image.
     """
 
     indices: tuple[Tensor, ...]
@@ -44,7 +44,7 @@ class Partition:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the clients' sizes and indices."""
+        """SHA-256 of the sizes and indices of all clients."""
         content = hashlib.sha256()
         for index in self.indices:
             content.update(len(index).to_bytes(8, "little"))
@@ -53,14 +53,19 @@ class Partition:
 
 
 def classes_per_client(partition: Partition, labels: Tensor, num_classes: int) -> Tensor:
-    """``(n, num_classes)`` int64: how many images of each class each client holds."""
+    """``(n, num_classes)`` int64: number of images per client and class."""
     return torch.stack(
         [torch.bincount(labels[index], minlength=num_classes) for index in partition.indices]
     )
 
 
 def check_enough(size: int, num_clients: int, minimum: int) -> None:
-    """Raise where ``size`` images cannot give ``num_clients`` clients ``minimum`` each."""
+    """Raise if ``size`` images are fewer than ``minimum`` per client.
+
+    Raises:
+        ValueError: There is no client.
+        DataError: There are too few images.
+    """
     if num_clients < 1:
         raise ValueError(f"Expected at least 1 client, got {num_clients}.")
     if size < num_clients * minimum:
@@ -71,7 +76,7 @@ def check_enough(size: int, num_clients: int, minimum: int) -> None:
 
 
 def fill_up(clients: list[Tensor], minimum: int) -> tuple[list[Tensor], int]:
-    """Moves images, one at a time, from the largest client to clients under the minimum."""
+    """Move images one by one from the largest client to clients below the minimum."""
     held = [index.tolist() for index in clients]
     moved = 0
     for poor in held:
@@ -82,5 +87,5 @@ def fill_up(clients: list[Tensor], minimum: int) -> tuple[list[Tensor], int]:
 
 
 def in_order(clients: list[Tensor], redraws: int = 0, moved: int = 0) -> Partition:
-    """A partition of clients whose images are given in any order."""
+    """Partition of clients whose indices have any order."""
     return Partition(tuple(index.sort().values for index in clients), redraws, moved)

@@ -1,4 +1,4 @@
-"""From what a task says of its partition to the images of every client."""
+"""Partition of a task, with or without data of Byzantine clients."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def divide(
     beta: float | None = None,
     minimum: int | None = None,
 ) -> Partition:
-    """The partition that a task names, of the training images of ``dataset``.
+    """Partition of the training images of ``dataset``, as configured by a task.
 
     Args:
-        dataset: after `hold_out`, if anything is held out.
+        dataset: The data set, after `hold_out`.
         how: "iid", "dirichlet" or "writer", or a function of labels, clients and seed.
-        num_clients: n; ``None`` means the number of writers, and needs "writer".
-        seed: of the data.
-        beta: for "dirichlet".
-        minimum: for "dirichlet".
+        num_clients: n; ``None`` with "writer": the number of writers.
+        seed: Seed of the data.
+        beta: Concentration of "dirichlet".
+        minimum: Smallest number of images per client of "dirichlet".
 
     Raises:
-        DataError: there are too few images, or "writer" is asked of data without writers.
-        ValueError: the arguments do not go together.
+        DataError: There are too few images, or "writer" is set for data without writers.
+        ValueError: The arguments are inconsistent.
     """
     if how == "writer":
         return _by_writer(dataset, num_clients)
@@ -66,17 +66,18 @@ def deal(
     labels: Tensor,
     seed: int,
 ) -> Partition:
-    """The images of all clients where Byzantine ones may be left out of the partition.
+    """Partition in which Byzantine clients have a share, IID data or no data.
 
     Args:
-        split: the partition of the images over a number of clients.
+        split: Partition of the images over a number of clients.
         num_clients: n.
-        byzantine: ids of the Byzantine clients.
-        data: "share": the partition is over all clients; "iid": over the honest ones, and each
-            Byzantine client has an equal share of the shuffled images besides, as if there were
-            honest clients alone; "none": over the honest ones, and Byzantine clients have nothing.
+        byzantine: Indices of the Byzantine clients.
+        data: "share": the partition is over all clients. "iid": it is over the honest clients,
+            and each Byzantine client has in addition an equal share of the shuffled images, of
+            the size of an honest client's. "none": it is over the honest clients, and Byzantine
+            clients have no data.
         labels: ``(N,)`` int64.
-        seed: of the data; the Byzantine shares come from its stream "partition/byzantine".
+        seed: Seed of the data; Byzantine shares come from its stream "partition/byzantine".
     """
     if data == "share" or not byzantine:
         return split(num_clients)
@@ -97,8 +98,8 @@ def deal(
 def _by_writer(dataset: Dataset, num_clients: int | None) -> Partition:
     if dataset.writers is None:
         raise DataError(
-            f"Expected data with writers for task.partition=writer, got {dataset.name},"
-            " which has none; use iid or dirichlet."
+            f"Expected data with writers for task.partition=writer, got {dataset.name}"
+            " without writers; use iid or dirichlet."
         )
     partition = by_writer(dataset.writers)
     if num_clients not in (None, len(partition)):

@@ -1,4 +1,4 @@
-"""Each class dealt out in shares drawn from a Dirichlet distribution."""
+"""Dirichlet partition: label skew and unequal sizes."""
 
 from __future__ import annotations
 
@@ -24,27 +24,26 @@ def dirichlet(
     beta: Annotated[float, Above(0)] = 0.5,
     minimum: Annotated[int, AtLeast(1)] = 10,
 ) -> Partition:
-    """Deals each class out in shares drawn from a Dirichlet distribution.
+    """Partition of each class in shares drawn from a Dirichlet distribution.
 
     .. math:: p_k \\sim \\mathrm{Dir}_n(\\beta), \\quad
         \\text{client } i \\text{ gets a share } p_{k,i} \\text{ of class } k
 
-    Classes are drawn independently, so clients differ in size as well as in classes. A draw that
-    leaves a client under ``minimum`` is thrown away, up to 100 times; after that the clients
-    still short take one image after the other from whoever holds most, and `Partition.moved`
-    counts them. (The STRIKE authors' code draws for ever, and loses the images that rounding
-    leaves behind the last cut.)
+    Classes are drawn independently, so clients differ in size as well as in classes. A draw with a
+    client below ``minimum`` is rejected, up to 100 times; after that, images move one by one from
+    the largest client to clients below the minimum, and `Partition.moved` counts them. (The STRIKE
+    authors' code redraws without limit and loses the images after the last rounded cut.)
 
     Args:
         labels: ``(N,)`` int64.
         num_clients: n, at least 1.
-        seed: the run's seed; draw t comes from its stream ("partition", t).
-        beta: concentration, above 0: small means few classes a client, large means near IID.
-        minimum: images that every client has at least, 1 or more.
+        seed: Seed of the data; draw t comes from its stream ("partition", t).
+        beta: Concentration, above 0. Small: few classes per client; large: close to IID.
+        minimum: Smallest number of images per client, at least 1.
 
     Raises:
-        DataError: there are fewer than ``num_clients * minimum`` images.
-        ValueError: beta or minimum is outside its range.
+        DataError: There are fewer than ``num_clients * minimum`` images.
+        ValueError: ``beta`` or ``minimum`` is outside its range.
 
     References:
         M. Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks,
@@ -79,14 +78,14 @@ def dirichlet(
 def _draw_cuts(
     sizes: list[int], num_clients: int, beta: float, seed: int, attempt: int
 ) -> np.ndarray:
-    """``(classes, n + 1)`` where to cut each class; the last cut is its size, nothing is lost."""
-    # NumPy, not torch: torch has no public Dirichlet that takes a generator, and NumPy's breaks
-    # sticks for small beta where normalised gamma draws would all be zero.
+    """``(classes, n + 1)`` cuts of each class; the last cut is its size, so no image is lost."""
+    # NumPy, since torch has no public Dirichlet with a generator. For small beta NumPy uses stick
+    # breaking, where normalised gamma draws would all be zero.
     chance = np.random.Generator(np.random.PCG64(stream_seed(seed, "partition", attempt)))
     shares = chance.dirichlet(np.full(num_clients, beta), size=len(sizes))
     inner = np.cumsum(shares, axis=1)[:, :-1] * np.array(sizes)[:, None]
     cuts = np.zeros((len(sizes), num_clients + 1), dtype=np.int64)
-    # Rounded, not cut off, or small shares at the two ends would be rejected unequally often.
+    # Rounded, not truncated: otherwise the first and last client are rejected unequally often.
     cuts[:, 1:-1] = np.minimum(np.rint(inner).astype(np.int64), np.array(sizes)[:, None])
     cuts[:, -1] = sizes
     return cuts

@@ -1,4 +1,4 @@
-"""Groups of clients that prefer one class each."""
+"""Partition by groups of clients, one preferred class per group."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def fang_q(
     *,
     q: Annotated[float, Between(0, 1)] = 0.5,
 ) -> Partition:
-    """Sends an image of class k to group k with probability ``q``, else to any other group.
+    """Partition that assigns an image of class k to group k with probability ``q``.
 
-    The clients are dealt over as many groups as there are classes, client i to group i modulo
-    their number. An image goes to each of the other groups with probability (1 - q) / (C - 1), and
-    to each client of its group alike. ``q = 1 / C`` is without skew; 0.5 is usual. A client that
-    no image reached is given one of the largest client's (`Partition.moved`).
+    There are as many groups as classes C; client i is in group i modulo C. An image goes to each of
+    the other groups with probability (1 - q) / (C - 1), and to a uniformly drawn client of its
+    group. ``q = 1 / C`` gives no skew; 0.5 is common. A client without images receives one from the
+    largest client (`Partition.moved`).
 
     Args:
         labels: ``(N,)`` int64.
         num_clients: n, at least the number of classes.
-        seed: of the data; the draws come from its stream "partition".
-        q: from 0 to 1.
+        seed: Seed of the data; the draws come from its stream "partition".
+        q: Probability of the own group, from 0 to 1.
 
     Raises:
-        ValueError: there are fewer clients than classes.
-        DataError: there are fewer images than clients.
+        ValueError: There are fewer clients than classes.
+        DataError: There are fewer images than clients.
 
     References:
         M. Fang et al., Local Model Poisoning Attacks to Byzantine-Robust Federated Learning, USENIX
@@ -45,7 +45,7 @@ def fang_q(
     count = int(own.max()) + 1
     if num_clients < count:
         raise ValueError(
-            f"task.clients: expected at least {count} for partition=fang_q, a group for each"
+            f"task.clients: expected at least {count} for partition=fang_q, one group per"
             f" class, got {num_clients}."
         )
     chance = generator(seed, "partition")

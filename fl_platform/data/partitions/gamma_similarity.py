@@ -1,4 +1,4 @@
-"""A share of the images dealt out alike, the rest sorted by class."""
+"""Partition of given similarity: one share IID, the rest sorted by class."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def gamma_similarity(
     *,
     gamma: Annotated[float, Between(0, 1)] = 0.5,
 ) -> Partition:
-    """Deals a share ``gamma`` of the images out alike, and the others in the order of their class.
+    """Partition of a share ``gamma`` of the images at random and of the others by class.
 
-    Both parts are dealt in equal shares (sizes differ by two at most): ``gamma=1`` is `iid`,
-    ``gamma=0`` is `sorted_labels`.
+    Both parts have equal shares (sizes differ by at most two): ``gamma=1`` is `iid`, ``gamma=0`` is
+    `sorted_labels`.
 
     Args:
         labels: ``(N,)`` int64.
-        num_clients: n, at least 1 and at most N.
-        seed: of the data; the order comes from its stream "partition".
-        gamma: similarity, from 0 to 1.
+        num_clients: n, from 1 to N.
+        seed: Seed of the data; the order comes from its stream "partition".
+        gamma: Similarity, from 0 to 1.
 
     Raises:
-        DataError: there are fewer images than clients.
+        DataError: There are fewer images than clients.
 
     References:
         T.-M. H. Hsu, H. Qi, M. Brown, 2019, https://arxiv.org/abs/1909.06335; S. P. Karimireddy et

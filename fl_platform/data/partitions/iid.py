@@ -1,4 +1,4 @@
-"""Equal shares of the shuffled images."""
+"""IID partition."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from fl_platform.data.partitions.base import Partition, check_enough
 
 
 def iid(labels: Tensor, num_clients: int, seed: int) -> Partition:
-    """Deals the shuffled images out in equal shares (sizes differ by one at most).
+    """Partition into equal shares of the shuffled images (sizes differ by at most one).
 
     Args:
-        labels: ``(N,)`` int64; only their number matters.
-        num_clients: n, at least 1 and at most N.
-        seed: the run's seed; the order comes from its stream "partition".
+        labels: ``(N,)`` int64; only their number is used.
+        num_clients: n, from 1 to N.
+        seed: Seed of the data; the order comes from its stream "partition".
 
     Raises:
-        DataError: there are fewer images than clients.
+        DataError: There are fewer images than clients.
     """
     check_enough(len(labels), num_clients, minimum=1)
     order = torch.randperm(len(labels), generator=generator(seed, "partition"))

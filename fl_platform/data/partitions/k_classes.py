@@ -1,4 +1,4 @@
-"""A few classes a client."""
+"""Partition with k classes per client."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def k_classes(
     k: Annotated[int, AtLeast(1)] = 2,
     choice: Literal["cyclic", "first"] = "cyclic",
 ) -> Partition:
-    """Gives each client ``k`` classes; the clients of a class share its shuffled images equally.
+    """Partition with ``k`` classes per client; clients of a class have equal shares of it.
 
     Args:
         labels: ``(N,)`` int64.
         num_clients: n, at least 1.
-        seed: of the data; choice and orders come from its stream "partition".
-        k: classes a client, at most as many as there are.
-        choice: "cyclic": client i has the classes i, i + 1, ..., i + k - 1 modulo their number;
+        seed: Seed of the data; choice and orders come from its stream "partition".
+        k: Classes per client, at most the number of classes.
+        choice: "cyclic": client i has the classes i, i + 1, ..., i + k - 1 modulo their number.
             "first": class i modulo their number, and k - 1 others at random.
 
     Raises:
-        ValueError: k is above the number of classes, or a class would have no client.
-        DataError: there are fewer images than clients, or a class has fewer than clients.
+        ValueError: ``k`` exceeds the number of classes, or a class has no client.
+        DataError: There are fewer images than clients, or a class has fewer images than clients.
 
     References:
         Q. Li et al., Federated Learning on Non-IID Data Silos, ICDE 2022 ("first").
@@ -41,7 +41,7 @@ def k_classes(
     classes = labels.unique()
     count = len(classes)
     if k > count:
-        raise ValueError(f"partition.k: expected at most {count}, the classes there are, got {k}.")
+        raise ValueError(f"partition.k: expected at most {count}, the number of classes, got {k}.")
     chance = generator(seed, "partition")
     owners: list[list[int]] = [[] for _ in range(count)]
     for client in range(num_clients):
@@ -54,7 +54,7 @@ def k_classes(
     orphans = [int(classes[place]) for place, who in enumerate(owners) if not who]
     if orphans:
         raise ValueError(
-            f"partition.k: expected a client for each of {count} classes, got none for"
+            f"partition.k: expected a client for each of {count} classes, got none for class"
             f" {orphans[0]} with k={k} and {num_clients} clients; raise partition.k."
         )
     shares: list[list[Tensor]] = [[] for _ in range(num_clients)]

@@ -1,4 +1,4 @@
-"""Classes of falling size."""
+"""Long-tailed partition: classes of decreasing size."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ def long_tail(
     keep: Annotated[float, Between(0, 1)] = 0.5,
     order: Literal["alike", "sorted"] = "alike",
 ) -> Partition:
-    """Keeps a share ``keep ** k`` of class k, leaves the rest out, and deals what is kept out.
+    """Partition of the first ``keep ** k`` of the images of class k; the others are left out.
 
-    The first images of a class are kept, rounded down, at least one. Nothing is drawn.
+    The number per class is rounded down, at least one. No random draws.
 
     Args:
         labels: ``(N,)`` int64.
         num_clients: n, at least 1.
-        seed: not used.
-        keep: from 0 to 1; 1 keeps all.
-        order: "alike" deals image by image in turn, so that clients have the same classes;
-            "sorted" gives each client consecutive images of the sorted ones.
+        seed: Not used.
+        keep: Base of the shares, from 0 to 1; 1 keeps all images.
+        order: "alike": images are assigned in turn, so that clients have the same classes.
+            "sorted": each client has consecutive images of the sorted ones.
 
     Raises:
-        DataError: fewer images are kept than there are clients.
+        DataError: Fewer images are kept than there are clients.
 
     References:
         S. P. Karimireddy, L. He, M. Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via
         Bucketing, ICLR 2022, whose code repeats images to make the shares equal; here sizes differ
-        by one at most.
+        by at most one.
     """
     kept = []
     for place, label in enumerate(labels.unique()):

@@ -1,4 +1,4 @@
-"""Clients of unequal size and equal classes."""
+"""Partition with unequal sizes and equal class distributions."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ def quantity_skew(
     beta: Annotated[float, Above(0)] = 0.5,
     minimum: Annotated[int, AtLeast(1)] = 1,
 ) -> Partition:
-    """Deals the shuffled images out in shares drawn from a Dirichlet distribution.
+    """Partition of the shuffled images in shares drawn from a Dirichlet distribution.
 
     .. math:: p \\sim \\mathrm{Dir}_n(\\beta), \\quad \\text{client } i
         \\text{ gets a share } p_i \\text{ of all images}
 
-    Clients under ``minimum`` then take one image after the other from the largest
+    Images then move one by one from the largest client to clients below ``minimum``
     (`Partition.moved`).
 
     Args:
-        labels: ``(N,)`` int64; only their number matters.
+        labels: ``(N,)`` int64; only their number is used.
         num_clients: n, at least 1.
-        seed: of the data; shares and order come from its stream "partition".
-        beta: concentration, above 0: small means few large clients.
-        minimum: images that every client has at least.
+        seed: Seed of the data; shares and order come from its stream "partition".
+        beta: Concentration, above 0. Small: few large clients.
+        minimum: Smallest number of images per client.
 
     Raises:
-        DataError: there are fewer than ``num_clients * minimum`` images.
+        DataError: There are fewer than ``num_clients * minimum`` images.
 
     References:
         Q. Li et al., Federated Learning on Non-IID Data Silos, ICDE 2022.

@@ -1,4 +1,4 @@
-"""A few pieces of the sorted images a client."""
+"""Partition in shards of the sorted images."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def shards(
     *,
     per_client: Annotated[int, AtLeast(1)] = 2,
 ) -> Partition:
-    """Sorts the images by class, cuts them in equal shards, and deals the shards out at random.
+    """Partition of equal shards of the images, sorted by class, to random clients.
 
     Args:
         labels: ``(N,)`` int64.
         num_clients: n, at least 1.
-        seed: of the data; the shards' order comes from its stream "partition".
-        per_client: shards a client; about the number of classes that it has.
+        seed: Seed of the data; the order of shards comes from its stream "partition".
+        per_client: Shards per client, about the number of its classes.
 
     Raises:
-        DataError: there are fewer images than shards.
+        DataError: There are fewer images than shards.
 
     References:
         H. B. McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized

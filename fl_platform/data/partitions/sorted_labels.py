@@ -1,4 +1,4 @@
-"""The images sorted by class and dealt out in that order."""
+"""Partition of the images in the order of their class."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from fl_platform.data.partitions.base import Partition, check_enough, in_order
 
 
 def sorted_labels(labels: Tensor, num_clients: int, seed: int) -> Partition:
-    """Deals the images out in the order of their class, in equal shares (sizes differ by one).
+    """Partition of the images, sorted by class, in equal shares (sizes differ by at most one).
 
     The extreme of label skew: with as many clients as classes, a client has one or two classes.
-    Nothing is drawn: images of a class keep their order.
+    No random draws: images of a class keep their order.
 
     Args:
         labels: ``(N,)`` int64.
-        num_clients: n, at least 1 and at most N.
-        seed: not used.
+        num_clients: n, from 1 to N.
+        seed: Not used.
 
     Raises:
-        DataError: there are fewer images than clients.
+        DataError: There are fewer images than clients.
 
     References:
         S. P. Karimireddy, L. He, M. Jaggi, ICLR 2022; "extreme" in Y. Allouah et al., AISTATS 2023.

@@ -1,4 +1,4 @@
-"""The data's own partition."""
+"""Natural partition by writer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from fl_platform.data.partitions.base import Partition
 
 
 def by_writer(writers: Tensor) -> Partition:
-    """One client a writer, in the order of the writers' numbers: the data's own partition.
+    """Natural partition: one client per writer, in the order of the writers' numbers.
 
     Args:
-        writers: ``(N,)`` int64, who made each training image.
+        writers: ``(N,)`` int64, writer of each training image.
     """
     return Partition(
         tuple(torch.nonzero(writers == writer).flatten() for writer in writers.unique().tolist())

@@ -9,7 +9,7 @@ import numpy as np
 
 from fl_platform.report.cells import Cell, usual_strength
 from fl_platform.report.figures.style import label_rows, legend_below, marks, panels, styled
-from fl_platform.report.tables.base import axes as table_axes
+from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
     import pandas as pd

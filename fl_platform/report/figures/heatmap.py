@@ -11,7 +11,7 @@ import numpy as np
 from fl_platform.report.cells import Cell, usual_strength
 from fl_platform.report.figures.style import WIDTH, styled
 from fl_platform.report.labels import REFERENCES
-from fl_platform.report.tables.base import axes as table_axes
+from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

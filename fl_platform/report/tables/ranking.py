@@ -1,4 +1,4 @@
-"""Which attack is the lowest against each defense, as far as the seeds support it."""
+"""Strongest attack per defense, with its significance."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from fl_platform.report.cells import Cell
 from fl_platform.report.labels import REFERENCES
 from fl_platform.report.statistics import Claim, claims
-from fl_platform.report.tables.base import Entry, Table, only_setting, signed
-
-HEADER = ("Defense", "Lowest", "Nearest rival", "Difference [95 %]")
+from fl_platform.report.tables.table import Table, TableEntry, only_setting, signed
 
 
 def column_claims(found: Sequence[Cell]) -> dict[str, Claim]:
-    """Which attack is the lowest against each defense of one setting; references stand aside."""
+    """Attack of lowest accuracy per defense of one setting; reference rows are not ranked."""
     values: dict[str, dict[str, Mapping[int, float]]] = {}
     unranked: dict[str, list[str]] = {}
     for cell in found:
@@ -27,7 +25,7 @@ def column_claims(found: Sequence[Cell]) -> dict[str, Claim]:
 
 
 def claims_table(found: Sequence[Cell]) -> Table:
-    """For each defense the lowest attack, its nearest rival, and their paired difference."""
+    """Strongest attack per defense, its closest competitor, and their paired difference."""
     setting = only_setting(found)
     body, records = [], []
     for column, claim in column_claims(found).items():
@@ -38,8 +36,8 @@ def claims_table(found: Sequence[Cell]) -> Table:
         yes = "yes" if claim.supported else f"no: {claim.reason}"
         ps = (_p(claim.p), _p(claim.adjusted))
         line = (column, claim.attack, claim.rival or "–", interval, *ps)
-        tone = "agrees" if claim.supported else ""
-        body.append((*(Entry(text) for text in line), Entry(yes, tone=tone)))
+        style = "agrees" if claim.supported else ""
+        body.append((*(TableEntry(text) for text in line), TableEntry(yes, style=style)))
         records.append(
             {
                 "defense": column,
@@ -57,21 +55,22 @@ def claims_table(found: Sequence[Cell]) -> Table:
         )
     return Table(
         name=f"lowest-{setting.slug()}",
-        title=f"Which attack is the lowest: {setting.title()}",
+        title=f"Strongest attack per defense: {setting.title()}",
         header=(
             "Defense",
-            "Lowest",
-            "Nearest rival",
+            "Strongest attack",
+            "Closest competitor (by p)",
             "Difference [95 %]",
             "p",
             "Holm p",
-            "Supported",
+            "Significant",
         ),
         rows=tuple(body),
         notes=(
-            "Paired t interval over the seeds that both attacks share (lowest minus the rival with"
-            " the largest p); Holm's correction over the defenses of this table; no interval under"
-            " 3 shared seeds, no claim beside a diverged attack.",
+            "Closest competitor: the attack with the largest p value. Difference: paired t interval"
+            " over shared seeds, strongest minus competitor. Holm p: corrected for the defenses of"
+            " this table. No interval with fewer than 3 shared seeds; no claim if another attack"
+            " diverged.",
         ),
         records=tuple(records),
     )

@@ -1,4 +1,4 @@
-"""What the numbers cost, and where each comes from."""
+"""Seconds per run, and the provenance of every number."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fl_platform.report.cells import Cell
-from fl_platform.report.tables.base import (
-    Entry,
+from fl_platform.report.tables.table import (
     Table,
+    TableEntry,
     axes,
     changed,
     distinct,
@@ -18,17 +18,17 @@ from fl_platform.report.tables.base import (
 
 
 def cost_table(found: Sequence[Cell]) -> Table:
-    """Mean seconds of a run, attacks × defenses of one setting."""
+    """Mean seconds per run, attacks × defenses of one setting."""
     setting = only_setting(found)
     rows, columns = axes(found)
     at = {(cell.row, cell.column): cell for cell in found}
     body, records = [], []
     for row in rows:
-        line = [Entry(row)]
+        line = [TableEntry(row)]
         for column in columns:
             cell = at.get((row, column))
             times = [] if cell is None else seconds(cell)
-            line.append(Entry(f"{sum(times) / len(times):.1f}" if times else "–"))
+            line.append(TableEntry(f"{sum(times) / len(times):.1f}" if times else "–"))
             if times:
                 total = sum(times)
                 records.append(
@@ -45,19 +45,19 @@ def cost_table(found: Sequence[Cell]) -> Table:
     devices = sorted({str(run.get("device")) for cell in found for run in cell.runs})
     return Table(
         name=f"cost-{setting.slug()}",
-        title=f"Seconds a run: {setting.title()}",
+        title=f"Seconds per run: {setting.title()}",
         header=("Attack", *columns),
         rows=tuple(body),
         notes=(
-            f"{len(runs)} runs, {sum(runs):.0f} s together, on {', '.join(devices)}; runs that"
-            " shared a machine slowed each other.",
+            f"{len(runs)} runs, {sum(runs):.0f} s in total, on {', '.join(devices)}; parallel runs"
+            " on one machine slow each other.",
         ),
         records=tuple(records),
     )
 
 
 def provenance_table(found: Sequence[Cell]) -> Table:
-    """Where every number comes from: n, interval, commit, configurations, data, device."""
+    """Provenance of every number: n, interval, commit, configurations, data, device."""
     body, records = [], []
     for cell in found:
         s = cell.summary()
@@ -73,24 +73,24 @@ def provenance_table(found: Sequence[Cell]) -> Table:
         if alarms:
             sources[2] += f" ({alarms} alarms)"
         if any(changed(run) for run in cell.runs):
-            sources[0] += " + changes"
+            sources[0] += " + uncommitted changes"
         where = cell.setting.title()
         line = [where, cell.row, cell.column, str(s.n), interval, _seeds(cell), *sources]
-        body.append(tuple(Entry(text) for text in line))
+        body.append(tuple(TableEntry(text) for text in line))
         records.append(record(cell))
     header = ("Setting", "Attack", "Defense", "n", "95 % interval", "Seeds", "Commit", "Code")
     return Table(
         name="provenance",
-        title="Where every number comes from",
+        title="Provenance of every number",
         header=(*header, "Configuration", "Data", "Device"),
         rows=tuple(body),
-        notes=("Digests are cut for reading; runs.csv holds them whole, one row a run.",),
+        notes=("Digests are shortened; runs.csv has them in full, one row per run.",),
         records=tuple(records),
     )
 
 
 def seconds(cell: Cell) -> list[float]:
-    """The seconds of the cell's finished runs."""
+    """Seconds of the finished runs of a cell."""
     times = []
     for run in cell.runs:
         time: Any = run.get("seconds")

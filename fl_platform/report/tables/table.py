@@ -1,4 +1,4 @@
-"""What a table is before it is printed in any format."""
+"""Table model, independent of the output format, and the entries of cells."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from fl_platform.report.labels import DEFENSES, order
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One printed entry; ``tone`` is a word that a renderer may turn into a colour."""
+class TableEntry:
+    """Printed entry of a table; ``style`` names a colour class: agrees, differs, diverged, …"""
 
     text: str
     bold: bool = False
-    tone: str = ""
+    style: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table to print: entries for people, and ``records`` (full precision) for programs.
+    """Table with entries to print and ``records`` at full precision for programs.
 
-    ``name`` is its file name; a line is drawn after ``rule_after`` rows.
+    ``name`` is the file name; a line is drawn after ``rule_after`` rows.
     """
 
     name: str
     title: str
     header: tuple[str, ...]
-    rows: tuple[tuple[Entry, ...], ...]
+    rows: tuple[tuple[TableEntry, ...], ...]
     notes: tuple[str, ...] = ()
     records: tuple[Mapping[str, object], ...] = ()
     rule_after: int = 0
@@ -40,26 +40,26 @@ class Table:
 SOURCES = ("commit", "code_fingerprint", "config_hash", "data_digest", "device")
 
 
-def entry(cell: Cell, usual: int) -> Entry:
-    """A cell as printed: ``42.90 ± 1.97 (n=2), div (1 of 3)``; n is said where not ``usual``."""
+def entry(cell: Cell, usual: int) -> TableEntry:
+    """Printed cell: ``42.90 ± 1.97 (n=2), div (1 of 3)``; n is shown if it is not ``usual``."""
     s = cell.summary()
     parts = []
     if s.n:
         spread = f" ± {s.sd:.2f}" if s.n > 1 else ""
         parts.append(f"{s.mean:.2f}{spread}" + (f" (n={s.n})" if s.n != usual else ""))
-    fates = (
+    outcomes = (
         ("div", cell.diverged),
         ("failed", cell.failed),
         ("unfinished", cell.unfinished),
         ("conflict", cell.conflicting),
     )
-    parts += [f"{word} ({len(seeds)} of {cell.total})" for word, seeds in fates if seeds]
-    tone = "diverged" if cell.diverged else "incomplete" if s.n < cell.total else ""
-    return Entry(", ".join(parts) or "–", tone=tone)
+    parts += [f"{word} ({len(seeds)} of {cell.total})" for word, seeds in outcomes if seeds]
+    style = "diverged" if cell.diverged else "incomplete" if s.n < cell.total else ""
+    return TableEntry(", ".join(parts) or "–", style=style)
 
 
 def record(cell: Cell) -> dict[str, object]:
-    """A cell's numbers at full precision, for csv."""
+    """Numbers of a cell at full precision, for CSV."""
     s = cell.summary()
     where = cell.setting
     return {
@@ -90,26 +90,26 @@ def record(cell: Cell) -> dict[str, object]:
 
 
 def distinct(runs: Iterable[Mapping[str, Any]], key: str) -> list[str]:
-    """The different texts under ``key``, in the order of the runs."""
+    """Distinct texts under ``key``, in the order of the runs."""
     return list(dict.fromkeys(str(run[key]) for run in runs if isinstance(run.get(key), str)))
 
 
 def changed(run: Mapping[str, Any]) -> bool:
-    """Whether a run's tree had changes that no commit holds; tags write it as text."""
+    """Whether the code of a run had uncommitted changes (MLflow tags hold it as text)."""
     return str(run.get("dirty")).lower() in ("true", "1")
 
 
 def usual_n(found: Iterable[Cell]) -> int:
-    """The commonest number of finished seeds of a cell; 0 where nothing has finished."""
+    """Most common number of finished seeds per cell; 0 if no run has finished."""
     counts = Counter(len(cell.values) for cell in found if cell.values)
     return counts.most_common(1)[0][0] if counts else 0
 
 
 def only_setting(found: Sequence[Cell]) -> Setting:
-    """The setting that all the cells share.
+    """Setting that all cells share.
 
     Raises:
-        ValueError: they are of several settings, or there are none.
+        ValueError: The cells belong to several settings, or there is no cell.
     """
     settings = list(by_setting(found))
     if len(settings) != 1:
@@ -120,13 +120,13 @@ def only_setting(found: Sequence[Cell]) -> Setting:
 
 
 def axes(found: Sequence[Cell]) -> tuple[list[str], list[str]]:
-    """The printed attacks and defenses of some cells, each in its order."""
+    """Printed attacks (rows) and defenses (columns) of the cells, each in its order."""
     rows = list(dict.fromkeys(cell.row for cell in found))
-    # Cells come sorted by attack first: a defense that only some attacks met has its own place.
+    # Cells are sorted by attack; sort again for defenses that only some attacks ran against.
     by_defense = sorted(found, key=lambda cell: (order(cell.defense, DEFENSES)[0], cell.column))
     return rows, list(dict.fromkeys(cell.column for cell in by_defense))
 
 
 def signed(value: float) -> str:
-    """``+1.23`` or ``−1.23``; unknown where there is no number."""
+    """``+1.23`` or ``−1.23``; ``unknown`` for NaN."""
     return "unknown" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")

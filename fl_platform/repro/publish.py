@@ -1,4 +1,4 @@
-"""The reproduction's own run, with its report."""
+"""Parent run of a reproduction, with its report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def publish(
     paths: Sequence[Path],
     tracking: str,
 ) -> str:
-    """Record one reproduction as a run of kind ``repro``; its id."""
+    """Record one reproduction as a run of kind ``repro``; returns the run id."""
     identity = hashlib.sha256(f"{KIND}\n{name}\n{at!r}".encode()).hexdigest()
     with ParentRun.open(home, name=name, identity=identity, experiment=experiment) as run:
         follow(home, tracking, run.folder.path)
