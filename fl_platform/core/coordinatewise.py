@@ -116,7 +116,9 @@ def _ranks_on_device(updates: Updates, first: int, stop: int, out: Tensor) -> Te
         places = cuda_kernels.addresses(chunk) if rows is None else None
         if places is None or not cuda_kernels.mean_of_ranks(places, first, stop, out[part]):
             wanted = chunk.sort(0).values[first:stop].unbind(0)
-            torch.add(_sum(wanted).div_(stop - first), 0.0, out=out[part])
+            # A GPU multiplies by the reciprocal of a number of Python, which rounds twice.
+            count = out.new_full((), stop - first)
+            torch.add(_sum(wanted).div_(count), 0.0, out=out[part])
     return out
 
 
