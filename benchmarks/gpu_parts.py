@@ -18,7 +18,7 @@ from benchmarks.card import in_turns, precision, timed
 from benchmarks.server_side import F, N, update_rows
 from fl_platform.attacks import strike
 from fl_platform.core import Updates, generator
-from fl_platform.data.partition import dirichlet
+from fl_platform.data.partitions.dirichlet import dirichlet
 from fl_platform.defenses import Chain, dnc, median, multi_krum, nnm, rfa, trimmed_mean
 from fl_platform.defenses.gate import accepted
 from fl_platform.federated import Federation, Samples

@@ -33,10 +33,11 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fl_platform.config import target_name
+from fl_platform.core.process import Stopper
 from fl_platform.grid.jobs import Board, Entry
 from fl_platform.grid.local_executor import GRACE, Pool, warm_up
 from fl_platform.grid.plan import Cell
-from fl_platform.grid.runner import Options, asked_to_stop, plan_grid, slots
+from fl_platform.grid.runner import Options, plan_grid, slots
 from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -75,10 +76,10 @@ def work(cells: Sequence[Cell], home: Path, at_a_time: int, seconds: float) -> B
             print(f"{end - time.monotonic():6.0f} s left  {line(entry)}", flush=True)
 
     with (
-        asked_to_stop() as stop,
+        Stopper() as stopper,
         Pool(home, at_a_time, logs=logs, environments=environments) as pool,
     ):
-        pool.work(board, changed, lambda: stop.number != 0 or time.monotonic() >= end)
+        pool.work(board, changed, lambda: stopper.signal is not None or time.monotonic() >= end)
     return board
 
 

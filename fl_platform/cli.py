@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fl_platform.core.streams import guard_streams
+
 app = typer.Typer(
     name="fl-platform",
     no_args_is_help=True,
@@ -101,8 +103,9 @@ def run(
     show_result(result, config.runtime.tracking)
     if as_json:
         print(json.dumps(result.to_json()))
-    if result.status == "KILLED" and result.reason.endswith("signal 2"):
-        raise typer.Exit(130)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if result.status == "KILLED" and result.reason.endswith(f"signal {number.value}"):
+            raise typer.Exit(128 + number)
     raise typer.Exit(EXITS[result.status])
 
 
@@ -470,7 +473,11 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 def main() -> None:
     """Run the command line; what a person can mend is one line and an exit code, no traceback."""
     # typer would turn a Ctrl-C that comes before a run listens for it into exit code 1
-    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        asked.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _leave) for number in asked}
+    shown = guard_streams()
     hurry = True
     try:
         app()
@@ -489,6 +496,7 @@ def main() -> None:
         _finish_uploads(hurry)
         for number, handler in before.items():
             signal.signal(number, handler)
+        shown.finish()
 
 
 def _finish_uploads(hurry: bool) -> None:
@@ -511,7 +519,7 @@ def _exit_code(error: Exception) -> int | None:
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
     if names & refusals:
         return 2
-    if names & {"CheckpointError", "JournalError"}:
+    if names & {"CheckpointError", "RecordError"}:
         return 3
     if "RunOwned" in names:
         return 75

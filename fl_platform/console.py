@@ -47,6 +47,9 @@ def show_result(result: Result, tracking: str = "mlflow") -> None:
     table.add_row("status", escape(printable(f"{result.status} {result.reason}".strip())))
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
+    if result.alarms:
+        told = f"{result.alarms} values came out otherwise when rounds were run again: --fresh"
+        table.add_row("ALARM", told, style="bold red")
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
     out.print(table)
@@ -75,7 +78,7 @@ def show_rules(conf: Path, group: str) -> None:
 
 def _described(path: Path) -> tuple[str, str]:
     """What a yaml node calls, in its docstring's first sentence, and the source it names."""
-    text = path.read_text().removeprefix("# @package _global_\n")
+    text = path.read_text(encoding="utf-8").removeprefix("# @package _global_\n")
     target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
     if target is None:  # no rule of its own: its comment says what it is, below the command
         beside = re.match(r"# fl-platform[^\n(]*\((.+)\)\n", text)

@@ -17,9 +17,8 @@ from fl_platform.config.errors import ConfigError, shown
 from fl_platform.config.hydra_tree import compose_tree, parse_overrides
 from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
-from fl_platform.config.targets import PLUGIN_GROUPS, check_target, target_name
-from fl_platform.config.task_groups import PARTS, prefer_typed, take_task_groups
 from fl_platform.config.targets import PLUGIN_GROUPS, check_exporter, check_target, target_name
+from fl_platform.config.task_groups import PARTS, prefer_typed, take_task_groups
 from fl_platform.config.validation import build_dataclass
 
 

@@ -25,6 +25,7 @@ from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_fi
 from fl_platform.config.paths import conf_folder
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
+from fl_platform.core.outside import read_yaml
 from fl_platform.core.schedules import KINDS
 
 LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
@@ -96,7 +97,12 @@ def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
 
 
 def _for_any_rule(override: Override) -> Override:
-    """Settings of a role and of the root may be set whether a yaml file lists them or not."""
+    """Settings of a role and of the root may be set whether a yaml file lists them or not.
+
+    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, is a name.
+    """
+    if override.key_or_group in GROUPS and isinstance(override._value, float):
+        return dataclasses.replace(override, _value=str(override._value))
     group, _, name = override.key_or_group.rpartition(".")
     of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
     known = override.key_or_group in ROLE_KEYS | schema_keys() or of_metric
@@ -183,4 +189,4 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
     files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
     found = next((file for file in files if file.is_file()), None)
-    return {key for key, _ in _leaves(yaml.safe_load(found.read_text()))} if found else set()
+    return {key for key, _ in _leaves(read_yaml(found))} if found else set()

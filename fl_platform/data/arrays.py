@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import CLASSES, OutsideError, array_headers
 from fl_platform.data.dataset import DataError, Dataset
 
 # How the four arrays may be called: MedMNIST's names, and Keras's.
@@ -21,7 +23,7 @@ NAMES = {
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
+CHANNELS = (1, 3, 4)
 HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
@@ -68,6 +70,9 @@ def arrays(
         writers = integers(content["writers"]) if "writers" in content else None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    if int(train_labels.max()) >= CLASSES:
+        most = int(train_labels.max())
+        raise DataError(f"{path}: expected labels below {CLASSES}, got {most}.")
     found_mean, found_std = _channel_statistics(train_images)
     return Dataset(
         name=path.stem,
@@ -90,10 +95,7 @@ def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.nda
         DataError: the file is damaged or too large, or lacks an array; ``how`` ends the message.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > LARGEST:
-            raise ValueError(f"{claimed} bytes when unpacked, more than {LARGEST}")
+        array_headers(path, "data")
         with np.load(path, allow_pickle=False) as saved:
             names = {name: name if name in saved else other for name, other in known.items()}
             if "writers" in saved:
@@ -101,7 +103,9 @@ def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.nda
             return {name: saved[found] for name, found in names.items()}
     except KeyError as error:
         raise DataError(f"Expected arrays {', '.join(known)} in {path}: {error}\n{how}") from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except OutsideError as error:
+        raise DataError(str(error)) from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"Expected a readable .npz file at {path}, got: {error}") from error
 
 
@@ -109,8 +113,9 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     """``(N, C, H, W)`` uint8."""
     if values.ndim == 3:
         values = values[:, None]
-    elif values.ndim == 4 and layout == "channels_last":
-        values = values.transpose(0, 3, 1, 2)
+    elif values.ndim == 4:
+        _refuse_other_layout(values.shape, layout)
+        values = values.transpose(0, 3, 1, 2) if layout == "channels_last" else values
     if values.ndim != 4 or 0 in values.shape:
         raise ValueError(f"Expected images of 3 or 4 dimensions, none 0, got {values.shape}.")
     if np.issubdtype(values.dtype, np.floating):
@@ -125,15 +130,28 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
+def _refuse_other_layout(shape: tuple[int, ...], layout: str) -> None:
+    """Refuse a shape whose channels (1, 3 or 4) stand where the other layout has them."""
+    here, there = (shape[3], shape[1]) if layout == "channels_last" else (shape[1], shape[3])
+    other = "channels_first" if layout == "channels_last" else "channels_last"
+    if here not in CHANNELS and there in CHANNELS:
+        raise ValueError(
+            f"Expected images of 1, 3 or 4 channels in the layout {layout}, got shape {shape};"
+            f" use task.data.layout={other}."
+        )
+
+
 def integers(values: np.ndarray) -> Tensor:
     """``(N,)`` int64 from whole numbers of shape ``(N,)`` or ``(N, 1)``."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
+    if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iu":
         raise ValueError(
             "Expected labels and writers as whole numbers of shape (N,),"
             f" got shape {values.shape} of {values.dtype}."
         )
+    if values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"Expected labels and writers below 2**63, got {values.max()}.")
     return torch.from_numpy(values.astype(np.int64))
 
 

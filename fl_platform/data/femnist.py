@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import parse_json, read_file
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
@@ -89,7 +89,7 @@ def _read_split(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
                 writers[name] = _images(content["x"]), _labels(content["y"])
                 if len(writers[name][0]) != len(writers[name][1]):
                     raise ValueError("as many labels as images are needed")
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
                 raise DataError(
                     f"Expected images and labels of writer {name!r} in {path}, got: {error}"
                 ) from error
@@ -98,8 +98,9 @@ def _read_split(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 def _users(path: Path) -> Iterable[tuple[str, Any]]:
     try:
-        return list(json.loads(path.read_bytes())["user_data"].items())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        content = parse_json(read_file(path, "data", follow=True), path, exact=False)
+        return list(content["user_data"].items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"Expected a LEAF file with 'user_data' at {path}, got {type(error).__name__}:"
             f" {error}. A file that was cut short looks like this.\n{HOW}"
@@ -108,7 +109,10 @@ def _users(path: Path) -> Iterable[tuple[str, Any]]:
 
 def _images(rows: Any) -> torch.Tensor:
     """``(n, 1, 28, 28)`` uint8 from rows of pixels in [0, 1]."""
-    pixels = np.array(rows, dtype=np.float64)
+    pixels = np.array(rows)
+    if pixels.dtype.kind not in "fiu":  # texts and numbers too large for NumPy would be converted
+        raise ValueError(f"pixels must be numbers, are {pixels.dtype}")
+    pixels = pixels.astype(np.float64)
     if pixels.ndim != 2 or pixels.shape[1] != PIXELS or len(pixels) == 0:
         raise ValueError(f"images need {PIXELS} pixels each, shape is {pixels.shape}")
     if not (pixels.min() >= 0 and pixels.max() <= 1):  # so written, NaN fails too

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import PIXELS
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
-MOST_PIXELS = 50_000_000  # ImageNet's largest has 19 million; beyond that it is a bomb
 HOW = (
     "To get it: make train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder a class (ImageNet\n"
     "needs an account at https://image-net.org). task.data.root names another folder."
@@ -48,7 +48,9 @@ def imagenet12(
     """
     side = round(size * 256 / 224) if resize is None else resize
     if side < size:
-        raise ValueError(f"Expected resize >= size={size} to cut from, got resize={side}.")
+        raise ValueError(
+            f"task.data.resize: expected at least task.data.size={size} to cut from, got {side}."
+        )
     folder = find_folder(root, ["imagenet12", "."], ["train", "val"], HOW)
     train, val = _list_split(folder / "train"), _list_split(folder / "val")
     if list(train) != list(val):
@@ -108,9 +110,11 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
         if not path.is_file():
             raise OSError("not a file")
         with Image.open(path, formats=("JPEG", "PNG")) as source:
-            if source.width * source.height > MOST_PIXELS:
-                raise OSError(f"{source.width} x {source.height} pixels are too many")
-            image = source.convert("RGB")
+            short, long = sorted(source.size)
+            if max(short, side) * max(long, side * long // max(short, 1)) > PIXELS:
+                shape = f"{source.width} x {source.height}"
+                raise OSError(f"{shape} pixels, which are too many once the short side is {side}")
+            image = _eight_bits(source).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"Expected a JPEG or PNG image at {path}, got: {error}") from error
     width, height = image.size
@@ -122,3 +126,15 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     image = image.crop((left, top, left + size, top + size))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits a value as one of 8, ``value // 257``; Pillow would clip it at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise OSError(f"values from {values.min()} to {values.max()}, more than 16 bits hold")
+    if 0 < values.max() <= 255:
+        raise OSError("an image of 16 bits that holds values up to 255 alone; save it with 8 bits")
+    return Image.fromarray((values // 257).astype(np.uint8))

@@ -13,7 +13,8 @@ from fl_platform.grid.spec import Grid
 from fl_platform.run import provenance
 from fl_platform.tracking.lock import RunOwned
 from fl_platform.tracking.parent_run import ParentRun
-from fl_platform.tracking.run_folder import all_runs, read_json, run_folder, write_json
+from fl_platform.tracking.records import RecordError, StoredPlan, read_record, skip
+from fl_platform.tracking.run_folder import all_runs, run_folder, write_json
 
 KIND = "grid"
 PLAN = "plan.json"
@@ -100,8 +101,12 @@ def planned(home: Path, experiment: str) -> set[str]:
     """The hashes of all cells that grids of ``experiment`` have planned in ``home``."""
     hashes: set[str] = set()
     for folder in all_runs(home):
-        described = folder.describe() or {}
-        plan = folder.artifacts / PLAN
-        if described.get("experiment") == experiment and plan.exists():
-            hashes |= {cell["config_hash"] for cell in (read_json(plan) or {}).get("cells", [])}
+        if (folder.describe() or {}).get("experiment") != experiment:
+            continue
+        try:
+            plan = read_record(folder.artifacts / PLAN, StoredPlan, "plan") or {"cells": []}
+        except RecordError as error:
+            skip(error)
+            continue
+        hashes |= {cell["config_hash"] for cell in plan["cells"]}
     return hashes

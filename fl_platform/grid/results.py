@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import zipfile
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -13,6 +16,7 @@ from rich.table import Table as Screen
 from rich.text import Text
 
 from fl_platform.config import ConfigError
+from fl_platform.core.outside import OutsideError, array_headers, open_file, read_file
 from fl_platform.grid.parent import planned
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
@@ -20,7 +24,8 @@ from fl_platform.report.round_metrics import SKEW
 from fl_platform.report.tables import Table, accuracy_table
 from fl_platform.report.write import FORMATS, write_report
 from fl_platform.tracking import frames as table
-from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.records import RecordError, skip
+from fl_platform.tracking.run_folder import RunFolder, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,19 +136,58 @@ def kinds(text: str) -> list[str]:
 
 def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The Gram matrices that the runs of ``frame`` kept (``observers.cloud``), with labels."""
-    import numpy as np
-
     found: list[dict[str, Any]] = []
     kept = 0
     for _, run in frame.iterrows():
-        files = sorted(run_folder(home, run["config_hash"]).artifacts.glob("cloud_*.npz"))
-        kept += bool(files)
+        folder = run_folder(home, run["config_hash"])
+        files = sorted(folder.artifacts.glob("cloud_*.npz"))
+        if not files:
+            continue
+        kept += 1
         if kept > CLOUDED:
             break
         for file in files:
-            with np.load(file) as stored:
-                gram, honest = stored["gram"], int(stored["num_honest"])
-                labels = labels_of(len(gram), honest, stored["skewed"].tolist())
-            step = int(file.stem.rpartition("_")[2])
-            found.append({"gram": gram, "labels": labels, "step": step, "name": run["name"]})
+            try:
+                found.append({**_own_cloud(file, folder), "name": run["name"]})
+            except (OutsideError, RecordError) as error:
+                skip(error)
     return found
+
+
+def _own_cloud(file: Path, folder: RunFolder) -> dict[str, Any]:
+    """The cloud in ``file``, where it is the one that the run's journal names."""
+    written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
+    if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):
+        raise OutsideError(f"{file}: expected the cloud that its run wrote, got another.")
+    return read_cloud(file)
+
+
+def read_cloud(file: Path) -> dict[str, Any]:
+    """Gram matrix, labels and round of a ``cloud_ROUND.npz``.
+
+    Raises:
+        OutsideError: a link, an archive that unpacks to too much, or other arrays.
+    """
+    import numpy as np
+
+    os.close(open_file(file, os.O_RDONLY))
+    headers = array_headers(file, "cloud")
+    shapes = {name: shape for name, (shape, _) in headers.items()}
+    gram_shape, skewed_shape = shapes.get("gram", ()), shapes.get("skewed", ())
+    step = file.stem.rpartition("_")[2]
+    square = len(gram_shape) == 2 and gram_shape[0] == gram_shape[1]
+    listed = len(skewed_shape) == 1 and shapes.get("num_honest") == ()
+    numbers = all(dtype.kind in "iuf" for _, dtype in headers.values())
+    if not (square and listed and numbers and step.isdecimal() and len(step) < 10):
+        raise OutsideError(
+            f"{file}: expected gram, num_honest and skewed of a round, got {shapes}."
+        )
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            gram, honest = stored["gram"], int(stored["num_honest"])
+            skewed = stored["skewed"].tolist()
+    except (OSError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
+        raise OutsideError(f"{file}: expected a readable cloud, got: {error}") from None
+    if not 0 < honest < len(gram) or not all(0 <= index < honest for index in skewed):
+        raise OutsideError(f"{file}: expected honest rows of {len(gram)}, got {honest}.")
+    return {"gram": gram, "labels": labels_of(len(gram), honest, skewed), "step": int(step)}

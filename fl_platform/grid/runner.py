@@ -88,6 +88,7 @@ class Outcome:
                     "name": entry.cell.name,
                     "state": entry.result.status if entry.result else entry.state.upper(),
                     "accuracy_tail": entry.result.accuracy_tail if entry.result else None,
+                    "alarms": entry.result.alarms if entry.result else 0,
                     "reason": entry.reason,
                 }
                 for entry in entries

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fl_platform.core.outside import OutsideError, open_file, parse_json, read_file
 from fl_platform.tracking.atomic import write_all
 from fl_platform.tracking.lock import RunLock
 
@@ -37,7 +38,7 @@ class Diary:
         """Append one entry and make it durable; ``at`` in seconds since 1970."""
         entry = {"kind": kind, "at": at, "utc": stamp(at), **values}
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -47,15 +48,37 @@ class Diary:
             os.close(descriptor)
 
     def entries(self, kind: str = "") -> Iterator[dict[str, Any]]:
-        """The entries of ``kind``, or all, in order; a torn line or an old kind is left out."""
-        lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        """The entries of ``kind``, or all, in order; a torn line or an old kind is left out.
+
+        Raises:
+            OutsideError: no regular file, or one of more than 64 MiB.
+        """
+        try:
+            lines = read_file(self.path, "log").split(b"\n")
+        except FileNotFoundError:
+            return
         for line in lines:
             try:
-                entry = json.loads(line)
-            except ValueError:
+                entry = parse_json(line, self.path)
+            except OutsideError:  # torn by a loss of power
                 continue
-            if entry["kind"] in KINDS and kind in ("", entry["kind"]):
+            if isinstance(entry, dict) and _fits(entry) and kind in ("", entry["kind"]):
                 yield entry
+
+
+def _fits(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry is of a known kind and its fields have their types."""
+    if entry.get("kind") not in KINDS:
+        return False
+    numbers = (entry.get("at", 0.0),)
+    texts = (entry.get("utc", ""), entry.get("verdict", ""))
+    differences = entry.get("differences", {})
+    return (
+        all(isinstance(number, int | float | None) for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(differences, dict)
+        and all(isinstance(value, int | float) for value in differences.values())
+    )
 
 
 def stamp(at: float) -> str:

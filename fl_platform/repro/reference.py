@@ -11,6 +11,7 @@ from typing import Any
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import shown
 from fl_platform.config.validation import build_dataclass
+from fl_platform.core.outside import OutsideError, parse_json, read_file
 from fl_platform.report.statistics import summarize
 from fl_platform.tracking.atomic import write_atomic
 
@@ -91,11 +92,11 @@ def read_reference(path: Path) -> Reference | None:
         ConfigError: it is not what :func:`write_reference` writes.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(read_file(path, "reference", follow=True), path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ConfigError(f"{path.name}: expected JSON, got: {error}") from None
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
     try:
         cells = tree.pop("cells")
         outcomes = [

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from fl_platform.config import ConfigError, conf_folder
 from fl_platform.config.errors import nearest
 from fl_platform.config.hydra_tree import parse_overrides
 from fl_platform.config.validation import build_dataclass
+from fl_platform.core.outside import OutsideError, read_yaml
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
@@ -116,9 +115,9 @@ def load_suite(name: str, home: Path) -> Suite:
         close, has = nearest(name, files), ", ".join(files) or "none"
         raise ConfigError(f"repro: there is no suite '{name}'{close} There are: {has}.")
     try:
-        tree = yaml.safe_load(files[name].read_text(encoding="utf-8"))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{files[name].name}: expected yaml, got: {error}") from None
+        tree = read_yaml(files[name])
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
     settings = build_dataclass(Settings, tree if isinstance(tree, Mapping) else {}, name)
     parse_overrides(settings.overrides)
     return Suite(**vars(settings), name=name, folder=folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -28,6 +29,11 @@ COMPUTES = (
 )
 _CPUINFO = Path("/proc/cpuinfo")
 _VECTORS = ("avx", "fma", "amx", "sse4", "sve", "asimd")
+# Read by torch, MKL, oneDNN and OpenBLAS: which vector instructions they use.
+_INSTRUCTIONS = (
+    *("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"),
+)
 DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scikit-learn")
 
 
@@ -107,6 +113,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def instructions() -> dict[str, str]:
+    """The processor, and the variables that keep libraries from using all of it."""
+    limits = {name: os.environ[name] for name in _INSTRUCTIONS if os.environ.get(name)}
+    return {"processor": processor(), **limits}
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from fl_platform.study.spec import suggest
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
 from fl_platform.tracking.parent_run import ParentRun
-from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
+from fl_platform.tracking.run_folder import IdentityMismatch, head, run_folder
 
 
 def worst(scores: Sequence[Sequence[float]], direction: str) -> float:
@@ -148,7 +148,7 @@ class Objective:
         while True:
             try:
                 with RunLock(folder.lock):
-                    journal = Journal(folder.journal)
+                    journal = Journal(folder.journal, head(folder.describe() or {}))
                     tags = journal.history.tags
                     added = {
                         key: " ".join(filter(None, [tags.get(key), value]))

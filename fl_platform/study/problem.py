@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
-from fl_platform.run.known_data import digest_of
+from fl_platform.run.lookup import digest_of
 from fl_platform.study.samplers import NUMBERS_ONLY, build_pruner, build_sampler
 from fl_platform.study.spec import Direction, Plan, Range, Space, as_overrides
 

@@ -18,7 +18,7 @@ from fl_platform.core.text import reason
 from fl_platform.tracking.exporter import Export, UploadBusy, pending
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned, is_owned
-from fl_platform.tracking.run_folder import RunFolder
+from fl_platform.tracking.run_folder import RunFolder, head
 
 DRAIN = 5.0  # seconds without progress after which the rest is left to `runs sync`
 HURRY = 2.0  # the same after a signal, and then in all
@@ -156,7 +156,7 @@ def mark_killed(folder: RunFolder) -> bool:
     with RunLock(folder.lock):
         if read(folder.journal).status != "RUNNING":
             return False
-        journal = Journal(folder.journal)
+        journal = Journal(folder.journal, head(folder.describe() or {}))
         journal.note("status", status="KILLED", reason="its process ended unexpectedly")
         journal.close()
         return True

@@ -14,9 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fl_platform.core.outside import OutsideError, open_file, read_json
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MARKING = b"fl_platform.tracking.follower"  # in the command line of an uploader's process
 _PROBES = 3  # somebody asking `is_owned` holds a shared lock for microseconds
+_TURNS = 100  # each time the folder was moved away between opening and locking
 
 
 class RunOwned(RuntimeError):  # noqa: N818 - a state of the world, told to the user by its name
@@ -31,10 +34,23 @@ class RunOwned(RuntimeError):  # noqa: N818 - a state of the world, told to the 
         )
 
 
+class CannotLock(OSError):  # noqa: N818 - a state of the world, as RunOwned
+    """The file system of the folder has no locks, so two processes could work on one run."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"Expected a file system with locks (flock), got none at {path.parent}"
+            f" ({error.strerror}). Choose with --home a folder on a file system that has them,"
+            " such as a local disk."
+        )
+
+
 class RunLock:
     """An exclusive ``flock`` with its owner's pid, host and boot id written inside.
 
     The kernel releases it when the holder ends, however it ends; age and status say nothing.
+    A lock counts only on the file that lies at ``path`` after locking: ``--fresh`` moves a folder
+    away with the lock in it.
     A forked child does not keep it: its copy of the descriptor is closed at once.
     """
 
@@ -48,22 +64,36 @@ class RunLock:
         return self._descriptor is not None
 
     def acquire(self) -> RunLock:
-        """Take the lock now or raise :class:`RunOwned`; never waits for another run."""
+        """Take the lock now or raise :class:`RunOwned`; never waits for another run.
+
+        Raises:
+            RunOwned: another living process has it.
+            CannotLock: the file system has no locks.
+            FileNotFoundError: there is no folder, or it was moved away at this moment.
+            OutsideError: a link or something else lies at ``path``.
+        """
         if self.held:
             return self
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            if not _try(descriptor):
-                raise RunOwned(self.path, read_owner(self.path))
-            owner = {"pid": os.getpid(), **machine_identity(), "since": time.time()}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        _LIVE.add(self)
-        return self
+        for _ in range(_TURNS):
+            descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT)
+            try:
+                if not _try(descriptor, self.path):
+                    raise RunOwned(self.path, read_owner(self.path))
+                there = lies_at(descriptor, self.path)
+                owner = {"pid": os.getpid(), **machine_identity(), "since": time.time()}
+                if there:
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if not there:
+                os.close(descriptor)
+                continue
+            self._descriptor = descriptor
+            _LIVE.add(self)
+            return self
+        raise RunOwned(self.path, read_owner(self.path))
 
     def release(self) -> None:
         """Give the lock back; the file stays, as removing it would let two owners in."""
@@ -92,24 +122,46 @@ class RunLock:
 def is_owned(path: Path) -> bool:
     """Whether a living process holds the lock at ``path``."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not flock(descriptor, path, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
+
+
+def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock ``descriptor``, opened at ``path``, without waiting; whether that could be done.
+
+    Raises:
+        CannotLock: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise CannotLock(path, error) from None
+    return True
+
+
+def lies_at(descriptor: int, path: Path) -> bool:
+    """Whether the file of ``descriptor`` is the one at ``path`` now."""
+    mine = os.fstat(descriptor)
+    try:
+        there = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def read_owner(path: Path) -> dict[str, Any]:
     """What the last owner wrote; empty where it wrote nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        owner = json.loads(path.read_text())
+    with contextlib.suppress(OSError, OutsideError):
+        owner = read_json(path, "lock")
         if isinstance(owner, dict):
-            return owner
+            return {key: value for key, value in owner.items() if isinstance(value, str | int)}
     return {}
 
 
@@ -119,12 +171,11 @@ def machine_identity() -> dict[str, str]:
     return {"host": socket.gethostname(), "boot_id": boot}
 
 
-def _try(descriptor: int) -> bool:
+def _try(descriptor: int, path: Path) -> bool:
     for probe in range(_PROBES):
         if probe:
             time.sleep(0.02)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if flock(descriptor, path):
             return True
     return False
 

@@ -13,7 +13,7 @@ from fl_platform.core.text import reason
 from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, SharedLock, alone, take
-from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
+from fl_platform.tracking.run_folder import RunFolder, head, run_folder, write_json
 
 
 class ParentRun:
@@ -167,7 +167,7 @@ class ParentRun:
     @contextmanager
     def _journal(self) -> Iterator[Journal]:
         with alone(self.folder.path / "turn.lock"):
-            journal = Journal(self.folder.journal)
+            journal = Journal(self.folder.journal, head(self.folder.describe() or {}))
             try:
                 yield journal
             finally:

@@ -63,7 +63,7 @@ def bad_pixel(value: float) -> dict[str, list]:
         ({"x": [[0.0] * 784, [0.0] * 783], "y": [1, 2]}, "inhomogeneous"),
         ({"x": [], "y": []}, "784 pixels"),
         ({"x": [[0.0] * 784], "y": [1, 2]}, "as many labels as images"),
-        ({"x": [["a"] * 784], "y": [1]}, "could not convert"),
+        ({"x": [["a"] * 784], "y": [1]}, "pixels must be numbers"),
         ({"x": [[0.0] * 784], "y": [1.5]}, "whole numbers"),
         ({"x": [[0.0] * 784], "y": [True]}, "whole numbers"),
         ({"x": [[0.0] * 784], "y": [2**70]}, "Overflow"),

@@ -11,7 +11,7 @@ from typing import Any
 
 def commit_every(seconds: float) -> None:
     """Another least interval between commits, so that short runs commit often."""
-    from fl_platform.tracking.cadence import Cadence
+    from fl_platform.tracking.active_run import Cadence
 
     Cadence.__init__.__kwdefaults__["minimum"] = seconds
     if seconds == 0:

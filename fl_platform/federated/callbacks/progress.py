@@ -15,6 +15,8 @@ from fl_platform.core.text import printable
 class ProgressLine(Callback):
     """Round, accuracy, seconds a round and the time left.
 
+    What is only shown never ends a run: where a line cannot be written, no more are.
+
     On a terminal the line is rewritten in place, at most ten times a second; elsewhere about ten
     lines are printed over a run, and one every ten seconds in a slow one.
 
@@ -31,6 +33,7 @@ class ProgressLine(Callback):
         self.live = able if live is None else live
         self._first: tuple[float, int] | None = None
         self._printed = 0.0
+        self._lost = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where this process starts, which after a resume is not round 0."""
@@ -63,11 +66,16 @@ class ProgressLine(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
         if self.live:
-            self.stream.write("\n")
+            self._write("", end="\n", clear=False)
 
-    def _write(self, text: str, end: str) -> None:
-        self.stream.write(f"\r\x1b[2K{text}{end}" if self.live else f"{text}{end}")
-        self.stream.flush()
+    def _write(self, text: str, end: str, clear: bool = True) -> None:
+        if self._lost:
+            return
+        try:
+            self.stream.write(f"\r\x1b[2K{text}{end}" if self.live and clear else f"{text}{end}")
+            self.stream.flush()
+        except (OSError, ValueError):  # a closed terminal or pipe, a full disk
+            self._lost = True
 
 
 __all__ = ["ProgressLine"]

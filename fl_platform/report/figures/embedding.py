@@ -113,7 +113,7 @@ def cloud_figure(clouds: Sequence[Mapping[str, Any]]) -> Figure | None:
 
     Args:
         clouds: Dicts with gram ``(k, k)``, labels ``(k,)``, step and name; at most 6 are drawn,
-            evenly chosen.
+            evenly chosen. One that `embed` refuses becomes a panel that says why.
 
     Returns:
         None without clouds.
@@ -133,10 +133,23 @@ def cloud_figure(clouds: Sequence[Mapping[str, Any]]) -> Figure | None:
         for axes in grid.flat[len(chosen) :]:
             axes.set_visible(False)
         for axes, cloud in zip(grid.flat, chosen, strict=False):
-            _draw(axes, embed(cloud["gram"], [str(label) for label in cloud["labels"]]), cloud)
+            try:
+                picture = embed(cloud["gram"], [str(label) for label in cloud["labels"]])
+            except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
+                _say_why(axes, error, cloud)
+            else:
+                _draw(axes, picture, cloud)
         legend_below(figure, columns=4, place="outside upper center")
         figure.supxlabel(_wrapped(LIMITS, 38 * columns + 6), fontsize=6.5, color="#444444")
     return figure
+
+
+def _say_why(axes: Axes, error: Exception, cloud: Mapping[str, Any]) -> None:
+    """A panel without a picture: one cloud that cannot be drawn takes no other away."""
+    told = _wrapped(f"no picture: {str(error).splitlines()[0][:120]}", 28)
+    axes.text(0.5, 0.5, told, ha="center", va="center", fontsize=6.5, transform=axes.transAxes)
+    axes.set_title("\n".join(filter(None, (str(cloud.get("name", "")), f"round {cloud['step']}"))))
+    axes.set_axis_off()
 
 
 def _draw(axes: Axes, picture: Embedding, cloud: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ colour, marker and line in every figure, so that colour alone never tells two ap
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -153,16 +154,24 @@ def settle(figure: Figure) -> None:
 
 
 def save(figure: Figure, stem: Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
-    """Write ``stem.png`` (300 dots an inch) and vector files; equal figures give equal bytes."""
+    """Write ``stem.png`` (300 dots per inch) and vector files; equal figures give equal bytes.
+
+    Each file is replaced whole: two reports of one experiment may be written at once.
+    """
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     paths = []
     with styled():
         settle(figure)
         for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
-            figure.savefig(path, dpi=300, metadata=undated.get(kind))
-            if kind == "png":
-                _to_palette(path)
+            beside = path.with_name(f".{stem.name}.{secrets.token_hex(4)}.{kind}")
+            try:
+                figure.savefig(beside, dpi=300, metadata=undated.get(kind))
+                if kind == "png":
+                    _to_palette(beside)
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
             paths.append(path)
     return paths
 

@@ -41,9 +41,22 @@ def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
         title=f"Accuracy under attack: {setting.title()}",
         header=("Attack", *columns),
         rows=tuple(body),
-        notes=_accuracy_notes(usual, accuracy, made),
+        notes=(*alarm_notes(found), *_accuracy_notes(usual, accuracy, made)),
         records=tuple(record(cell) for cell in found),
         rule_after=references if references < len(rows) else 0,
+    )
+
+
+def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
+    """One sentence where runs did not repeat themselves: their numbers may be wrong."""
+    runs = [run for cell in found for run in cell.runs if float(run.get("alarms") or 0) > 0]
+    if not runs:
+        return ()
+    names = sorted({str(run.get("name") or run.get("run_id")) for run in runs})
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (
+        f"ALARM: {len(runs)} of these runs gave other values when rounds were run again"
+        f" ({', '.join(names[:3])}{more}); run them anew with --fresh.",
     )
 
 

@@ -83,6 +83,7 @@ def record(cell: Cell) -> dict[str, object]:
         "failed": len(cell.failed),
         "unfinished": len(cell.unfinished),
         "conflicting": len(cell.conflicting),
+        "alarms": sum(int(float(run.get("alarms") or 0)) for run in cell.runs),
         "seeds": " ".join(str(seed) for seed in sorted(cell.values)),
         **{key: " ".join(distinct(cell.runs, key)) for key in SOURCES},
     }

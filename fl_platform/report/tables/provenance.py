@@ -69,6 +69,9 @@ def provenance_table(found: Sequence[Cell]) -> Table:
             _shortened(cell.runs, "data_digest", 8),
             _shortened(cell.runs, "device", 24),
         ]
+        alarms = sum(int(float(run.get("alarms") or 0)) for run in cell.runs)
+        if alarms:
+            sources[2] += f" ({alarms} alarms)"
         if any(changed(run) for run in cell.runs):
             sources[0] += " + changes"
         where = cell.setting.title()

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fl_platform.core.outside import OutsideError
 from fl_platform.core.text import reason
 from fl_platform.tracking.exporter import Export, UploadBusy
-from fl_platform.tracking.journal import Journal, JournalError, read
-from fl_platform.tracking.lock import RunLock, RunOwned
+from fl_platform.tracking.follower import mark_killed
+from fl_platform.tracking.lock import RunOwned
+from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import RunFolder, all_runs
 
 
@@ -44,9 +46,9 @@ def sync(home: Path | str, name: str = "mlflow") -> SyncReport:
     Raises:
         StoreError: the store cannot be opened.
     """
-    report = SyncReport()
+    report, unfit = SyncReport(), list[RecordError]()
     export = Export(home, name)
-    for folder in all_runs(home):
+    for folder in all_runs(home, unfit):
         report.runs += 1
         try:
             report.records += export.upload(folder)
@@ -54,32 +56,31 @@ def sync(home: Path | str, name: str = "mlflow") -> SyncReport:
             report.busy.append(str(folder.path))
         except Exception as error:
             report.failed[str(folder.path)] = reason(error)
+    report.failed |= {str(error.path): reason(error) for error in unfit}
     return report
 
 
 def reap(home: Path | str) -> Iterator[RunFolder]:
     """Mark runs that say RUNNING and have no living owner as KILLED; yields each.
 
-    The lock decides, never status or age. Reaped runs can be resumed as before; `sync` brings
-    the new status to MLflow.
+    The lock decides, never status or age, and the status is read again once the lock is held: a
+    run that ends while others are looked at keeps its own last word. Reaped runs can be resumed as
+    before; `sync` copies the new status to MLflow.
 
     Raises:
-        JournalError: the first journal that is broken, once all others have been looked at.
+        RecordError: the first folder that cannot be read, once all others have been looked at.
     """
-    broken = None
-    for folder in all_runs(home):
+    unfit: list[RecordError] = []
+    for folder in all_runs(home, unfit):
         try:
-            if not folder.journal.exists() or read(folder.journal).status != "RUNNING":
-                continue
-            with RunLock(folder.lock):
-                journal = Journal(folder.journal)
-                journal.note("status", status="KILLED", reason="its process ended without a word")
-                journal.close()
-        except RunOwned:
+            running = folder.journal.exists() and folder.history().status == "RUNNING"
+            if running and mark_killed(folder):
+                yield folder
+        except (RunOwned, FileNotFoundError):  # owned, or moved away by --fresh
             continue
-        except JournalError as error:
-            broken = broken or error
-            continue
-        yield folder
-    if broken:
-        raise broken
+        except RecordError as error:
+            unfit.append(error)
+        except (OSError, OutsideError) as error:
+            unfit.append(RecordError(folder.path, f"{folder.path}: {reason(error)}"))
+    if unfit:
+        raise unfit[0]
