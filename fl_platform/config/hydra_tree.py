@@ -20,6 +20,7 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fl_platform.config.aliases import meaning
 from fl_platform.config.errors import ConfigError, nearest, shown
 from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
 from fl_platform.config.paths import conf_folder
@@ -151,6 +152,8 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
     below = _below(tree, name) if not parent else []
+    meant_key = meaning(key, {*schema_keys(), *GROUPS, "rounds"})
+    below = [meant_key] if meant_key and meant_key != key else below
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
     return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
 

@@ -119,7 +119,7 @@ def test_the_asked_share_is_held_out_however_small_the_writers_are(dataset, each
     per_writer = each - train.writers.unique(return_counts=True)[1]
     assert per_writer.max() - per_writer.min() <= 1
     givers = (hold_out(many, fraction, seed)[0].writers.bincount() for seed in range(3))
-    if 0 < len(labels) % 50:
+    if len(labels) % 50 > 0:
         assert len({tuple(counts.tolist()) for counts in givers}) > 1  # ties go to no fixed writer
 
 

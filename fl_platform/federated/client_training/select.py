@@ -50,8 +50,8 @@ def choose(
     models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
     without convolutions that allow it (side by side, convolutions become grouped ones, which a
     CPU computes slowly), stacked for chains whose convolutions read small maps, channels_last
-    where convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on the
-    meta device.
+    where convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on
+    the meta device.
 
     Args:
         asked: ``auto`` or a way by name.
