@@ -88,13 +88,15 @@ def run(
     typed += ["runtime.continue_anyway=true"] if continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
-    from fl_platform.config import config_hash
+    from fl_platform.config import config_hash, refuse_missing_data
     from fl_platform.console import show_result
     from fl_platform.run.lookup import stored
     from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
     folder = run_folder(place, config_hash(config))
+    if not folder.result_file.exists():
+        refuse_missing_data(config, place)
     if is_owned(folder.lock) and not passing(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)

@@ -63,11 +63,14 @@ def with_network(name: str, **parameters: object) -> Config:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_refused_by_its_key_or_takes_a_step(name: str, task: str) -> None:
     whole, data = with_network(name), dataset(task)
+    refusal = ""
     try:
         check_network(whole, data, federation(data, 4, 4))
     except ConfigError as error:
-        assert str(error).startswith("task.model: ")
-        assert "\n" not in str(error)
+        refusal = str(error)
+    if refusal:
+        assert refusal.startswith("task.model: ")
+        assert "\n" not in refusal
         return
     network = build_network(whole, data).train()
     inputs = data.train_images[:2]

@@ -82,3 +82,22 @@ def data_node(config: Config, home: Path) -> dict[str, Any]:
     """The task's data node with its ``root`` spelt out: a relative one lies in ``home``."""
     node = dict(config.task.data)
     return node | {"root": str(home / node["root"])} if "root" in node else node
+
+
+def refuse_missing_data(config: Config, home: Path) -> None:
+    """Refuse a data file that is not there, before anything heavy is imported.
+
+    Raises:
+        ConfigError: with the place where it was looked for.
+    """
+    node = data_node(config, home)
+    root, file = node.get("root"), node.get("file")
+    if not isinstance(root, str) or not isinstance(file, str):
+        return
+    path, near = Path(root) / file, Path.cwd() / file
+    if not path.exists():
+        hint = f" There is {near}: task.data.file={near}" if near.exists() else ""
+        raise ConfigError(
+            f"task.data.file: expected a file at {path.absolute()}, got none (a relative one lies"
+            f" in task.data.root, a relative root in the workspace {home}).{hint}"
+        )

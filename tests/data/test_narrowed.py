@@ -90,5 +90,5 @@ def test_tables_of_complex_numbers_are_refused(tmp_path):
         tmp_path / "tabular.npz",
         train_inputs=rows, train_labels=labels, test_inputs=rows, test_labels=labels,
     )  # fmt: skip
-    with pytest.raises(DataError, match="real inputs.*complex128"):
+    with pytest.raises(DataError, match=r"real inputs.*complex128"):
         tabular(root=tmp_path)
