@@ -31,7 +31,7 @@ def refused(key: str, *also: type[Exception]) -> Iterator[None]:
         yield
     except (ConfigError, DataError):
         raise
-    except (ValueError, *also) as error:
+    except tuple([ValueError, *also]) as error:
         told = str(error)
         raise ConfigError(told if _KEYED.match(told) else f"{key}: {told}") from None
 
