@@ -190,7 +190,7 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     listed = f" It knows: {', '.join(names) or 'none'}."
     below = _below(tree, name) if not parent else []
     meant_key = meaning(key, {*schema_keys(), *GROUPS, "rounds"})
-    below = [meant_key] if meant_key and meant_key != key else below
+    below = below or ([meant_key] if meant_key and meant_key != key else [])
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
     return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
 

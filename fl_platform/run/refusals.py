@@ -27,11 +27,12 @@ def refused(key: str, *also: type[Exception]) -> Iterator[None]:
     Raises:
         ConfigError: the part's own message, after the key; a `DataError` stays one.
     """
+    told_errors: tuple[type[Exception], ...] = (ValueError, *also)
     try:
         yield
     except (ConfigError, DataError):
         raise
-    except tuple([ValueError, *also]) as error:
+    except told_errors as error:
         told = str(error)
         raise ConfigError(told if _KEYED.match(told) else f"{key}: {told}") from None
 
