@@ -46,6 +46,10 @@ SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A file of conf/suite/: smoke, nightly, ...")
 ]
 
+SETTINGS = {
+    *("task", "model", "partition", "local", "attack", "defense", "mixing", "preset", "seed"),
+    *("rounds", "byzantine", "server", "worker", "evaluation", "runtime", "observers", "data"),
+}
 EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
 
@@ -84,13 +88,15 @@ def run(
     typed += ["runtime.continue_anyway=true"] if continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
-    from fl_platform.config import config_hash
+    from fl_platform.config import config_hash, refuse_missing_data
     from fl_platform.console import show_result
     from fl_platform.run.lookup import stored
     from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
     folder = run_folder(place, config_hash(config))
+    if not folder.result_file.exists():
+        refuse_missing_data(config, place)
     if is_owned(folder.lock) and not passing(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)
@@ -225,15 +231,19 @@ def config(overrides: Overrides = None, home: Home = None, plugin: Plugins = Non
 def list_rules(
     group: Annotated[
         str,
-        typer.Argument(help="attacks, defenses, mixings, tasks, presets, experiments or suites."),
+        typer.Argument(
+            help="attacks, defenses, mixings, tasks, models, partitions, presets, experiments or"
+            " suites."
+        ),
     ] = "all",
     home: Home = None,
+    plugin: Plugins = None,
 ) -> None:
-    """Say what there is, one line and reference each."""
-    from fl_platform.config import conf_folder
+    """List components with their parameters and references, those of plug-ins too."""
+    from fl_platform.config.hydra_tree import config_folders
     from fl_platform.console import show_rules
 
-    show_rules(conf_folder(_home(home)), group)
+    show_rules(config_folders(_home(home), plugin or ()), group)
 
 
 @app.command()
@@ -480,6 +490,7 @@ def main() -> None:
     shown = guard_streams()
     hurry = True
     try:
+        _refuse_setting_as_option(sys.argv[1:])
         app()
     except SystemExit as ended:
         hurry = isinstance(ended.code, int) and ended.code >= 128
@@ -497,6 +508,20 @@ def main() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
         shown.finish()
+
+
+def _refuse_setting_as_option(words: list[str]) -> None:
+    """Refuse ``--attack strike``, whose form here is ``attack=strike``."""
+    if words[:1] and words[0] not in ("run", "grid", "config", "tune"):
+        return
+    for place, word in enumerate(words):
+        name, _, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name.replace("-", "_") in SETTINGS:
+            from fl_platform.config import ConfigError
+
+            after = words[place + 1] if len(words) > place + 1 else "VALUE"
+            told = f"{name.replace('-', '_')}={value or after}"
+            raise ConfigError(f"{word}: settings are typed without dashes, as key=value: {told}")
 
 
 def _finish_uploads(hurry: bool) -> None:

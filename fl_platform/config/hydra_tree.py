@@ -20,9 +20,10 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fl_platform.config.aliases import meaning
 from fl_platform.config.errors import ConfigError, nearest, shown
 from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
-from fl_platform.config.paths import conf_folder
+from fl_platform.config.paths import conf_folder, conf_folders, looked_in
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
 from fl_platform.core.outside import read_yaml
@@ -57,7 +58,9 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         text = getattr(error, "override", None) or "?"
         detail = _first_line(error)
         why = "" if detail.startswith("Error parsing") else f": {detail}"
-        raise ConfigError(f"{shown(text)}: expected key=value in Hydra's grammar{why}") from None
+        meant = _choice_meant(text)
+        told = f"{shown(text)}: expected key=value in Hydra's grammar{why}"
+        raise ConfigError(f"{told}; did you mean {meant}?" if meant else told) from None
     for override in parsed:
         if not override.key_or_group:
             raise ConfigError(f"{override.input_line}: expected key=value, got no key.")
@@ -76,6 +79,7 @@ def compose_tree(
     """
     folders = config_folders(home, plugins)
     state = check_files(folders)
+    _refuse_several_mixings(typed)
     try:
         composed, choices = merge(folders, state, [_for_any_rule(o) for o in typed])
         OmegaConf.set_struct(composed, False)
@@ -85,15 +89,26 @@ def compose_tree(
     except UnknownKeyError as error:
         raise _unknown_key(error.key, error.tree) from None
     except FAILURES as error:
-        raise _translated(error) from None
+        raise _translated(error, folders) from None
     named = {group: choice for group, choice in choices.items() if choice is not None}
     written = _written_by(named.get("experiment"), folders)
     return tree, named, written  # type: ignore[return-value]
 
 
+def _refuse_several_mixings(typed: Sequence[Override]) -> None:
+    """Refuse ``mixing=[nnm,bucketing]``, which would merge the settings of two rules into one."""
+    for override in typed:
+        value = override._value
+        if override.key_or_group == "mixing" and isinstance(value, list) and len(value) > 1:
+            raise ConfigError(
+                f"{override.input_line}: expected one choice of the group; several in order are a"
+                " file with a node each, as conf/mixing/nnm_bucketing.yaml: mixing=nnm_bucketing"
+            )
+
+
 def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
     """Where configuration files are looked for, in this order."""
-    return [conf_folder(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
+    return [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
 
 
 def _for_any_rule(override: Override) -> Override:
@@ -125,13 +140,36 @@ def schema_keys(cls: type = Config, dot: str = "") -> frozenset[str]:
     return frozenset(keys)
 
 
-def _translated(error: Exception) -> ConfigError:
+def _translated(error: Exception, folders: Sequence[Path]) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
         has = f" It has: {', '.join(options)}." if options else ""
-        return ConfigError(f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{has}")
+        from_plugin = _plugin_with(folders, group, name)
+        told = f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{from_plugin}{has}"
+        return ConfigError(told + (looked_in(folders) if group == "experiment" else ""))
     return ConfigError(_first_line(error))
+
+
+def _choice_meant(text: str) -> str:
+    """``attack=strike`` for ``strike``, by the files that came installed; empty for no choice."""
+    folder = conf_folder(Path.cwd())
+    for group in ("attack", "defense", "mixing", "task", "model", "partition", "experiment"):
+        names = [path.stem for path in (folder / group).glob("*.yaml")]
+        name = meaning(text, names)
+        if name and name != "none":
+            return f"{group}={name}"
+    return ""
+
+
+def _plugin_with(folders: Sequence[Path], group: str, name: str) -> str:
+    """A hint at a package beside a ``conf/`` or in the working directory that has the choice."""
+    for place in dict.fromkeys([Path.cwd(), *(folder.parent for folder in folders)]):
+        for found in sorted(place.glob(f"*/conf/{group}/{name}.yaml")):
+            package = found.parents[2]
+            if (package / "__init__.py").is_file() and package.name != "fl_platform":
+                return f" A package has it: add --plugin {package.name}."
+    return ""
 
 
 def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
@@ -151,6 +189,8 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
     below = _below(tree, name) if not parent else []
+    meant_key = meaning(key, {*schema_keys(), *GROUPS, "rounds"})
+    below = below or ([meant_key] if meant_key and meant_key != key else [])
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
     return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
 

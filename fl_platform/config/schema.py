@@ -17,6 +17,7 @@ from fl_platform.config.validation import build_dataclass, fit
 from fl_platform.core.schedules import KINDS, Schedule
 
 Node = dict[str, Any]
+MOST_THREADS = 1024
 LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of our own values
 
 
@@ -281,6 +282,8 @@ class Runtime:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "threads", "evaluation_batch")
+        most = f"at most {MOST_THREADS} (beyond, the thread library ends the process)"
+        _bounded(self.threads <= MOST_THREADS, "threads", most, self.threads)
         exporter = re.fullmatch(r"mlflow|journal|[A-Za-z]\w*(\.[A-Za-z]\w*)+", self.tracking)
         expected = "mlflow, journal or an exporter of a plug-in such as package.Name"
         _bounded(exporter is not None, "tracking", expected, self.tracking)

@@ -91,8 +91,18 @@ def check_target(node: Any, group: str | None, key: str) -> str:
         expected = (
             f"one of the public names of {', '.join(sources) or 'a package named by --plugin'}"
         )
-        raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}")
+        hint = _plugin_hint(target)
+        raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}{hint}")
     return target
+
+
+def _plugin_hint(target: object) -> str:
+    """Say which ``--plugin`` is missing, where the target's package can be imported."""
+    package = target.partition(".")[0] if isinstance(target, str) else ""
+    if not package.isidentifier() or package in _plugins or package == fl_platform.__name__:
+        return ""
+    found = PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
+    return f" If it is a package of yours: add --plugin {package}." if found else ""
 
 
 def check_exporter(name: str) -> str:

@@ -15,6 +15,26 @@ from fl_platform.core.deferred import Number, number, on_device
 __all__ = ["MedianKind", "Updates"]
 
 
+def _refuse_other_than_rows(matrix: object) -> None:
+    """Raise unless ``matrix`` is a dense ``(m, d)`` tensor of real numbers, m and d at least 1."""
+    if not isinstance(matrix, Tensor):
+        raise TypeError(
+            f"Expected updates as a torch tensor of shape (m, d), got {type(matrix).__name__};"
+            " use torch.as_tensor(rows)."
+        )
+    shape, kind = tuple(matrix.shape), f"{matrix.layout} on {matrix.device.type}"
+    if matrix.layout != torch.strided or matrix.device.type == "meta":
+        raise ValueError(
+            f"Expected updates as a dense tensor that holds numbers, got {kind} of shape {shape};"
+            " use to_dense() for a sparse one."
+        )
+    if matrix.ndim != 2 or 0 in shape or not matrix.is_floating_point():
+        raise ValueError(
+            "Expected updates of shape (m, d) with m >= 1 rows of d >= 1 floating-point numbers,"
+            f" got shape {shape} of {matrix.dtype}."
+        )
+
+
 class Updates:
     """The updates of one round: row i is client i's ``g_i = w - w_i`` (eq. 2).
 
@@ -27,7 +47,9 @@ class Updates:
             up-cast to float32. It is never written to, and must not change while in use.
 
     Raises:
-        ValueError: the matrix is not a two-dimensional floating-point tensor with a row.
+        TypeError: the matrix is no tensor.
+        ValueError: it is not a dense two-dimensional floating-point tensor with a row, a column
+            and memory of its own.
 
     Example:
         >>> import torch
@@ -44,13 +66,10 @@ class Updates:
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        if matrix.ndim != 2 or matrix.shape[0] < 1 or not matrix.is_floating_point():
-            raise ValueError(
-                "Expected updates of shape (m, d) with m >= 1 rows of floating-point numbers,"
-                f" got shape {tuple(matrix.shape)} of {matrix.dtype}."
-            )
+        _refuse_other_than_rows(matrix)
         keep = matrix.dtype in (torch.float32, torch.float64)
-        self._source = matrix.detach() if keep else matrix.detach().float()
+        matrix = matrix.detach().resolve_neg()
+        self._source = matrix if keep else matrix.float()
         self._medians: dict[str, Tensor] = {}
 
     def __len__(self) -> int:

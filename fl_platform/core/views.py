@@ -265,7 +265,7 @@ class Extended(_View):
             )
         super().__init__(base, len(base) + len(rows))
         equal = len(rows) > 1 and rows.stride(0) == 0
-        distinct = (rows[:1] if equal else rows).detach()
+        distinct = (rows[:1] if equal else rows).detach().resolve_neg()
         self._distinct = distinct.to(dtype=base.dtype, device=base.device)
         self._added = self._distinct.expand(len(rows), -1) if equal else self._distinct
         # position of each row among the base's rows and the distinct added ones

@@ -23,6 +23,7 @@ NAMES = {
     "test_images": "x_test",
     "test_labels": "y_test",
 }
+CHANNELS = (1, 3, 4)
 HOW = "Create it with numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
@@ -112,8 +113,9 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     """``(N, C, H, W)`` uint8."""
     if values.ndim == 3:
         values = values[:, None]
-    elif values.ndim == 4 and layout == "channels_last":
-        values = values.transpose(0, 3, 1, 2)
+    elif values.ndim == 4:
+        _refuse_other_layout(values.shape, layout)
+        values = values.transpose(0, 3, 1, 2) if layout == "channels_last" else values
     if values.ndim != 4 or 0 in values.shape:
         raise ValueError(f"Expected images of 3 or 4 dimensions, none 0, got {values.shape}.")
     if np.issubdtype(values.dtype, np.floating):
@@ -128,15 +130,28 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
+def _refuse_other_layout(shape: tuple[int, ...], layout: str) -> None:
+    """Refuse a shape whose channels (1, 3 or 4) stand where the other layout has them."""
+    here, there = (shape[3], shape[1]) if layout == "channels_last" else (shape[1], shape[3])
+    other = "channels_first" if layout == "channels_last" else "channels_last"
+    if here not in CHANNELS and there in CHANNELS:
+        raise ValueError(
+            f"Expected images of 1, 3 or 4 channels in the layout {layout}, got shape {shape};"
+            f" use task.data.layout={other}."
+        )
+
+
 def integers(values: np.ndarray) -> Tensor:
     """``(N,)`` int64 from integers of shape ``(N,)`` or ``(N, 1)``."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
+    if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iu":
         raise ValueError(
             "Expected labels and writers as whole numbers of shape (N,),"
             f" got shape {values.shape} of {values.dtype}."
         )
+    if values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"Expected labels and writers below 2**63, got {values.max()}.")
     return torch.from_numpy(values.astype(np.int64))
 
 

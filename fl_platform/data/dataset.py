@@ -147,33 +147,60 @@ def set_aside(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Tensor,
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
     """Hold out a share of the training images for validation, before the partition.
 
-    The images are drawn from the stream "validation" of ``seed``. If images have writers, the
-    share is taken within each writer and leaves at least one image, so that the number of clients
-    does not change.
+    The images are drawn from the stream "validation" of ``seed``; their number is the nearest to
+    the share, and at least one. Where images have writers, each gives its share rounded down, and
+    the writers with the largest remainders (equal ones in drawn order) give one more until the
+    number is reached. Each keeps at least one image, so that holding out never changes how many
+    clients there are.
 
-    Args:
-        dataset: The data set; it is not changed.
-        fraction: Share to hold out, in [0, 1).
-        seed: Seed of the run.
+        Args:
+            dataset: The data set; it is not changed.
+            fraction: Share to hold out, in [0, 1).
+            seed: Seed of the run.
 
-    Returns:
-        The data set with the remaining training images (its digest still identifies the loaded
-        data), the validation images and their labels.
+        Returns:
+            The data set with the remaining training images (its digest still identifies the loaded
+            data), the validation images and their labels.
 
-    Raises:
-        ValueError: ``fraction`` is outside its range or leaves no training image.
+        Raises:
+        ValueError: the fraction is outside its range.
+        DataError: the share would leave a writer, or the training set, without an image.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"Expected a validation fraction in [0, 1), got {fraction}.")
     size = len(dataset.train_labels)
     groups = torch.zeros(size, dtype=torch.int64) if dataset.writers is None else dataset.writers
-    order = torch.randperm(size, generator=generator(seed, "validation"))
+    stream = generator(seed, "validation")
+    order = torch.randperm(size, generator=stream)
     order = order[groups[order].argsort(stable=True)]  # shuffled within each group
     _, counts = groups[order].unique_consecutive(return_counts=True)
     held = torch.zeros(size, dtype=torch.bool)
-    for part in order.split(counts.tolist()):
-        held[part[: min(round(fraction * len(part)), len(part) - 1)]] = True
+    if fraction > 0:
+        shares = _shares(counts, fraction, stream)
+        for part, share in zip(order.split(counts.tolist()), shares.tolist(), strict=True):
+            held[part[:share]] = True
     return _restricted(dataset, ~held), dataset.train_images[held], dataset.train_labels[held]
+
+
+def _shares(counts: Tensor, fraction: float, stream: torch.Generator) -> Tensor:
+    """``(G,)`` images that each group of ``counts`` gives, by largest remainders."""
+    size, most = int(counts.sum()), counts - 1
+    wanted = max(round(fraction * size), 1)
+    if wanted > int(most.sum()) + 1 or not most.any():
+        raise DataError(
+            f"task.validation: expected a share of at most {int(most.sum()) / size:.3g}, which"
+            f" leaves each of {len(counts)} writers a training image, got {fraction}."
+        )
+    quotas = fraction * counts.double()
+    shares = quotas.floor().long().minimum(most)
+    remainders = quotas - shares
+    first = torch.randperm(len(counts), generator=stream)
+    while (short := min(wanted, int(most.sum())) - int(shares.sum())) > 0:
+        free = first[(shares < most)[first]]
+        chosen = free[remainders[free].argsort(descending=True, stable=True)[:short]]
+        shares[chosen] += 1
+        remainders[chosen] -= 1
+    return shares
 
 
 def _restricted(dataset: Dataset, kept: Tensor) -> Dataset:

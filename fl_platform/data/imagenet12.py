@@ -48,7 +48,9 @@ def imagenet12(
     """
     side = round(size * 256 / 224) if resize is None else resize
     if side < size:
-        raise ValueError(f"Expected resize >= size={size} for the crop, got resize={side}.")
+        raise ValueError(
+            f"task.data.resize: expected at least task.data.size={size} to cut from, got {side}."
+        )
     folder = find_folder(root, ["imagenet12", "."], ["train", "val"], HOW)
     train, val = _list_split(folder / "train"), _list_split(folder / "val")
     if list(train) != list(val):
@@ -112,7 +114,7 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
             if max(short, side) * max(long, side * long // max(short, 1)) > PIXELS:
                 shape = f"{source.width} x {source.height}"
                 raise OSError(f"{shape} pixels, which are too many once the short side is {side}")
-            image = source.convert("RGB")
+            image = _eight_bits(source).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"Expected a JPEG or PNG image at {path}, got: {error}") from error
     width, height = image.size
@@ -124,3 +126,15 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     image = image.crop((left, top, left + size, top + size))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits a value as one of 8, ``value // 257``; Pillow would clip it at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise OSError(f"values from {values.min()} to {values.max()}, more than 16 bits hold")
+    if 0 < values.max() <= 255:
+        raise OSError("an image of 16 bits that holds values up to 255 alone; save it with 8 bits")
+    return Image.fromarray((values // 257).astype(np.uint8))

@@ -72,7 +72,7 @@ def tokens(
     parts = []
     for part in ("train", "test"):
         values = content[f"{part}_inputs"]
-        if values.ndim != 2 or not np.issubdtype(values.dtype, np.integer):
+        if values.ndim != 2 or values.dtype.kind not in "iu":
             raise DataError(
                 f"{path}: Expected whole numbers of shape (N, L) in {part}_inputs, got"
                 f" {values.shape} of {values.dtype}."
@@ -91,7 +91,7 @@ def _content(root: str | Path, file: str) -> tuple[Path, dict[str, np.ndarray]]:
 
 
 def _numbers(path: Path, values: np.ndarray) -> Tensor:
-    if values.ndim < 2 or not np.issubdtype(values.dtype, np.number) or 0 in values.shape:
+    if values.ndim < 2 or values.dtype.kind not in "iuf" or 0 in values.shape:
         raise DataError(
             f"{path}: Expected real inputs of shape (N, ...), none of them 0, got"
             f" {values.shape} of {values.dtype}."

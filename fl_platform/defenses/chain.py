@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.aggregate import as_aggregate
 from fl_platform.core.context import Context, asks
 from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rng import stream_seed
@@ -171,7 +172,8 @@ class Chain:
                 f"Expected no mixing of rows before {_name_of(self.rule)}, which must know which"
                 " client sent each row; leave the mixing out, or choose clipping or arc."
             )
-        result = self.rule(updates, f, **context.asked(self._asked[-1]))
+        answer = self.rule(updates, f, **context.asked(self._asked[-1]))
+        result = as_aggregate(answer, _name_of(self.rule))
         if made is None or result.weights is None:
             return result
         weights = result.weights.to(made) @ made

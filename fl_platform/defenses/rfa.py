@@ -45,7 +45,9 @@ def rfa(
             the geometric median itself: a row that is one is found by its optimality condition
             (the mean of them where there are several), else steps are taken until the gradient's
             length is below 1e-12 n; start and eps then play no part.
-        eps: below it a distance counts as eps; 1e-7 in the STRIKE authors' code, 0.1 in ByzFL.
+        eps: a distance counts as at least eps times the distance that half of all rows keep to
+            the most central one, so that rows of any size are treated alike. The STRIKE authors'
+            code (1e-7) and ByzFL (0.1) take eps itself, which matters to rows of about that size.
 
     Guarantees (f, kappa)-robustness with kappa = 4 (1 + f / (n - 2f))^2 where the sum of
     distances at the answer is no larger than at the honest mean, so always for ``converged``;
@@ -69,13 +71,26 @@ def rfa(
     if iterations < 1 or not eps > 0:
         raise ValueError(f"Expected iterations >= 1 and eps > 0, got {iterations} and {eps}.")
     squares = _squares_from_start(updates, num_byzantine, start)
+    least = eps * _typical_distance(updates.squared_distances())
     weights = squares.new_full((len(updates),), torch.nan)
     for step in range(iterations):
         if step:
             squares = geometry.squared_distances_to(updates.gram(), weights)
-        closeness = 1 / squares.sqrt().clamp_min(eps)
+        closeness = 1 / squares.sqrt().clamp_min(least)
         weights = closeness / closeness.sum()
     return Aggregate(updates.combine(weights), weights)
+
+
+def _typical_distance(squares: Tensor) -> Tensor:
+    """Scalar > 0: half of all rows are so near to one of them.
+
+    Where half of them are equal, that row is the geometric median, and 1e-16 times the least
+    positive distance lets it have all weight; where all are, 1.
+    """
+    central = geometry.median_distances(squares).min()
+    least = torch.where(squares > 0, squares, torch.inf).min()
+    typical = torch.where(central > 0, central, 1e-32 * least)
+    return torch.where(typical.isfinite(), typical, 1.0).sqrt()
 
 
 def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:

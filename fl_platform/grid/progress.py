@@ -126,7 +126,7 @@ def newest(journal: Path, tail: int = 16384) -> tuple[int, float | None]:
             if b'"test/accuracy"' not in line or not line.startswith(b"{"):
                 continue
             record = decode(line)
-            rounds = max(rounds, int(record["step"]) + 1)
+            rounds = max(rounds, int(record["step"]))
             accuracy = 100 * float(record["values"]["test/accuracy"])
     return rounds, accuracy
 

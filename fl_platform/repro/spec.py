@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fl_platform.config import ConfigError, conf_folder
+from fl_platform.config import ConfigError, conf_folders, looked_in
 from fl_platform.config.errors import nearest
 from fl_platform.config.hydra_tree import parse_overrides
 from fl_platform.config.validation import build_dataclass
@@ -112,15 +112,17 @@ def load_suite(name: str, home: Path) -> Suite:
     Raises:
         ConfigError: The file is missing or no yaml, or a setting is unknown or out of range.
     """
-    folder = conf_folder(home) / "suite"
-    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    folders = [each / "suite" for each in conf_folders(home)]
+    found = [path for folder in folders[::-1] for path in folder.glob("*.yaml")]
+    files = {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
     if name not in files:
         close, has = nearest(name, files), ", ".join(files) or "none"
-        raise ConfigError(f"repro: there is no suite '{name}'{close} There are: {has}.")
+        told = f"repro: there is no suite '{name}'{close} There are: {has}."
+        raise ConfigError(told + looked_in(folders))
     try:
         tree = read_yaml(files[name])
     except OutsideError as error:
         raise ConfigError(str(error)) from None
     settings = build_dataclass(Settings, tree if isinstance(tree, Mapping) else {}, name)
     parse_overrides(settings.overrides)
-    return Suite(**vars(settings), name=name, folder=folder)
+    return Suite(**vars(settings), name=name, folder=files[name].parent)

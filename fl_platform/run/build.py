@@ -19,7 +19,6 @@ from fl_platform.config.schema import Local, Runtime, role, schedule_of
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
 from fl_platform.data import (
-    DataError,
     Dataset,
     Partition,
     deal,
@@ -40,6 +39,7 @@ from fl_platform.federated.callbacks.roles import rule_name
 from fl_platform.federated.client_training import Choice, WayName, choose
 from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.run.naming import run_name
+from fl_platform.run.refusals import build_network, refused
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,14 @@ class Population:
 
 
 def load_population(config: Config, home: Path) -> Population:
-    """Load the task's data and split it; a relative ``root`` of the data lies in ``home``."""
-    dataset = load_dataset(data_node(config, home))
+    """Load the task's data and split it; a relative ``root`` of the data lies in ``home``.
+
+    Raises:
+        DataError: the data are absent, damaged or too few.
+        ConfigError: the data do not go together with what was asked for.
+    """
+    with refused("task.data"):
+        dataset = load_dataset(data_node(config, home))
     if config.task.samples is not None:
         dataset = subset(dataset, config.task.samples, config.data_seed)
     dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
@@ -75,21 +81,18 @@ def load_population(config: Config, home: Path) -> Population:
         )
         whole = torch.arange(len(root_labels))
         root = Federation(samples(root_images, root_labels), (whole,), dataset.num_classes)
-    try:
+    with refused("task.partition"):
         partition = build_partition(config, dataset)
-    except DataError:
-        raise
-    except ValueError as error:  # what was asked for does not go together with these data
-        raise ConfigError(str(error)) from None
     held_out = {"test": samples(dataset.test_images, dataset.test_labels)}
     if len(labels):
         held_out["validation"] = samples(images, labels)
-    federation = Federation(
-        samples(dataset.train_images, dataset.train_labels),
-        partition.indices,
-        dataset.num_classes,
-        partition.idle,
-    )
+    with refused("task.partition"):
+        federation = Federation(
+            samples(dataset.train_images, dataset.train_labels),
+            partition.indices,
+            dataset.num_classes,
+            partition.idle,
+        )
     return Population(dataset, partition, federation, held_out, root)
 
 
@@ -128,40 +131,37 @@ def _load(node: str) -> Dataset:
 
 def build_model(config: Config, dataset: Dataset) -> nn.Module:
     """The task's network with initial weights from the stream ``model`` of the seed."""
-    build = build_rule(config.task.model)
     with torch.random.fork_rng([]):
         torch.manual_seed(stream_seed(config.seed, "model"))
-        return build(dataset.num_classes, dataset.image_shape)
+        return build_network(config, dataset)
 
 
 def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choice:
     """The way that clients of this run train; a function of its configuration and device."""
     with torch.device("meta"):
-        model = build_rule(config.task.model)(dataset.num_classes, dataset.image_shape)
+        model = build_network(config, dataset)
     local, shape = config.task.local, dataset.image_shape
     augments = local_training(local).augments
     if augments and len(shape) != 3:
         raise ConfigError(f"task.local.crop: expected 0 and flip=false for inputs {shape}.")
-    try:
+    with refused("runtime.local"):
         return choose(config.runtime.local, device, model, shape, local.batch, augments=augments)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
 
 
 def build_roles(config: Config) -> list[Any]:
     """The aggregator, and the adversary unless there is no attack."""
     defense = role(config.defense, "defense")
-    roles: list[Any] = [
-        Aggregator(
-            build_rule(config.defense, config.seed),
-            [build_rule(node, config.seed) for node in config.mixing],
-            on_excess_f=defense.on_excess_f,
-            assumed_f=defense.assumed_f,
-        )
-    ]
-    attack = build_rule(config.attack, config.seed)
+    with refused("mixing"):
+        mixings = [build_rule(node, config.seed) for node in config.mixing]
+    with refused("defense", TypeError):
+        rule = build_rule(config.defense, config.seed)
+        options = {"on_excess_f": defense.on_excess_f, "assumed_f": defense.assumed_f}
+        roles: list[Any] = [Aggregator(rule, mixings, **options)]
+    with refused("attack"):
+        attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
-        roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+        with refused("attack", TypeError):
+            roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
         if config.byzantine.data == "none" and roles[-1].trains:
             raise ConfigError(
                 f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"
@@ -173,15 +173,17 @@ def build_roles(config: Config) -> list[Any]:
 def build_callbacks(config: Config, folder: Path) -> list[Callback]:
     """The callbacks of the configuration; one that asks for ``folder`` writes its files there."""
     nodes = config.callbacks.values()
-    return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
+    with refused("callbacks"):
+        return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
 
 
 def build_loggers(config: Config, folder: Path) -> list[Logger]:
     """The loggers of the configuration, each with the run's parameters logged."""
-    loggers = [
-        cast("Logger", build_rule(node, config.seed, folder=folder, name=run_name(config)))
-        for node in config.loggers.values()
-    ]
+    with refused("loggers"):
+        loggers = [
+            cast("Logger", build_rule(node, config.seed, folder=folder, name=run_name(config)))
+            for node in config.loggers.values()
+        ]
     for logger in loggers:
         logger.log_hyperparams(flat(config))
     return loggers

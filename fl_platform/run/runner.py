@@ -40,6 +40,7 @@ from fl_platform.run.build import (
 from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
+from fl_platform.run.refusals import check_network
 from fl_platform.run.result import Result
 from fl_platform.tracking.active_run import RunRecord, Status
 from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
@@ -78,6 +79,7 @@ def run(
     population = load_population(config, home)
     refuse_excess(config, len(population.federation))
     dataset = population.dataset
+    check_network(config, dataset, population.federation)
     choice = choose_local(config, device, dataset)
     with (
         tensor_float32(config.runtime.precision == "tf32"),

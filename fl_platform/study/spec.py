@@ -10,7 +10,7 @@ from typing import Any, Literal
 from optuna.trial import Trial
 
 import fl_platform
-from fl_platform.config import ConfigError
+from fl_platform.config import ConfigError, looked_in
 from fl_platform.config.errors import nearest, shown
 from fl_platform.config.validation import build_dataclass
 from fl_platform.core.outside import OutsideError, read_yaml
@@ -233,7 +233,8 @@ def load_plan(name: str, home: Path) -> Plan:
     files = {path.stem: path for path in sorted(tuning_folder(home).glob("*.yaml"))}
     if name not in files:
         close, has = nearest(name, files), ", ".join(files)
-        raise ConfigError(f"tuning: there is no '{name}'{close} It has: {has}.")
+        where = looked_in([tuning_folder(home)])
+        raise ConfigError(f"tuning: there is no '{name}'{close} It has: {has}.{where}")
     try:
         tree = read_yaml(files[name])
     except OutsideError as error:

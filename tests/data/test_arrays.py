@@ -104,7 +104,7 @@ def with_one(value: float) -> np.ndarray:
         ({"train_labels": np.arange(11)}, "one for each image"),
         ({"train_labels": np.arange(12) % 2}, "labels from 0 to 1"),
         ({"train_labels": np.arange(12) - 1}, "labels from 0"),
-        ({"train_labels": np.full(12, 2**64 - 1, dtype=np.uint64)}, "labels from"),
+        ({"train_labels": np.full(12, 2**64 - 1, dtype=np.uint64)}, r"below 2\*\*63"),
         ({"train_labels": np.zeros(12)}, "whole numbers"),
         ({"train_labels": np.zeros((12, 3), dtype=np.int64)}, "whole numbers"),
         ({"train_labels": None}, "Expected arrays train_images, train_labels"),

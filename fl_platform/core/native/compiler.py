@@ -158,9 +158,14 @@ def pointers(rows: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
 
 
 def usable(rows: list[Tensor]) -> bool:
-    """Whether a kernel can read these rows: on the CPU, entries side by side."""
+    """Whether a kernel can read these rows: plain memory on the CPU, entries side by side.
+
+    torch negates lazily (``x.conj().imag``): such a tensor's memory does not hold its values.
+    """
     return all(
         row.device.type == "cpu"
+        and row.layout == torch.strided
+        and not row.is_neg()
         and row.dtype in (torch.float32, torch.float64)
         and (row.numel() < 2 or row.stride(0) == 1)
         for row in rows

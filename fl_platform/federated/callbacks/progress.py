@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -58,15 +59,24 @@ class ProgressLine(Callback):
             return
         self._printed = now
         pace = (now - started) / max(done - first, 1)
-        text = f"{self.label}  round {done}/{total}{accuracy}  {pace:.3g} s a round"
+        text = f"  round {done}/{total}{accuracy}  {pace:.3g} s a round"
         left = pace * (total - done)
         text += f"  {left // 60:.0f}:{left % 60:02.0f} left" if left else ""
-        self._write(text, end="" if self.live else "\n")
+        self._write(self._fitted(text), end="" if self.live else "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
         if self.live:
             self._write("", end="\n", clear=False)
+
+    def _fitted(self, text: str) -> str:
+        """The label and ``text``; cut to the terminal: a wrapped line cannot be rewritten."""
+        if not self.live:
+            return self.label + text
+        width = shutil.get_terminal_size().columns - 1
+        room = width - len(text)
+        label = self.label if len(self.label) <= room else f"{self.label[: max(room - 1, 0)]}…"
+        return (label + text)[: max(width, 1)]
 
     def _write(self, text: str, end: str, clear: bool = True) -> None:
         if self._lost:

@@ -219,6 +219,11 @@ class Adversary(Callback):
                 f"Expected {rule_name(self.rule)} to leave the honest updates as they are,"
                 " but it wrote into them; work on a copy."
             )
+        if not isinstance(rows, Tensor):
+            raise TypeError(
+                f"Expected {rule_name(self.rule)} to return a tensor of rows, got"
+                f" {type(rows).__name__}."
+            )
         allowed = (0, num_byzantine)
         if rows.ndim != 2 or len(rows) not in allowed or rows.shape[1] != reference.dimension:
             raise ValueError(

@@ -48,9 +48,10 @@ def choose(
 
     ``auto`` is, on a GPU: stacked for every chain of layers that it knows, else vmapped for tiny
     models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
-    that allow it, stacked for chains whose convolutions read small maps, channels_last where
-    convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on the
-    meta device.
+    without convolutions that allow it (side by side, convolutions become grouped ones, which a
+    CPU computes slowly), stacked for chains whose convolutions read small maps, channels_last
+    where convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on
+    the meta device.
 
     Args:
         asked: ``auto`` or a way by name.
@@ -96,7 +97,7 @@ def choose(
     if on_gpu and not unstacked:
         return Choice("stacked", f"as batched products: {work}")
     told = f"; {unstacked}" if on_gpu else ""
-    if tiny and not against:
+    if tiny and not against and (on_gpu or not _convolves(model)):
         return Choice("vmapped", f"tiny: {work}{told}")
     if on_gpu and not against:
         return Choice("graphed", f"as CUDA graphs: {work}{told}")
@@ -107,6 +108,10 @@ def choose(
         return Choice("channels_last", f"convolutions, {capability}: {work}")
     told = f"; {against}" if against and (on_gpu or tiny or draws_numbers(model)) else ""
     return Choice("sequential", f"{work}{told}")
+
+
+def _convolves(model: nn.Module) -> bool:
+    return any(isinstance(layer, nn.modules.conv._ConvNd) for layer in model.modules())
 
 
 def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:
