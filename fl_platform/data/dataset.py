@@ -153,16 +153,16 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Ten
     number is reached. Each keeps at least one image, so that holding out never changes how many
     clients there are.
 
-        Args:
-            dataset: The data set; it is not changed.
-            fraction: Share to hold out, in [0, 1).
-            seed: Seed of the run.
+    Args:
+        dataset: The data set; it is not changed.
+        fraction: Share to hold out, in [0, 1).
+        seed: Seed of the run.
 
-        Returns:
-            The data set with the remaining training images (its digest still identifies the loaded
-            data), the validation images and their labels.
+    Returns:
+        The data set with the remaining training images (its digest still identifies the loaded
+        data), the validation images and their labels.
 
-        Raises:
+    Raises:
         ValueError: the fraction is outside its range.
         DataError: the share would leave a writer, or the training set, without an image.
     """
