@@ -211,11 +211,11 @@ def test_a_process_that_is_no_fork_admits_the_plugins_again(tmp_path):
         import pickle, sys
         from pathlib import Path
         from fl_platform.config import compose
-        from fl_platform.grid.slurm_executor import Job
+        from fl_platform.grid.slurm_executor import ArrayTask
         home = Path(sys.argv[1])
         typed = ["attack._target_=changing_rules.shrink", "rounds=1"]
         asked = compose(typed, home, plugins=["changing_rules"])
-        (home / "job.pkl").write_bytes(pickle.dumps(Job([asked], home, "")))
+        (home / "job.pkl").write_bytes(pickle.dumps(ArrayTask([asked], home, "")))
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(home)], check=True)
     code = "import pickle, sys; print(pickle.load(open(sys.argv[1], 'rb'))()[0][0])"

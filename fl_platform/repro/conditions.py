@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config import Config, config_hash
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro.reference import DIGITS, Outcome, Reference
 from fl_platform.run import provenance
 from fl_platform.run.result import Result, finished
@@ -36,7 +36,7 @@ class Stored:
         return Outcome(cell, seed, *digests, accuracy)
 
 
-def stored(home: Path, cell: Cell) -> Stored | None:
+def stored(home: Path, cell: PlannedRun) -> Stored | None:
     """The stored run of ``cell``; None where there is none that is over."""
     result = finished(home, cell.config_hash)
     if result is None:
@@ -62,7 +62,7 @@ def conditions_now(config: Config, home: Path) -> dict[str, Any]:
     return _conditions(conditions(config, device, population, way), provenance.processor())
 
 
-def renewed(cells: Sequence[Cell], home: Path) -> list[Cell]:
+def renewed(cells: Sequence[PlannedRun], home: Path) -> list[PlannedRun]:
     """``cells``, told to begin anew where what is stored was made under other conditions.
 
     What an interrupted run left is continued where it was begun under today's.
@@ -84,7 +84,7 @@ def renewed(cells: Sequence[Cell], home: Path) -> list[Cell]:
     return made
 
 
-def named(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
+def named(cells: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:
     """Each run with its cell's name: its own without the seed.
 
     Settings that no name tells apart get digits of their hash.
@@ -129,7 +129,7 @@ def refuse_unnamed_code(reference: Reference | None) -> None:
         )
 
 
-def refuse_other_runs(reference: Reference, cells: Sequence[Cell]) -> None:
+def refuse_other_runs(reference: Reference, cells: Sequence[PlannedRun]) -> None:
     """Refuse a reference of other configurations than the suite's: nothing could be paired."""
     asked = {cell.config_hash[:DIGITS]: cell.name for cell in cells}
     missing = [name for key, name in asked.items() if key not in reference.outcomes]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fl_platform.config import ConfigError
 from fl_platform.console import standard_output
 from fl_platform.core.text import printable
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro import compare as drift
 from fl_platform.repro.conditions import (
     CouldNotRun,
@@ -258,7 +258,7 @@ def _judge(session: Session) -> Judged:
     return Judged(suite, reference, found, exact, changed)
 
 
-def _work(session: Session, grid: Grid, cells: Sequence[Cell]) -> None:
+def _work(session: Session, grid: Grid, cells: Sequence[PlannedRun]) -> None:
     """Have every cell finished under today's conditions."""
     from fl_platform.grid.runner import Options, run_grid
 
@@ -267,14 +267,14 @@ def _work(session: Session, grid: Grid, cells: Sequence[Cell]) -> None:
     session.tracking = cells[0].config.runtime.tracking
     if outcome.signal:
         raise Stopped(outcome.signal)
-    failed = outcome.board.of_state("failed")
+    failed = outcome.table.of_state("failed")
     if failed:
-        told_cells = [f"{entry.cell.name} ({entry.reason})" for entry in failed]
+        told_cells = [f"{entry.planned.name} ({entry.reason})" for entry in failed]
         raise CouldNotRun(f"{some(told_cells, len(cells))} failed")
 
 
 def _beside(
-    reference: Reference, cells: Sequence[tuple[str, Cell]], home: Path
+    reference: Reference, cells: Sequence[tuple[str, PlannedRun]], home: Path
 ) -> tuple[dict[str, list[drift.Pair]], dict[str, tuple[Any, Any]]]:
     """The runs of each cell beside their reference, and the conditions that are not its."""
     pairs: dict[str, list[drift.Pair]] = {}
