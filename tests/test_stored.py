@@ -145,8 +145,8 @@ def test_a_study_over_other_data_is_refused(home):
     storage = open_storage(home)
 
     def opened(*overrides):
-        stage = prepare("small", [*TASK, *overrides], home, name="mine")
-        return open_study(stage, storage)
+        problem = prepare("small", [*TASK, *overrides], home, name="mine")
+        return open_study(problem, storage)
 
     opened()
     opened()
