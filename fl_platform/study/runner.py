@@ -120,7 +120,7 @@ def prepare(
 
 
 def study_name(file: str, typed: Sequence[str]) -> str:
-    """Default study name, such as ``strike_nu/task=digits``; independent of the overrides' order."""
+    """Default study name, such as ``strike_nu/task=digits``; overrides in any order."""
     overrides = sorted(text for text in typed if not text.startswith("runtime."))
     return f"{file}/{','.join(overrides)}" if overrides else file
 

@@ -58,7 +58,7 @@ def test_what_is_missing_is_said(home, port, monkeypatch):
         with pytest.raises(StoreError, match=r"pip install 'fl_platform\[tune\]'"):
             dashboard_server(home, port)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(StoreError, match="found none. Create one with `fl-platform tune`"):
+    with pytest.raises(StoreError, match=r"found none\. Create one with `fl-platform tune`"):
         dashboard_server(home, port)
     with pytest.raises(PortError, match="Expected a port"):
         dashboard_server(home, 0)
