@@ -223,7 +223,7 @@ def test_a_process_that_is_no_fork_admits_the_plugins_again(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code, path], check=True, capture_output=True, text=True
     )
-    assert done.stdout.splitlines()[-1] == "over"
+    assert done.stdout.splitlines()[-1] == "ended"
 
 
 def test_their_signatures_are_checked_like_our_own(call):

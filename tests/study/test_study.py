@@ -48,6 +48,8 @@ def test_trials_are_added_and_shown(call, monkeypatch):
     code, out, _ = call("tune", "strike_nu", *typed, "--trials", "1")
     assert code == 0
     assert "3 complete" in out
+    assert "task digits, attack strike, defense " in out
+    assert "fl-platform ui --studies" in out
     assert len(begun) == 6
     assert all(config.seed < 1000 for config in begun)  # the test set waits for the budget
     code, out, _ = call("tune", "--show", "strike_nu")
@@ -266,3 +268,23 @@ def test_a_home_with_signs_of_addresses_keeps_its_studies_inside(home, tmp_path,
     typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
     assert tune("strike_nu", typed, place, trials=1).name == NU
     assert (place / "mlruns" / "optuna.db").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_named_as_the_cause(home, monkeypatch):
+    from fl_platform.study import storage
+    from fl_platform.tracking.mlflow.store import StoreError
+
+    def refuse(file):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(storage, "_create", refuse)
+    with pytest.raises(StoreError, match=r"Permission denied: .*optuna\.db") as refused:
+        open_storage(home)
+    assert "PostgreSQL" not in str(refused.value)
+
+
+def test_the_dashboard_names_the_axis(home):
+    from fl_platform.study.problem import open_study
+
+    study = open_study(make_problem(home), open_storage(home))
+    assert study.metric_names == ["validation accuracy (%)"]
