@@ -245,7 +245,7 @@ def test_a_storage_that_fails_inside_a_study_is_told_in_one_line(call, home, mon
             holders[0].execute("BEGIN EXCLUSIVE")
 
     install(monkeypatch, before=spoil)
-    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    monkeypatch.setattr(storage, "TIMEOUT", 0.5)
     typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
     code, _, err = call("tune", "strike_nu", *typed, "--trials", "2")
     for holder in holders:
