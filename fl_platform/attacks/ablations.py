@@ -19,6 +19,7 @@ from fl_platform.metrics.skewed_set import MedianStart, room, skewed, skewed_siz
 from fl_platform.metrics.spread import offsets_sq
 
 
+@rule(label="STRIKE, ablated", shardable=True)
 class StrikeAblation:
     """STRIKE's second stage on another set than the skewed one.
 
@@ -84,7 +85,7 @@ class StrikeAblation:
         self.calls = state["calls"]
 
 
-@rule
+@rule(label="LIE, matched", shardable=True)
 def lie_matched(
     honest: Updates,
     num_byzantine: int,

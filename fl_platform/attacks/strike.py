@@ -18,7 +18,7 @@ Search = Literal["closed", "bisection"]
 Outnumbered = Literal["single", "push"]
 
 
-@rule
+@rule(label="STRIKE", shardable=True)
 def strike(
     honest: Updates,
     num_byzantine: int,

@@ -97,7 +97,12 @@ def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
 
 
 def _for_any_rule(override: Override) -> Override:
-    """Settings of a role and of the root may be set whether a yaml file lists them or not."""
+    """Settings of a role and of the root may be set whether a yaml file lists them or not.
+
+    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, is a name.
+    """
+    if override.key_or_group in GROUPS and isinstance(override._value, float):
+        return dataclasses.replace(override, _value=str(override._value))
     group, _, name = override.key_or_group.rpartition(".")
     of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
     known = override.key_or_group in ROLE_KEYS | schema_keys() or of_metric

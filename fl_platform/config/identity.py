@@ -21,6 +21,7 @@ LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds", "loggers")
 # name with a colon between) and the default under which the run keeps its old name.
 LATER: dict[str, Any] = {
     "task.samples": None,
+    "task.root_samples": None,
     "callbacks": {},
     "observers.metrics": {},
     "fl_platform.models.resnet18:stem": "imagenet",

@@ -105,13 +105,14 @@ class Task:
     clients: int | None = None
     sampled: int | None = None
     validation: float = 0.0
+    root_samples: int | None = None
     rounds: int
     state: Literal["parameters", "all"] = "parameters"
     local: Local
 
     def __post_init__(self) -> None:
         _bounded(bool(self.name), "name", "a name", self.name)
-        _at_least(1, self, "samples", "clients", "sampled", "rounds")
+        _at_least(1, self, "samples", "clients", "sampled", "root_samples", "rounds")
         _at_least(0, self, "minimum")
         _share(self, "validation")
         _bounded(self.beta is None or self.beta > 0, "beta", "a number > 0", self.beta)

@@ -18,9 +18,9 @@ __all__ = ["MedianKind", "Updates"]
 class Updates:
     """The updates of one round: row i is client i's ``g_i = w - w_i`` (eq. 2).
 
-    Every question is answered once and remembered, and ``select``, ``mixed`` and ``extended``
-    are views that answer from what is already known, so attack, gate, mixing, rule and metrics
-    together pass over the matrix a few times, not once a question.
+    Every question is answered once and remembered, and ``select``, ``mixed``, ``scaled`` and
+    ``extended`` are views that answer from what is already known, so attack, gate, mixing, rule
+    and metrics together pass over the matrix a few times, not once a question.
 
     Args:
         matrix: ``(m, d)``, floating point; float32 and float64 are kept, lower precision is
@@ -192,6 +192,20 @@ class Updates:
         """
         return self.summed(products.projections(self, self.centre(), direction))
 
+    @cached_property
+    def _squared_norms(self) -> Tensor:
+        origin = torch.zeros(self.dimension, dtype=self.dtype, device=self.device)
+        return self.squared_distances_to(origin)
+
+    def squared_norms(self) -> Tensor:
+        """``(m,)`` float64 ``||g_i||^2``, one pass; infinite where it is beyond float64."""
+        return self._squared_norms
+
+    def aligned(self, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """``(m,)`` float64 ``<g_i, direction>`` about the origin and ``||g_i||^2``, one pass."""
+        inner, squares = products.aligned(self, direction)
+        return self.summed(inner), self.summed(squares)
+
     def squared_distances_to(self, point: Tensor) -> Tensor:
         """``(m,)`` float64 ``||g_i - point||^2`` for a ``(d,)`` point that need not be a row.
 
@@ -217,6 +231,17 @@ class Updates:
         from fl_platform.core.views import Mixed
 
         return Mixed(self, mixing)
+
+    def scaled(self, scales: Tensor) -> Updates:
+        """The rows times ``(m,)`` finite factors >= 0 as a view: nothing is copied.
+
+        .. math:: \\langle s_i g_i, s_j g_j\\rangle = s_i s_j \\langle g_i, g_j\\rangle
+
+        so the Gram is that of these rows scaled on both sides, moved to a centre of its own.
+        """
+        from fl_platform.core.views import Scaled
+
+        return Scaled(self, scales)
 
     def extended(self, rows: Tensor) -> Updates:
         """These rows followed by ``rows`` of shape ``(f, d)``, as a view; f may be 0.

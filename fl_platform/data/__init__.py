@@ -3,7 +3,7 @@
 from fl_platform.data.arrays import arrays
 from fl_platform.data.cifar10 import cifar10
 from fl_platform.data.cifar100 import cifar100
-from fl_platform.data.dataset import DataError, Dataset, hold_out, subset
+from fl_platform.data.dataset import DataError, Dataset, hold_out, set_aside, subset
 from fl_platform.data.digits import digits
 from fl_platform.data.femnist import femnist
 from fl_platform.data.idx import emnist, fashion_mnist, mnist
@@ -34,6 +34,7 @@ __all__ = [
     "iid",
     "imagenet12",
     "mnist",
+    "set_aside",
     "subset",
     "svhn",
     "tabular",

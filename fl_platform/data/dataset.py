@@ -123,6 +123,27 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     return _restricted(dataset, kept)
 
 
+def set_aside(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Tensor, Tensor]:
+    """Takes ``count`` training images for the server, drawn from the stream "root" of ``seed``.
+
+    Returns:
+        The data set with the remaining training images (its digest still names the data as it
+        was loaded), then the server's images and their labels.
+
+    Raises:
+        DataError: ``count`` is below 1, or would leave no training image.
+    """
+    size = len(dataset.train_labels)
+    if not 1 <= count < size:
+        raise DataError(
+            f"task.root_samples: expected from 1 to {size - 1}, fewer than the training images of"
+            f" {dataset.name}, or null for none, got {count}."
+        )
+    taken = torch.zeros(size, dtype=torch.bool)
+    taken[torch.randperm(size, generator=generator(seed, "root"))[:count]] = True
+    return _restricted(dataset, ~taken), dataset.train_images[taken], dataset.train_labels[taken]
+
+
 def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
     """Sets a share of the training images aside for validation, before anything is partitioned.
 

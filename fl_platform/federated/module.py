@@ -15,11 +15,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.context import Context
 from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
 from fl_platform.core.products import weighted_sum
+from fl_platform.core.rng import stream_seed
 from fl_platform.core.schedules import Schedule
-from fl_platform.core.vector import state_tensors
+from fl_platform.core.vector import flatten, state_tensors
 from fl_platform.federated.callbacks.roles import (
     Adversary,
     AgnosticAdversary,
@@ -77,6 +79,8 @@ class FederatedModule(LightningModule):
         loss: of the clients, from outputs and targets to a scalar.
         way: how clients are trained, see `fl_platform.federated.client_training.select`.
         should_stop: asked between clients; may raise to leave a long round.
+        root: samples of the server's own as a federation of one client, for rules that ask for a
+            ``reference``: each round the server trains on them like a client.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class FederatedModule(LightningModule):
         loss: Loss = F.cross_entropy,
         way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
+        root: Federation | None = None,
     ) -> None:
         super().__init__()
         whole = isinstance(byzantine, int)
@@ -124,6 +129,8 @@ class FederatedModule(LightningModule):
         self._momentum_state: dict[str, Tensor] | None = None
         self._loss = loss
         self._should_stop = should_stop
+        self._root = root
+        self._root_way: Way | None = None
         self._way_name: WayName = way
         self._way: Way | None = None
         self._rows: Tensor | None = None
@@ -136,6 +143,12 @@ class FederatedModule(LightningModule):
         if self.sampled is not None and self.sampled < len(self.federation):
             return None
         return len(self.federation), len(self.byzantine)
+
+    @property
+    def offered(self) -> frozenset[str]:
+        """The fields of `Context` that a round of this module fills."""
+        known = {"clients", "round", "sizes", "model", "layers"}
+        return frozenset(known if self._root is None else known | {"reference"})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's optimizer; SGD at rate 1 is federated averaging.
@@ -179,6 +192,11 @@ class FederatedModule(LightningModule):
             self.federation, self.local, self.seed, self._loss, self._should_stop
         )
         self._way = build_way(self._way_name, self.model, self._clients)
+        if self._root is not None and "reference" in self._aggregator.chain.asked:
+            own = Clients(
+                self._root.to(self.device), self.local, stream_seed(self.seed, "root"), self._loss
+            )
+            self._root_way = build_way("sequential", self.model, own)
         self._rates = server_rates(self.trainer, self._server_schedule)
         most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
         dtype = next(self.model.parameters()).dtype
@@ -230,10 +248,12 @@ class FederatedModule(LightningModule):
         # Weights move in place between steps: autocast's cache would keep the first step's.
         with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
             trained = self._train(index, cohort)
+            reference = self._train_root(index)
         clock.lap("local")
         # Else the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            done, values = self._settled(index, cohort, trained, told, clock)
+            context = self._context(index, cohort, reference)
+            done, values = self._settled(context, cohort, trained, told, clock)
             loss = {"round/loss": values["loss"]} if cohort.honest else {}
             metrics = loss | self._rates_of(index) | self._observed(done, values)
             step_schedulers(self.trainer)  # observers see the rate of this round
@@ -241,7 +261,7 @@ class FederatedModule(LightningModule):
         self._report(done, metrics | clock.seconds)
 
     def _settled(
-        self, index: int, cohort: Cohort, trained: _Trained, told: int, clock: _Clock
+        self, context: Context, cohort: Cohort, trained: _Trained, told: int, clock: _Clock
     ) -> tuple[Round, dict[str, Any]]:
         """The server's side of a round and all that was measured, which a GPU tells at once.
 
@@ -249,22 +269,22 @@ class FederatedModule(LightningModule):
         copy. Where it was wrong, the round is taken back and computed again with every check.
         """
         if not on_device(self.device) or self._ranks.size > 1:
-            done, numbers = self._served(index, cohort, trained, told, clock)
+            done, numbers = self._served(context, cohort, trained, told, clock)
             return done, numbers
         before = _Before(self)
         with deferring() as deferral:
-            done, numbers = self._served(index, cohort, trained, told, clock)
+            done, numbers = self._served(context, cohort, trained, told, clock)
         held, values = deferral.settle(numbers)
         if not held:
             before.restore()
-            done, numbers = self._served(index, cohort, trained, told, clock, again=True)
+            done, numbers = self._served(context, cohort, trained, told, clock, again=True)
             held, values = deferral.settle(numbers)
         self._refuse_divergence(done, bool(values["finite"]))
         return done, values
 
     def _served(
         self,
-        index: int,
+        context: Context,
         cohort: Cohort,
         trained: _Trained,
         told: int,
@@ -273,10 +293,12 @@ class FederatedModule(LightningModule):
         again: bool = False,
     ) -> tuple[Round, dict[str, Any]]:
         """Attack, defense, the server's step, and what the observers measure."""
-        updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
+        assert context.round is not None
+        index = context.round
+        updates, honest, byzantine, known = self._attack(context, cohort, trained.rows, told)
         clock.lap("attack")
         aggregate = self._aggregator.aggregate(
-            updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
+            updates, told, self._arrival(index, len(updates)), _received(context, len(updates))
         )
         clock.lap("defense")
         vector = self._ranks.whole(aggregate.vector)
@@ -341,9 +363,11 @@ class FederatedModule(LightningModule):
         return _Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
 
     def _attack(
-        self, index: int, cohort: Cohort, rows: Tensor, told: int
+        self, context: Context, cohort: Cohort, rows: Tensor, told: int
     ) -> tuple[Updates, Updates | None, Tensor, int | None]:
         """All received rows, honest first; the honest, if any; the Byzantine; `Round.known`."""
+        assert context.round is not None
+        index = context.round
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
         if h == 0:
             sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
@@ -357,10 +381,8 @@ class FederatedModule(LightningModule):
         honest = self._ranks.updates(rows[:h])
         own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
-        query = self._aggregator.rehearsal(
-            honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
-        )
-        sent = adversary.attack(reference, f, query)
+        query = self._aggregator.rehearsal(honest, told, self._arrival(index, h + f), context)
+        sent = adversary.attack(reference, f, query, context)
         known = len(reference) if isinstance(adversary.knowledge, int) else None
         return (honest.extended(sent) if len(sent) else honest), honest, sent, known
 
@@ -368,10 +390,42 @@ class FederatedModule(LightningModule):
         """The order in which the rows of round ``index`` reach the server."""
         return torch.randperm(size, generator=generator(self.seed, "arrival", index))
 
-    def _sizes(self, cohort: Cohort, received: int) -> Tensor:
-        """``(received,)`` samples of each client whose row was received."""
-        clients = (cohort.honest + cohort.byzantine)[:received]
-        return torch.tensor([self.federation.sizes[i] for i in clients])
+    def _train_root(self, index: int) -> Tensor | None:
+        """``(d,)`` the update of the server's own samples, this process's part of it."""
+        if self._root_way is None:
+            return None
+        self._root_way.clients = replace(self._root_way.clients, settings=self.local.at(index))
+        parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
+        buffers, d = list(self.model.buffers()), len(parameters)
+        rows = torch.empty(1, self._width(), device=self.device, dtype=parameters.dtype)
+        beside = rows[:, d:]
+        if self.state != "all":
+            size = sum(b.numel() for b in buffers)
+            beside = torch.zeros(1, size, dtype=torch.float64, device=self.device)
+        room = beside if buffers else None
+        self._root_way.train((0,), index, (parameters, buffers), rows[:, :d], room, None)
+        return rows[0, self._ranks.share(rows.shape[1])]
+
+    def _context(self, index: int, cohort: Cohort, reference: Tensor | None) -> Context:
+        """What the server knows of the round, rows in the order honest, Byzantine.
+
+        The model is laid out as a vector only where a rule asks for it.
+        """
+        clients = cohort.honest + cohort.byzantine
+        asked = self._aggregator.chain.asked | getattr(self._adversary, "asked", frozenset())
+        tensors = state_tensors(self.model, self.state)
+        model = None
+        if "model" in asked:
+            whole = flatten(tensors)
+            model = whole[self._ranks.share(len(whole))]
+        return Context(
+            clients=torch.tensor(clients),
+            round=index,
+            sizes=torch.tensor([self.federation.sizes[i] for i in clients]),
+            reference=reference,
+            model=model,
+            layers=tuple(tensor.numel() for tensor in tensors),
+        )
 
     def _step(
         self,
@@ -551,3 +605,8 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[f"time/{phase}"] = now - self._last
         self._last = now
+
+
+def _received(context: Context, count: int) -> Context:
+    """The context of the first ``count`` rows: a client that sends nothing has no row."""
+    return context.rows(torch.arange(count))

@@ -8,13 +8,13 @@ eq. 5 over S where G is meant.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fl_platform.core.rule import facts_of, settings_of
 from fl_platform.core.updates import Updates
 
 
@@ -145,27 +145,32 @@ def kappa_floor(n: int, f: int) -> float:
     return f / (n - 2 * f)
 
 
-def kappa_bound(rule: str, n: int, f: int) -> float:
+def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
     """The constant that ``rule`` is proved to have for n rows, f of them Byzantine.
 
-    Exact (attained by some rows): ``trimmed_mean`` (f cut at each end), ``median``
-    (midpoint) and ``median_lower``. Upper bounds: ``geometric_median`` (exactly minimised; RFA
-    stops after a few steps), ``krum`` (n - f neighbours, itself included), ``multi_krum``
-    (n - f rows averaged), ``aksel`` (the ceil(n / 2) rows nearest to the lower median).
-    ``mean``, ``centered_clipping`` with a fixed radius and ``dnc`` have none for f > 0.
+    It stands on the rule (`core.rule.Facts.kappa`) and holds for its parameters as they are.
+
+    Args:
+        rule: a rule, an instance of one, or a partial of either, such as ``median(kind="lower")``.
+        n: number of rows.
+        f: 0 <= f < n / 2.
+
+    Returns:
+        The constant; infinite where the rule is known to have none for this f (``mean``,
+        ``dnc``, ``centered_clipping`` with its fixed radius); ``None`` where none is known.
 
     Raises:
-        ValueError: an unknown rule, or not 0 <= f < n / 2.
+        ValueError: not 0 <= f < n / 2.
 
     Example:
+        >>> from fl_platform.defenses import trimmed_mean
         >>> from fl_platform.metrics import kappa_bound
-        >>> round(kappa_bound("trimmed_mean", 50, 10), 4)
+        >>> round(kappa_bound(trimmed_mean, 50, 10), 4)
         0.3333
     """
     _check(n, f)
-    if rule not in KAPPA:
-        raise ValueError(f"Expected a rule out of {', '.join(sorted(KAPPA))}, got {rule!r}.")
-    return KAPPA[rule](n, f)
+    kappa = facts_of(rule).kappa
+    return None if kappa is None else kappa(n, f, **settings_of(rule))
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
@@ -183,41 +188,3 @@ def nnm_kappa(inner: float, n: int, f: int) -> float:
 def _check(n: int, f: int) -> None:
     if f < 0 or 2 * f >= n:
         raise ValueError(f"Expected 0 <= f < n / 2, got n={n} and f={f}.")
-
-
-def _median(n: int, f: int) -> float:
-    if n % 2:
-        return ((n - 1) / 2) / ((n + 1) / 2 - f)
-    return (n / 2 - 1) / (n / 2 - f + 1)
-
-
-def _median_lower(n: int, f: int) -> float:
-    if n % 2:
-        return _median(n, f)
-    return max((n / 2) / (n / 2 - f), (n / 2 - 1) / (n / 2 - f + 1))
-
-
-def _aksel(n: int, f: int) -> float:
-    median, kept = _median_lower(n, f), -(-n // 2)
-    share = (n - f) / (n - f - kept + 1) if n - f >= kept else math.inf
-    return (math.sqrt(share * (1 + median)) + math.sqrt(median)) ** 2
-
-
-def _unbounded(n: int, f: int) -> float:
-    return math.inf if f else 0.0
-
-
-_KRUM = 3 + 2 * math.sqrt(2)
-
-KAPPA: dict[str, Callable[[int, int], float]] = {
-    "trimmed_mean": lambda n, f: f / (n - 2 * f),
-    "median": _median,
-    "median_lower": _median_lower,
-    "geometric_median": lambda n, f: 4 * (1 + f / (n - 2 * f)) ** 2,
-    "krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f),
-    "multi_krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f - 1) if n - 2 * f > 1 else math.inf,
-    "aksel": _aksel,
-    "mean": _unbounded,
-    "centered_clipping": lambda n, f: math.inf,
-    "dnc": lambda n, f: math.inf,
-}

@@ -18,7 +18,16 @@ from fl_platform.config import Config, ConfigError, build_rule, data_node, flat
 from fl_platform.config.schema import Local, Runtime, role, schedule_of
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
-from fl_platform.data import DataError, Dataset, Partition, deal, divide, hold_out, subset
+from fl_platform.data import (
+    DataError,
+    Dataset,
+    Partition,
+    deal,
+    divide,
+    hold_out,
+    set_aside,
+    subset,
+)
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -42,12 +51,14 @@ class Population:
         partition: who holds which training sample.
         federation: the clients' samples.
         held_out: evaluation sets by name: ``test``, and ``validation`` where there is one.
+        root: the server's own samples as those of one client, where it has any.
     """
 
     dataset: Dataset
     partition: Partition
     federation: Federation
     held_out: dict[str, Samples]
+    root: Federation | None = None
 
 
 def load_population(config: Config, home: Path) -> Population:
@@ -57,6 +68,13 @@ def load_population(config: Config, home: Path) -> Population:
         dataset = subset(dataset, config.task.samples, config.data_seed)
     dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
+    root = None
+    if config.task.root_samples is not None:
+        dataset, root_images, root_labels = set_aside(
+            dataset, config.task.root_samples, config.data_seed
+        )
+        whole = torch.arange(len(root_labels))
+        root = Federation(samples(root_images, root_labels), (whole,), dataset.num_classes)
     try:
         partition = build_partition(config, dataset)
     except DataError:
@@ -72,7 +90,7 @@ def load_population(config: Config, home: Path) -> Population:
         dataset.num_classes,
         partition.idle,
     )
-    return Population(dataset, partition, federation, held_out)
+    return Population(dataset, partition, federation, held_out, root)
 
 
 def build_partition(config: Config, dataset: Dataset) -> Partition:
@@ -191,6 +209,7 @@ def build_module(
         worker_dampening=config.worker.dampening,
         should_stop=between,
         way=way,
+        root=population.root,
     )
 
 

@@ -140,7 +140,7 @@ def outside_readers(source: str) -> list[str]:
 
 OURS = {  # what is read back is our own text, or the kernel's
     "core/outside.py", "run/build.py", "tracking/run_folder.py", "study/problem.py",
-    "core/native/compiler.py", "run/provenance.py", "tracking/lock.py",
+    "core/native/compiler.py", "tracking/follower.py", "run/provenance.py", "tracking/lock.py",
 }  # fmt: skip
 
 

@@ -232,6 +232,9 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
     refused(says=f"1 of 20 ({outcome.cell} s0) are not finished: fl-platform grid 'quick'")
     diverged = {**json.loads(result), "status": "DIVERGED", "accuracy_tail": None}
     (folder / "result.json").write_text(json.dumps(diverged))
+    assert call("repro", "accept", "tiny", "--why", "again")[0] == 3  # the journal says FINISHED
+    fallen = journal.replace('"status":"FINISHED"', '"status":"DIVERGED"')
+    (folder / "journal.jsonl").write_text(fallen)
     refused(says="diverged; --diverged takes that")
     (folder / "result.json").write_text(result)
     (folder / "journal.jsonl").write_text(journal.replace('"dirty":"false"', '"dirty":"true"'))
@@ -246,6 +249,7 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
         refused(says="of other code than today's")
 
     (folder / "result.json").write_text(json.dumps(diverged))
+    (folder / "journal.jsonl").write_text(fallen)
     assert call("repro", "accept", "tiny", "--why", "again", "--diverged")[0] == 0
     assert read_reference(reference_file(home)).outcomes[key].accuracy is None
     assert call("repro", "accept", "tiny", "--why", "once more")[0] == 0  # it was so before
