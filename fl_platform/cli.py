@@ -95,6 +95,43 @@ Workers = Annotated[
     ),
 ]
 
+WorkersPerGpu = Annotated[
+    str,
+    typer.Option(help="Number of workers per GPU; auto: as many as free memory and cores allow."),
+]
+Executor = Annotated[
+    str, typer.Option(help="Where the runs are executed: local or slurm (by submitit).")
+]
+RunsPerTask = Annotated[int, typer.Option(min=1, help="Number of runs per SLURM task.")]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(help="Option of submitit, such as partition=gpu or timeout_min=60."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the runs and their estimated time and size.")
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Print the table, write no report.")]
+Trials = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of additional trials. Default: the budget of the study file."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Seconds after which no trial is started. Default: the budget of the study file.",
+    ),
+]
+StudyName = Annotated[
+    str | None, typer.Option(help="Study name. Default: file name and overrides.")
+]
+Final = Annotated[
+    bool, typer.Option("--final", help="Evaluate on test data although trials are missing.")
+]
+ShownStudy = Annotated[
+    str | None, typer.Option(metavar="STUDY", help="Print the best trials of a study.")
+]
+
 EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
 
@@ -190,26 +227,12 @@ def grid(
     plugin: Plugins = None,
     as_json: Json = False,
     jobs: Workers = None,
-    gpu_slots: Annotated[
-        str,
-        typer.Option(
-            help="Number of workers per GPU; auto: as many as free memory and cores allow."
-        ),
-    ] = "1",
-    executor: Annotated[
-        str, typer.Option(help="Where the runs are executed: local or slurm (by submitit).")
-    ] = "local",
-    cells: Annotated[int, typer.Option(min=1, help="Number of runs per SLURM task.")] = 1,
-    slurm: Annotated[
-        list[str] | None,
-        typer.Option(help="Option of submitit, such as partition=gpu or timeout_min=60."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs and their estimated time and size.")
-    ] = False,
-    no_report: Annotated[
-        bool, typer.Option("--no-report", help="Print the table, write no report.")
-    ] = False,
+    gpu_slots: WorkersPerGpu = "1",
+    executor: Executor = "local",
+    cells: RunsPerTask = 1,
+    slurm: SlurmOptions = None,
+    dry_run: DryRun = False,
+    no_report: NoReport = False,
     restart: Restart = False,
     ignore_mismatch: IgnoreMismatch = False,
     fresh: Fresh = False,
@@ -306,29 +329,12 @@ def tune(
         str | None, typer.Argument(help="File of tuning/, such as strike_nu or worst_case.")
     ] = None,
     overrides: Overrides = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Number of additional trials. Default: the budget of the study file."
-        ),
-    ] = None,
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Seconds after which no trial is started. Default: the budget of the study file.",
-        ),
-    ] = None,
+    trials: Trials = None,
+    timeout: Timeout = None,
     storage: Storage = None,
-    name: Annotated[
-        str | None, typer.Option(help="Study name. Default: file name and overrides.")
-    ] = None,
-    final: Annotated[
-        bool, typer.Option("--final", help="Evaluate on test data although trials are missing.")
-    ] = False,
-    show: Annotated[
-        str | None, typer.Option(metavar="STUDY", help="Print the best trials of a study.")
-    ] = None,
+    name: StudyName = None,
+    final: Final = False,
+    show: ShownStudy = None,
     home: Home = None,
     plugin: Plugins = None,
 ) -> None:

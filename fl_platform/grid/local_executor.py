@@ -31,7 +31,7 @@ Stop = Callable[[], bool]
 
 
 @dataclass
-class Worker:
+class WorkerProcess:
     """A worker process, the parent's end of its pipe, and its current job."""
 
     process: BaseProcess
@@ -63,7 +63,7 @@ class LocalExecutor:
         self.home, self.workers, self.parent_run_id, self.logs = home, workers, parent_run_id, logs
         self.environments = environments
         self._context: Any = multiprocessing.get_context(start_method())
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -118,7 +118,7 @@ class LocalExecutor:
             with contextlib.suppress(OSError):  # ended while idle: its sentinel is ready
                 worker.pipe.send(job.planned.config)
 
-    def _start(self) -> Worker:
+    def _start(self) -> WorkerProcess:
         index = min(set(range(self.workers)) - {worker.index for worker in self._workers})
         ours, theirs = self._context.Pipe()
         forked = self._context.get_start_method() == "fork"
@@ -129,10 +129,10 @@ class LocalExecutor:
         process = self._context.Process(target=serve, args=arguments, name=f"worker-{index}")
         process.start()
         theirs.close()
-        self._workers.append(Worker(process, ours, index))
+        self._workers.append(WorkerProcess(process, ours, index))
         return self._workers[-1]
 
-    def _events(self) -> list[Worker]:
+    def _events(self) -> list[WorkerProcess]:
         sources = {w.pipe: w for w in self._workers} | {
             w.process.sentinel: w for w in self._workers
         }
@@ -142,7 +142,7 @@ class LocalExecutor:
         ready = wait(list(sources), TICK)
         return list({id(sources[s]): sources[s] for s in ready}.values())  # type: ignore[index]
 
-    def _receive(self, worker: Worker) -> Job | None:
+    def _receive(self, worker: WorkerProcess) -> Job | None:
         """Handle a message or the end of ``worker``; the job that ended, if any."""
         job = worker.job
         try:
@@ -170,7 +170,7 @@ class LocalExecutor:
         job.fail(f"the worker process ended unexpectedly {job.tries} times, {how}")
         return job
 
-    def _take(self, worker: Worker, message: RunMessage) -> None:
+    def _take(self, worker: WorkerProcess, message: RunMessage) -> None:
         job, worker.job = worker.job, None
         state, value, trace = message
         assert job is not None
