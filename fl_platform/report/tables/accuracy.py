@@ -56,7 +56,7 @@ def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
         f"ALARM: {len(runs)} of these runs gave other values when rounds were run again"
-        f" ({', '.join(names[:3])}{more}); run them anew with --fresh.",
+        f" ({', '.join(names[:3])}{more}); run them anew with --restart.",
     )
 
 
