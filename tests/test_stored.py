@@ -150,7 +150,7 @@ def test_a_study_over_other_data_is_refused(home):
 
     opened()
     opened()
-    with pytest.raises(ConfigError, match="begun over other data"):
+    with pytest.raises(ConfigError, match="the data that this study was begun with"):
         opened("task.data.root=other")
 
 

@@ -1,8 +1,9 @@
 """A model of who may write what when: every interleaving of small programs, each step atomic.
 
 The model is the protocol of `tracking`: two processes that start a run (one of them perhaps with
-``--restart``), a look by ``runs mark-killed``, kills, losses of power and a copied folder. Each mend is a
-flag; without it the search must find the fault that the mend was made for, so the search can.
+``--restart``), a look by ``runs mark-killed``, kills, losses of power and a copied folder. Each
+mend is a flag; without it the search must find the fault that the mend was made for, so the search
+can.
 """
 
 from __future__ import annotations
