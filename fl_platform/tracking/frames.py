@@ -66,7 +66,7 @@ class _Run:
 def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     """One row per run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
 
-    Runs that ``--fresh`` replaced are left out. ``setting`` is a digest of all parameters but the
+    Runs that ``--restart`` replaced are left out. ``setting`` is a digest of all parameters but the
     seed; ``parameters`` holds those that no other column and no label tells; ``alarms`` counts
     values that came out otherwise when a round was run again. A folder that cannot be read is
     skipped, in one line.

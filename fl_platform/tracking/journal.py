@@ -205,7 +205,7 @@ def refuse_other(history: History, path: Path, run_id: str) -> None:
         raise JournalError(
             path,
             f"{path}: expected the journal of run {run_id}, got {told}. Restore it, or start the"
-            " run afresh (--fresh).",
+            " run afresh (--restart).",
         )
 
 

@@ -63,7 +63,7 @@ class Stamper:
         return {key: self.described[key] for key in ("run_id", "config_hash")}
 
     def _conditions(self) -> set[str]:
-        """Digests of all conditions that the run was under, in order of ``--continue-anyway``."""
+        """Digests of all conditions that the run was under, in order of ``--ignore-mismatch``."""
         past = [
             entry[key]
             for entry in self.described.get("continued", [])
