@@ -74,7 +74,9 @@ class MlflowExporter:
         tags = {
             RUN_TAG: described["run_id"],
             "config_hash": described["config_hash"],
-            "mlflow.note.content": page.run_note(described["config_hash"][:16]),
+            "mlflow.note.content": page.run_note(
+                described["config_hash"][:16], trains=bool(described["conditions"])
+            ),
         }
         if described.get("parent_run_id"):
             tags["parent_run_id"] = described["parent_run_id"]

@@ -11,6 +11,7 @@ from typing import Any
 ACCURACY = "test/accuracy"
 VIEW = "fl_platform"  # the saved view's name and its key in addresses
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+TRAINED = "tags.attack != ''"  # runs that train: parents have no attack
 _SINGLE = ("result/", "time/seconds")  # one number a run, not a curve
 _NOTE = (  # one line: the page folds a second away
     "`test/accuracy`: curve, 0 to 1. `result/accuracy_tail`: its last evaluations' mean, in"
@@ -35,12 +36,20 @@ def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return own | filled if filled else {}
 
 
-def run_note(folder: str) -> str:
-    """A run's description: where the rest of it lies."""
-    return (
-        f"Run folder: `mlruns/runs/{folder}`. The resolved settings are `config.yaml` under"
-        " Artifacts, beside the final weights and the figures."
+def run_note(folder: str, *, trains: bool) -> str:
+    """A run's description: where the rest of it lies.
+
+    Args:
+        trains: False for the parent of a grid, a study or a suite.
+    """
+    files = (
+        "The resolved settings are `config.yaml` under Artifacts, beside the final weights and the"
+        " figures."
+        if trains
+        else "A parent run: it trains nothing. Its plan and its report are under Artifacts, the"
+        " runs of its plan name it as their parent."
     )
+    return f"Run folder: `mlruns/runs/{folder}`. {files}"
 
 
 def experiment_tags() -> dict[str, str]:
@@ -57,6 +66,10 @@ def experiment_tags() -> dict[str, str]:
 def view() -> dict[str, Any]:
     """The state of a page that compares: accuracy first, then results, then what explains them.
 
+    The filter leaves parents out, so that no chart has a run without values. The order is one that
+    MLflow does not nest by: in order of time it would show parents alone, folded.
+
+
     Parallel coordinates stand over parameters that every run has; the page leaves out of that
     chart a run that lacks one.
     """
@@ -67,7 +80,7 @@ def view() -> dict[str, Any]:
             **_chart("PARALLEL", "test", "attack, defense and accuracy"),
             "selectedParams": ["attack", "defense", "seed"],
             "selectedMetrics": ["result/accuracy_tail"],
-            "showAllRuns": False,
+            "showAllRuns": True,
         },
         _chart("LINE", "test", "test/loss"),
         _chart("BAR", "result", "result/accuracy_tail"),
@@ -75,6 +88,9 @@ def view() -> dict[str, Any]:
         _chart("BAR", "result", "result/accuracy_best"),
     ]
     return {
+        "searchFilter": TRAINED,
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
         "selectedColumns": [
             "tags.`attack_label`",
             "tags.`defense_label`",
@@ -82,7 +98,7 @@ def view() -> dict[str, Any]:
             "params.`seed`",
             "metrics.`result/accuracy_tail`",
         ],
-        "runsHiddenMode": "FIRST_20_RUNS",
+        "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,  # else the sections are sorted by name
         "compareRunCharts": charts,
         "compareRunSections": [
@@ -101,7 +117,7 @@ def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
     common = {
         "uuid": f"{VIEW}-{kind}-{name}",
         "type": kind,
-        "runsCountToCompare": 20,
+        "runsCountToCompare": 100,
         "metricSectionId": f"{VIEW}-{section}",
         "deleted": False,
         "isGenerated": kind != "PARALLEL",
