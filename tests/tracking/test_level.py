@@ -11,6 +11,7 @@ class _Client:
 
     def __init__(self, **runs: dict[str, str]) -> None:
         self.params = runs
+        self.tags: dict[str, dict[str, str]] = {}
         self.calls = 0
 
     def search_experiments(self) -> list[Any]:
@@ -23,7 +24,7 @@ class _Client:
         found = _Page(
             SimpleNamespace(
                 info=SimpleNamespace(run_id=name),
-                data=SimpleNamespace(params=dict(self.params[name])),
+                data=SimpleNamespace(params=dict(self.params[name]), tags=self.tags.get(name, {})),
             )
             for name in half
         )

@@ -186,8 +186,9 @@ def _new_params(batch: Sequence[Record], stored: Mapping[str, str]) -> dict[str,
     """Parameters that the run does not have yet: MLflow never lets one change."""
     fresh: dict[str, str] = {}
     for record in batch:
-        if record["kind"] == "params":
-            for key, value in record["values"].items():
+        told = page.rule_params(record["values"]) if record["kind"] == "tags" else {}
+        if record["kind"] == "params" or told:
+            for key, value in (told or record["values"]).items():
                 key, text = valid_key(key), clean(value, 6000)
                 known = stored.get(key, fresh.get(key))
                 if known is None:
