@@ -16,11 +16,6 @@ _OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-# A first visit opens an assistant over the page that is to be seen.
-_NO_ASSISTANT = """
-localStorage['mlflow.assistant.fab.autoOpenedOnFirstLoad_v1'] = 'true';
-localStorage['mlflow.assistant.panelOpen_v1'] = 'false';
-"""
 
 
 def executable() -> str | None:
@@ -31,7 +26,7 @@ def executable() -> str | None:
 
 @contextmanager
 def tab(profile: Path) -> Iterator[Any]:
-    """One tab of a browser that knows nothing yet; its profile is made in ``profile``."""
+    """One tab of a browser on its first visit; its profile is made in ``profile``."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -41,7 +36,6 @@ def tab(profile: Path) -> Iterator[Any]:
             args=list(_OPTIONS),
             viewport={"width": 1440, "height": 900},
         )
-        context.add_init_script(_NO_ASSISTANT)
         context.set_default_timeout(WAIT)
         try:
             yield context.new_page()

@@ -24,7 +24,7 @@ _WIDTHS = {  # of the table's columns in their order, pixels
 _SINGLE = ("result/", "time/seconds")  # one number a run, not a curve
 _NOTE = (  # one line: the page folds a second away
     "`test/accuracy`: curve, 0 to 1. `result/accuracy_tail`: its last evaluations' mean, in"
-    " percent. Group by `attack_label` or `defense_label`."
+    " percent. The list sign below opens the table; group by `Attack rule` or `Defense rule`."
 )
 
 
@@ -69,8 +69,7 @@ def run_note(folder: str, *, trains: bool) -> str:
         "The resolved settings are `config.yaml` under Artifacts, beside the final weights and the"
         " figures."
         if trains
-        else "A parent run: it trains nothing. Its plan and its report are under Artifacts, the"
-        " runs of its plan name it as their parent."
+        else "A parent run: it trains nothing. Its plan or report is under Artifacts."
     )
     return f"Run folder: `mlruns/runs/{folder}`. {files}"
 
