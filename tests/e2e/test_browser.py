@@ -162,9 +162,7 @@ def test_runs_are_grouped_by_attack(page: Any, address: str, shots: Path) -> Non
     _kept(shoot(page, shots, "grouped"))
 
 
-def test_all_runs_are_compared_without_unknown_values(
-    page: Any, address: str, shots: Path
-) -> None:
+def test_all_runs_are_compared_without_unknown_values(page: Any, address: str, shots: Path) -> None:
     _opened(page, address)
     page.get_by_role("checkbox").first.check()
     page.get_by_role("button", name="Compare").click()
@@ -186,7 +184,8 @@ def test_all_runs_are_compared_without_unknown_values(
 
 
 def test_the_parent_shows_the_files_that_it_promises(page: Any, address: str) -> None:
-    page.goto(address.partition("?")[0] + "?workflowType=machine_learning&searchFilter=tags.kind%3D'grid'")
+    found = "workflowType=machine_learning&searchFilter=tags.kind%3D'grid'"
+    page.goto(f"{address.partition('?')[0]}?{found}")
     page.get_by_role("link", name="grid quick").first.click()
     page.get_by_text("Run folder:").wait_for()
     text = page.inner_text("body")

@@ -18,8 +18,8 @@ def level(client: MlflowClient) -> int:
 
     MLflow's parallel coordinates draw a missing number above the largest, as if the run had it
     (``attack.nu`` of an attack without nu), and a missing text as "unknown". One text among the
-    numbers makes the axis a list of values, and the picture true. Runs that have no parameters yet, or none at all (parents), are
-    left alone. Repeating a call adds nothing.
+    numbers makes the axis a list of values, and the picture true. Runs that have no parameters yet,
+    or none at all (parents), are left alone. Repeating a call adds nothing.
 
     Returns:
         The number of runs that got something.
