@@ -314,7 +314,7 @@ def test_a_deleted_experiment_is_told_with_its_remedy_and_hides_no_page(home: Pa
     sync(home)
     client, run = _only_run(home)
     client.delete_experiment(run.info.experiment_id)
-    assert ui_address(home, 5050) == "http://127.0.0.1:5050/#/experiments"
+    assert ui_address(home, 5050) == "http://fl-platform.localhost:5050/#/experiments"
     _run(home, 2)
     (told,) = set(sync(home).failed.values())
     assert f"mlflow experiments restore -x {run.info.experiment_id}" in told
