@@ -57,5 +57,5 @@ def shoot(page: Any, folder: Path, name: str) -> Path:
             break
         last = now
     with Image.open(path) as picture:  # a quarter of the size, and no difference to be seen
-        picture.quantize(128).save(path, optimize=True)
+        picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
     return path

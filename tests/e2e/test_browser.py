@@ -132,8 +132,8 @@ def test_a_first_visit_shows_all_runs_and_their_curves(
     assert set(named) == set(NAMES)
     assert len(strokes) >= len(NAMES)
     assert len(set(strokes)) > len(NAMES) / 3  # MLflow picks some colours twice
-    (*axes,) = page.evaluate(_AXES)
-    assert [label for label, _ in axes][:2] == ["Attack rule", "Defense rule"]
+    for axis in ("Attack rule", "Defense rule"):
+        page.get_by_text(axis, exact=True).first.wait_for()
     _kept(shoot(page, shots, "runs"))
 
 

@@ -20,7 +20,7 @@ from fl_platform.tracking.mlflow import ui_view as page
 from fl_platform.tracking.mlflow.level import level
 from fl_platform.tracking.run_folder import RunFolder, all_runs
 
-_ENDS = (signal.SIGTERM, signal.SIGHUP)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PEOPLE = range(1000, 60000)  # user ids that Linux gives to people
 NAME = "fl-platform.localhost"  # this machine; for 127.0.0.1 MLflow opens its assistant first
 SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
