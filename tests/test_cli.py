@@ -61,7 +61,7 @@ def test_a_run_prints_its_result_and_a_json_object_as_the_last_line(call):
     code, out, _ = call("run", "attack=ipm", "defense=median", *SHORT, "--json")
     result = json.loads(out.splitlines()[-1])
     assert code == 0
-    assert "digits ipm(scale=0.1) vs median s0" in out
+    assert "ipm(scale=0.1) vs median, digits s0" in out
     assert set(result) >= {
         "run_id", "status", "rounds", "accuracy_last", "accuracy_tail", "accuracy_best",
         "seconds", "seconds_training", "config_hash", "weights_sha256",

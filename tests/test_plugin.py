@@ -151,7 +151,7 @@ def test_borrowed_rules_run_like_our_own_but_only_when_asked_for(call):
     assert "first_row" in err
     code, out, _ = call(*rules, "--plugin", "borrowed_rules", "attack.scale=2")
     assert code == 0
-    assert "digits opposite(scale=2) vs first_row s0" in out
+    assert "opposite(scale=2) vs first_row, digits s0" in out
 
 
 def test_a_borrowed_partition_network_and_data_set_need_no_fork(call):
@@ -162,7 +162,7 @@ def test_a_borrowed_partition_network_and_data_set_need_no_fork(call):
     borrowed = ["--plugin", "borrowed_rules"]
     code, out, err = call(*parts, "partition.first=50", "model.bias=false", *borrowed)
     assert (code, err) == (0, "")
-    assert "squares none vs mean s0" in out
+    assert "none vs mean, squares s0" in out
     code, _, err = call(*parts, "partition.first=0", *borrowed)
     assert code == 2
     assert "partition.first: expected" in err

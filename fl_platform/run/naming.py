@@ -1,4 +1,4 @@
-"""How runs and rules are called on screen: ``digits strike(nu=1) vs multi_krum s0``."""
+"""How runs and rules are called on screen: ``strike(nu=1) vs multi_krum, digits s0``."""
 
 from __future__ import annotations
 
@@ -45,9 +45,12 @@ def mixing_label(config: Config) -> str:
 
 
 def run_name(config: Config) -> str:
-    """What a run is called: task, attack, defense with its mixings, seed."""
+    """What a run is called: attack, defense with its mixings, task, seed.
+
+    What tells the runs of a grid apart comes first: narrow columns cut the end.
+    """
     defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
-    return f"{config.task.name} {rule_label(config.attack)} vs {defense} s{config.seed}"
+    return f"{rule_label(config.attack)} vs {defense}, {config.task.name} s{config.seed}"
 
 
 def run_tags(config: Config) -> dict[str, str]:

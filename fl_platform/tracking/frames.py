@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow.level import ABSENT
+from fl_platform.tracking.mlflow.ui_view import SHOWN
 from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, all_runs, runs_root
 
@@ -206,7 +207,8 @@ def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
             points = {k: client.get_metric_history(run.info.run_id, k) for k in keys}
             wanted = {k: sorted((p.step, _finite(p.value)) for p in points[k]) for k in keys}
             alarms = int("alarm" in run.data.tags)  # the store keeps the newest alone
-            yield _Run(tags, run.data.params, run.data.metrics, wanted, alarms)
+            params = {k: v for k, v in run.data.params.items() if k not in SHOWN}
+            yield _Run(tags, params, run.data.metrics, wanted, alarms)
         token = page.token
         if not token:
             return
