@@ -15,8 +15,8 @@ def fitting(config: Config, home: Path, cards: Sequence[str], cores: int) -> int
     """Number of runs like that of ``config`` that fit on each of ``cards``.
 
     ``SHARE × free memory / estimated memory of a run`` on the card with the least free memory, at
-    least 1 and at most ``cores / number of cards``; see `fl_platform.federated.memory`. The number
-    is a bound on memory, not a prediction of speed.
+    least 1 and at most ``cores / number of cards``; see `fl_platform.federated.memory_estimate`.
+    The number is a bound on memory, not a prediction of speed.
     """
     free = free_memory(cards)
     if free is None:
@@ -28,7 +28,7 @@ def memory_of(config: Config, home: Path) -> int:
     """Estimated bytes of a run on a GPU; loads the run's data."""
     import torch
 
-    from fl_platform.federated.memory import footprint
+    from fl_platform.federated.memory_estimate import footprint
     from fl_platform.run.build import build_model, choose_local, load_population
 
     population = load_population(config, home)

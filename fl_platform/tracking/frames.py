@@ -187,7 +187,7 @@ def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
 
 
 def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
-    from fl_platform.tracking.mlflow.exporter import RUN_TAG
+    from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG
 
     if not store.exists(home):  # reading makes no store
         return

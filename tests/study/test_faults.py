@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from fl_platform.config import config_hash
 from fl_platform.core.process import Stopper
-from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.run import runner as running
 from fl_platform.run.result import finished
 from fl_platform.study.problem import open_study

@@ -16,8 +16,8 @@ from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.exporter import Export
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
-from fl_platform.tracking.mlflow.exporter import MlflowExporter
 from fl_platform.tracking.mlflow.level import level
+from fl_platform.tracking.mlflow.mlflow_exporter import MlflowExporter
 from fl_platform.tracking.mlflow.sync import sync
 from fl_platform.tracking.run_folder import RunFolder
 
@@ -125,7 +125,7 @@ def test_calls_that_fail_are_repeated_harmlessly_and_lose_nothing(
             raise ConnectionError("the answer was lost")
 
     # so that it takes many calls
-    monkeypatch.setattr("fl_platform.tracking.mlflow.exporter._METRICS", 8)
+    monkeypatch.setattr("fl_platform.tracking.mlflow.mlflow_exporter._METRICS", 8)
     monkeypatch.setattr(client, "log_batch", lost)
     for _ in range(2):
         with pytest.raises(ConnectionError):
