@@ -176,14 +176,19 @@ def report(
         str, typer.Option("--format", help="Any of html, markdown, latex, csv, by commas.")
     ] = "html,markdown,latex,csv",
     source: Annotated[str, typer.Option(help="folders, mlflow, or auto.")] = "auto",
+    width: Annotated[
+        str, typer.Option(help="Of figures and LaTeX tables: one column, two, or inches.")
+    ] = "two",
+    font_size: Annotated[float, typer.Option(help="Of the type in figures, in points.")] = 8.0,
 ) -> None:
     """Redraw the tables, figures and page of an experiment from what is stored."""
     from fl_platform.grid import results as outcome
 
     place = _home(home)
     origin, kinds = outcome.source(source), outcome.kinds(formats)
+    page = outcome.page(width, font_size)
     frame = outcome.frame_of(place, experiment, origin)
-    folder, paths = outcome.write(place, experiment, frame, out, kinds, source=origin)
+    folder, paths = outcome.write(place, experiment, frame, out, kinds, source=origin, page=page)
     print(f"{len(frame)} runs, {len(paths)} files: {folder}")
 
 

@@ -16,10 +16,12 @@ from fl_platform.config import ConfigError
 from fl_platform.grid.parent import planned
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
+from fl_platform.report.figures.layout import ONE_COLUMN, TWO_COLUMNS, Page
 from fl_platform.report.round_metrics import SKEW
-from fl_platform.report.tables import Table, accuracy_table
+from fl_platform.report.tables import Entry, Table, accuracy_table
 from fl_platform.report.write import FORMATS, write_report
 from fl_platform.tracking import frames as table
+from fl_platform.tracking.clouds import read_clouds
 from fl_platform.tracking.run_folder import run_folder
 
 if TYPE_CHECKING:
@@ -73,11 +75,15 @@ def show(tables: Iterable[Table], console: Console | None = None) -> None:
         for index, name in enumerate(found.header):
             grid.add_column(name, justify="right" if index else "left", no_wrap=not index)
         for index, row in enumerate(found.rows, start=1):
-            texts = [Text(entry.text, style="bold" if entry.bold else "") for entry in row]
+            texts = [Text(entry.text, style=_style(entry)) for entry in row]
             grid.add_row(*texts, end_section=index == found.rule_after)
         console.print(grid)
         for note in found.notes:
             console.print(Text(note, style="dim"))
+
+
+def _style(entry: Entry) -> str:
+    return " ".join(["bold"] * entry.bold + ["underline"] * entry.underlined)
 
 
 def write(
@@ -88,12 +94,14 @@ def write(
     formats: Sequence[str] = FORMATS,
     title: str = "",
     source: table.Source = "auto",
+    page: Page | None = None,
 ) -> tuple[Path, list[Path]]:
     """Write the report of ``frame``; its folder (``mlruns/reports/NAME``) and its files."""
     out = out or report_folder(home, experiment)
     curves = table.curves(home, KEYS, source)
     curves = curves[curves["run_id"].isin(set(frame["run_id"]))]
-    paths = write_report(frame, curves, clouds(home, frame), out, formats, title or experiment)
+    kept = clouds(home, frame)
+    paths = write_report(frame, curves, kept, out, formats, title or experiment, page=page)
     return out, paths
 
 
@@ -116,6 +124,23 @@ def source(text: str) -> table.Source:
     raise ConfigError(f"--source: expected auto, folders or mlflow, got {text!r}.")
 
 
+def page(width: str, font_size: float) -> Page:
+    """``--width`` and ``--font-size`` as typed: ``one``, ``two`` or inches, and points.
+
+    Raises:
+        ConfigError: neither a column nor a number, or one out of range.
+    """
+    known = {"one": ONE_COLUMN, "two": TWO_COLUMNS}
+    try:
+        inches = known[width] if width in known else float(width)
+    except ValueError:
+        raise ConfigError(f"--width: expected one, two or inches, got {width!r}.") from None
+    try:
+        return Page(inches, font_size)
+    except ValueError as error:
+        raise ConfigError(f"--width, --font-size: {error}") from None
+
+
 def kinds(text: str) -> list[str]:
     """``--format`` as typed: ``html,csv``.
 
@@ -131,19 +156,15 @@ def kinds(text: str) -> list[str]:
 
 def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The Gram matrices that the runs of ``frame`` kept (``observers.cloud``), with labels."""
-    import numpy as np
-
     found: list[dict[str, Any]] = []
     kept = 0
     for _, run in frame.iterrows():
-        files = sorted(run_folder(home, run["config_hash"]).artifacts.glob("cloud_*.npz"))
-        kept += bool(files)
+        clouds = read_clouds(run_folder(home, run["config_hash"]).artifacts)
+        kept += bool(clouds)
         if kept > CLOUDED:
             break
-        for file in files:
-            with np.load(file) as stored:
-                gram, honest = stored["gram"], int(stored["num_honest"])
-                labels = labels_of(len(gram), honest, stored["skewed"].tolist())
-            step = int(file.stem.rpartition("_")[2])
-            found.append({"gram": gram, "labels": labels, "step": step, "name": run["name"]})
+        for cloud in clouds:
+            labels = labels_of(len(cloud.gram), cloud.num_honest, cloud.skewed)
+            about = {"gram": cloud.gram, "labels": labels, "step": cloud.step}
+            found.append({**about, "name": run["name"]})
     return found

@@ -17,7 +17,7 @@ def test_a_clear_lowest_is_supported_by_its_weakest_pair():
     pairs = [
         stats.ttest_rel([40, 41, 42], other).pvalue for other in ([60, 61.1, 62], [70, 71.2, 72])
     ]
-    assert claim.attack == "a"
+    assert claim.best == "a"
     assert claim.supported
     assert claim.p == pytest.approx(max(pairs))
     assert claim.adjusted == pytest.approx(claim.p)
@@ -55,7 +55,7 @@ def test_holm_runs_over_the_columns_of_a_table():
 def test_a_lowest_mean_that_shared_seeds_contradict_is_not_supported():
     column = {"a": seeds(50, 50, 50, 0), "b": seeds(40, 41, 42)}
     claim = claims({"median": column})["median"]
-    assert claim.attack == "a"
+    assert claim.best == "a"
     assert claim.p == 1
     assert not claim.supported
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fl_platform.report.cells import Cell, by_setting, differing_titles
+from fl_platform.report.cells import Cell, by_setting, differing_titles, settings_note
 from fl_platform.report.labels import REFERENCES
 from fl_platform.report.statistics import Claim
 from fl_platform.report.tables.base import Entry, Table, axes, entry, only_setting, record, usual_n
-from fl_platform.report.tables.ranking import column_claims
+from fl_platform.report.tables.ranking import column_claims, row_claims
 
 
 def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
     """Attacks × defenses of one setting: mean ± deviation, reference rows first.
 
-    An entry is bold where the seeds support that the attack is the lowest of its column; diverged
-    and failed runs are counted beside the mean, never in it.
+    An entry is bold where the seeds support that the attack is the lowest of its column, and
+    underlined where they support that the defense is the best of its row; diverged and failed
+    runs are counted beside the mean, never in it.
 
     Raises:
         ValueError: the cells are of several settings.
     """
     setting = only_setting(found)
     rows, columns = axes(found)
-    made = column_claims(found)
+    lowest, best = column_claims(found), row_claims(found)
     usual = usual_n(found)
     at = {(cell.row, cell.column): cell for cell in found}
     body = []
@@ -31,23 +32,42 @@ def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
         line = [Entry(row)]
         for column in columns:
             cell = at.get((row, column))
-            claim = made.get(column)
-            bold = claim is not None and claim.supported and claim.attack == row
-            line.append(Entry("–") if cell is None else replace(entry(cell, usual), bold=bold))
+            shown = Entry("–") if cell is None else entry(cell, usual)
+            bold = _claimed(lowest.get(column), row)
+            line.append(replace(shown, bold=bold, underlined=_claimed(best.get(row), column)))
         body.append(tuple(line))
     references = len({cell.row for cell in found if cell.attack in REFERENCES})
     return Table(
-        name=f"accuracy-{setting.slug()}",
+        name="accuracy",
+        setting=setting,
         title=f"Accuracy under attack: {setting.title()}",
         header=("Attack", *columns),
         rows=tuple(body),
-        notes=_accuracy_notes(usual, accuracy, made),
+        notes=(
+            *_accuracy_notes(usual, accuracy),
+            _marks_note("Bold", "attack", "lowest of its column", lowest),
+            _marks_note("Underlined", "defense", "best of its row", best),
+            *filter(None, [settings_note(found)]),
+        ),
         records=tuple(record(cell) for cell in found),
         rule_after=references if references < len(rows) else 0,
     )
 
 
-def _accuracy_notes(usual: int, accuracy: str, made: Mapping[str, Claim]) -> tuple[str, ...]:
+def _claimed(claim: Claim | None, name: str) -> bool:
+    return claim is not None and claim.supported and claim.best == name
+
+
+def _marks_note(mark: str, member: str, what: str, made: Mapping[str, Claim]) -> str:
+    if any(claim.supported for claim in made.values()):
+        return (
+            f"{mark}: {member} that is the {what} (paired t tests over seeds, Holm over the table)."
+        )
+    nothing = {"Bold": "Nothing is bold", "Underlined": "Nothing is underlined"}[mark]
+    return f"{nothing}: the seeds support no {member} as the {what}."
+
+
+def _accuracy_notes(usual: int, accuracy: str) -> tuple[str, ...]:
     kind = {
         "tail": "mean accuracy of the last evaluations of a run",
         "last": "accuracy after the last round",
@@ -58,13 +78,7 @@ def _accuracy_notes(usual: int, accuracy: str, made: Mapping[str, Claim]) -> tup
         if usual > 1
         else "n = 1 seed a cell unless it says otherwise, so no deviation and no interval."
     )
-    supported = sum(claim.supported for claim in made.values())
-    bold = (
-        "Bold: lowest of its column, supported by paired t tests over seeds (Holm over the table)."
-        if supported
-        else "Nothing is bold: in no column do the seeds support calling one attack the lowest."
-    )
-    return (f"Test accuracy in percent: {kind}.", seeds, bold)
+    return (f"Test accuracy in percent: {kind}.", seeds)
 
 
 def worst_case_table(found: Sequence[Cell]) -> Table:
@@ -105,6 +119,7 @@ def worst_case_table(found: Sequence[Cell]) -> Table:
         notes=(
             "The attack of lowest mean is picked after looking, so the worst case lies a little"
             " too low, the more so the fewer the seeds.",
+            *filter(None, [settings_note(found)]),
         ),
         records=tuple(records),
     )

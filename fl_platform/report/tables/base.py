@@ -19,13 +19,15 @@ class Entry:
     text: str
     bold: bool = False
     tone: str = ""
+    underlined: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
     """A table to print: entries for people, and ``records`` (full precision) for programs.
 
-    ``name`` is its file name; a line is drawn after ``rule_after`` rows.
+    ``name`` says its kind and, with the ``setting``, makes its file name; a line is drawn after
+    ``rule_after`` rows.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Table:
     notes: tuple[str, ...] = ()
     records: tuple[Mapping[str, object], ...] = ()
     rule_after: int = 0
+    setting: Setting | None = None
 
 
 SOURCES = ("commit", "code_fingerprint", "config_hash", "data_digest", "device")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fl_platform.report import published as paper
-from fl_platform.report.cells import Cell, usual_strength
+from fl_platform.report.cells import Cell, settings_note, usual_strength
 from fl_platform.report.statistics import MARGIN, difference_to_published, verdict
 from fl_platform.report.tables.base import Entry, Table, entry, only_setting, record, signed
 
@@ -64,7 +64,8 @@ def comparison_table(found: Sequence[Cell]) -> Table | None:
         return None
     which = " and ".join(str(table) for table in sorted(tables))
     return Table(
-        name=f"published-{setting.slug()}",
+        name="published",
+        setting=setting,
         title=f"Beside the paper's Table {which}: {setting.title()}",
         header=("Attack", "Defense", "Ours", "Published", "Difference [90 %]", "Verdict"),
         rows=tuple(body),
@@ -73,6 +74,7 @@ def comparison_table(found: Sequence[Cell]) -> Table | None:
             f"agrees: the 90 % interval of ours minus published lies within ±{MARGIN:g} points;"
             " differs: it excludes 0 and reaches beyond; else cannot tell (as without an interval:"
             " fewer than 3 seeds of ours, or no printed deviation).",
+            *filter(None, [settings_note(found)]),
         ),
         records=tuple(records),
     )
