@@ -57,6 +57,8 @@ def accuracy_curves(
         str(run): (part["step"].to_numpy(), 100 * part["value"].to_numpy(dtype=float))
         for run, part in kept.sort_values("step").groupby("run_id", sort=False)
     }
+    from matplotlib.ticker import MaxNLocator
+
     _, columns = table_axes(shown)
     looks = row_marks({cell.row: cell.attack for cell in shown})
     page = page or Page()
@@ -67,6 +69,7 @@ def accuracy_curves(
             for cell in shown:
                 if cell.column == column:
                     _draw(axes, cell, by_run, looks[cell.row])
+        every[0].xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
         label_outside(every, "round", "test accuracy (%)")
         highest = 105 * float(np.nanmax(kept["value"], initial=0.0))
         every[0].set_ylim(0, min(100.0, highest) if highest > 0 else 1.0)
@@ -104,7 +107,7 @@ def _draw(
         color=look.color,
         ls=look.line,
         lw=1.8 if strong else 1.1,
-        marker=look.marker,
+        marker=look.marker or ("." if len(steps) == 1 else ""),
         markevery=max(1, len(steps) // 4),
         ms=3.5,
         label=cell.row,

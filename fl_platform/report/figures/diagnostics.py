@@ -49,7 +49,7 @@ def kappa_figure(table: pd.DataFrame, title: str = "", page: Page | None = None)
     page = page or Page()
     names = [wrapped(name, 0.3 * page.width, page.small) for name in defenses]
     # Markers of a defense stand below each other: more attacks need more height.
-    each = max(0.36, 0.055 * len(rows), 0.14 * max(map(lines, names)) + 0.08)
+    each = max(0.36, 0.035 * len(rows), 0.14 * max(map(lines, names)) + 0.08)
     with styled(page):
         width = min(page.width, 5.2 * page.scale)
         figure = Figure(figsize=(width, each * page.scale * len(defenses) + 1.2))
@@ -114,10 +114,12 @@ def skew_figure(table: pd.DataFrame, title: str = "", page: Page | None = None) 
     """
     if table.empty:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     names = [name for name in SKEW if (table["metric"] == name).any()]
     page = page or Page()
     with styled(page):
-        figure, every = panels(len(names), page, each=2.2, share_y=False)
+        figure, every = panels(len(names), page, each=1.6, share_y=False)
         name_panels(figure, every, [SKEW[name] for name in names], page)
         for axes, name in zip(every, names, strict=True):
             part = table[table["metric"] == name]
@@ -145,6 +147,7 @@ def skew_figure(table: pd.DataFrame, title: str = "", page: Page | None = None) 
                 markevery=max(1, len(part) // 6),
                 label=f"honest updates (mean and middle 80 % of {runs} runs)",
             )
+        every[0].xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
         label_outside(every, "round")
         finish(figure, every, page, title, height=1.2)
     return figure

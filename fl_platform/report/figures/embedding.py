@@ -16,7 +16,6 @@ import numpy as np
 from fl_platform.report.figures.layout import (
     Page,
     legend_below,
-    put_title,
     settle,
     wrapped,
 )
@@ -148,7 +147,7 @@ def cloud_figure(
 
     Args:
         drawn: Clouds with their pictures, as ``embedded`` returns them.
-        title: What is printed above.
+        title: What is printed below, before the picture's limits.
         page: The page that it is printed on.
 
     Returns:
@@ -170,8 +169,8 @@ def cloud_figure(
         for axes, (cloud, picture) in zip(grid.flat, drawn, strict=False):
             _draw(axes, picture, cloud, width / columns - 0.15, page)
         legend_below(figure, page, place="outside upper center")
-        put_title(figure, title, page)
-        limits = wrapped(LIMITS, width - 0.2, page.small - 0.5)
+        # Below: above the panels it would meet the legend.
+        limits = wrapped(f"{title}. {LIMITS}" if title else LIMITS, width - 0.2, page.small - 0.5)
         figure.supxlabel(limits, fontsize=page.small - 0.5, color="#444444")
         settle(figure, grid[0, 0], min(1.7 * page.scale, 0.9 * width / columns), rows)
     return figure

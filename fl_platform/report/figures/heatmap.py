@@ -58,10 +58,11 @@ def worst_case_heatmap(found: Sequence[Cell], title: str = "", page: Page | None
     texts = [*zip(values.ravel(), diverged.ravel(), strict=True)]
     texts += [*zip(worst, diverged[is_attack].any(axis=0), strict=True)]
     told = _Texts.fitting(texts, room, page)
-    row_height = LINE * max(1.6 * page.small, told.height + 2, page.small * max(map(lines, names)))
+    tallest = max(1.6 * page.small, told.height + 2, page.small * max(map(lines, names)) + 2)
+    row_height = LINE * tallest
     with styled(page):
         figure = Figure(figsize=(width, row_height / 72 * (len(rows) + 1) + 1.0))
-        figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
+        figure.set_layout_engine("constrained", h_pad=0.02)
         ratios = {"height_ratios": [len(rows), 1]}
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw=ratios)
         _draw(above, values, names[:-1])

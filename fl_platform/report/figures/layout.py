@@ -182,12 +182,16 @@ def settle(figure: Figure, axes: Axes | None = None, height: float = 0.0, rows: 
 
     if isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine | None):
         return
+    if axes is not None:  # too tall at first, since in a figure too small nothing is laid out
+        legends = sum(each.get_window_extent().height for each in figure.legends) / figure.dpi
+        figure.set_figheight(figure.get_figheight() + rows * (height + 1.5) + legends + 3)
     for _ in range(5):
         figure.draw_without_rendering()
         if axes is None:
             break
         missing = height - axes.get_position().height * figure.get_figheight()
         if abs(missing) < 0.02:
+            figure.draw_without_rendering()  # once more: in new axes other numbers are ticked
             break
         figure.set_figheight(max(0.5, figure.get_figheight() + rows * missing))
     figure.set_layout_engine("none")

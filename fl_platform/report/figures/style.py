@@ -34,6 +34,7 @@ GREY = "#7F7F7F"
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
+    "figure.dpi": 300,  # that of the files: the size of type depends on it a little
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
