@@ -6,6 +6,7 @@ is scaled by LaTeX itself, which knows the true widths.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from fl_platform.report.tables.base import Entry, Table
@@ -14,6 +15,7 @@ POINTS = 72.27  # TeX's points per inch
 SIZES = (("small", 9.0), ("footnotesize", 8.0), ("scriptsize", 7.0))  # of a 10-point class
 SEPARATION = 4.0  # points on each side of a column
 ONE_COLUMN_AT_MOST = 4.0  # inches: wider tables cross both columns
+_BREAKS = "(=_"
 _PACKAGES = r"% \usepackage{array,booktabs,graphicx,textcomp} \usepackage[T1]{fontenc}"
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -64,11 +66,11 @@ def latex(table: Table, width: float = 6.9) -> str:
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{''.join(columns)}}}",
         r"\toprule",
-        " & ".join(escape_latex(name) for name in table.header) + r" \\",
+        " & ".join(map(_broken, table.header, columns)) + r" \\",
         r"\midrule",
     ]
     for index, row in enumerate(table.rows):
-        lines.append(" & ".join(map(_marked, row)) + r" \\")
+        lines.append(" & ".join(map(_marked, row, columns)) + r" \\")
         if table.rule_after and index + 1 == table.rule_after:
             lines.append(r"\midrule")
     lines += [r"\bottomrule", r"\end{tabular}}", rf"\end{{{environment}}}"]
@@ -127,12 +129,21 @@ def _shrunk(natural: Sequence[float], least: Sequence[float], room: float) -> li
 
 
 def _widest_word(text: str) -> float:
-    """Of words between spaces; a number and its deviation stay together."""
-    return max(em(word) for word in text.replace(" ± ", "±").split(" ")) + 0.7
+    """Of words between spaces or breaks; a number and its deviation stay together."""
+    words = re.split(rf" |(?<=[{_BREAKS}])", text.replace(" ± ", "±"))
+    return max(map(em, words)) + 0.7
 
 
-def _marked(entry: Entry) -> str:
-    text = escape_latex(entry.text)
+def _broken(text: str, column: str) -> str:
+    """``text`` in LaTeX; in a column of paragraphs a line may end after ``_``, ``(`` or ``=``."""
+    escaped = escape_latex(text)
+    if column in ("l", "r"):
+        return escaped
+    return re.sub(rf"(\\_|[{_BREAKS}])(?=.)", r"\1\\allowbreak{}", escaped)
+
+
+def _marked(entry: Entry, column: str) -> str:
+    text = _broken(entry.text, column)
     if entry.underlined:
         text = rf"\underline{{{text}}}"
     return rf"\textbf{{{text}}}" if entry.bold else text

@@ -28,7 +28,8 @@ def short_names(labels: Iterable[str], names: Mapping[str, str]) -> dict[str, st
         common = _common(variants.values())
         for label, parameters in variants.items():
             kept = [f"{k}={v}" for k, v in parameters.items() if (k, v) not in common]
-            found[label] = printed(f"{base}({', '.join(kept)})" if kept else base, names)
+            name = names.get(base, base)
+            found[label] = f"{name} ({', '.join(kept)})" if kept else name
     # Two rules of one short name, such as an own rule called as a known one is printed.
     for name in (lambda label: printed(label, names), str):
         counts = Counter(found.values())

@@ -15,6 +15,7 @@ from fl_platform.report.tables import (
     provenance_table,
     worst_case_table,
 )
+from tests.report.synthetic import grid
 from tests.report.test_layout import runs
 
 MAKERS = [
@@ -42,7 +43,7 @@ def test_tables_fit_two_columns_without_small_type(maker):
 
 
 def test_narrow_tables_keep_their_natural_columns():
-    table = cost_table(cells(runs(3, 3)))
+    table = cost_table(cells(grid(defenses=("median", "rfa", "dnc"))))
     assert layout(table, 6.9) == (["l", "r", "r", "r"], "small")
     assert estimated(table, 6.9) < 6.9
 

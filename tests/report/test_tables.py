@@ -59,7 +59,7 @@ def test_the_best_defense_of_a_row_is_underlined_and_a_diverged_one_never():
     assert text(accuracy_table(found), "STRIKE", "Median").underlined
     assert not text(accuracy_table(found), "STRIKE", "RFA").underlined
     assert best_table(found).records[0]["best"] == "Median"
-    lost = [{"seed": 3, "status": "DIVERGED"}] + rows + runs([50.0, 51.2, 52.0], defense="dnc")
+    lost = [{"seed": 3, "status": "DIVERGED"}, *rows, *runs([50.0, 51.2, 52.0], defense="dnc")]
     assert best_table(cells(frame(*lost))).records[0]["best"] == "DnC"
 
 

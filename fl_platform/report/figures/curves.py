@@ -71,7 +71,8 @@ def accuracy_curves(
                     _draw(axes, cell, by_run, looks[cell.row])
         every[0].xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
         label_outside(every, "round", "test accuracy (%)")
-        highest = 105 * float(np.nanmax(kept["value"], initial=0.0))
+        known = kept["value"].to_numpy(dtype=float)
+        highest = 105 * float(np.max(known, initial=0.0, where=np.isfinite(known)))
         every[0].set_ylim(0, min(100.0, highest) if highest > 0 else 1.0)
         finish(figure, every, page, title, height=1.2)
     return figure
