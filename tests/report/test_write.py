@@ -100,12 +100,10 @@ def test_fonts_are_embedded_as_type_42(tmp_path):
 def test_a_cloud_that_cannot_be_drawn_is_left_out_with_its_reason(tmp_path):
     few = cloud(step=3, honest=3, byzantine=1)
     infinite = {**cloud(step=5), "gram": cloud()["gram"] * float("inf")}
-    huge = {**cloud(step=7), "gram": cloud()["gram"] * 1e303}
-    paths = write_report(small(), None, [few, infinite, huge, cloud(step=9)], tmp_path)
+    paths = write_report(small(), None, [few, infinite, cloud(step=9)], tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "round 3: Expected at least 4 honest rows, got 3." in page
     assert "round 5: Expected finite inner products" in page
-    assert "round 7: " in page
     assert {"cloud.pdf", "accuracy-cifar10.csv", "runs.csv"} <= {path.name for path in paths}
     write_report(small(), None, [few], tmp_path / "none")
     assert not (tmp_path / "none" / "figures" / "cloud.pdf").exists()

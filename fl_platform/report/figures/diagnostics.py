@@ -136,6 +136,8 @@ def skew_figure(table: pd.DataFrame, title: str = "", page: Page | None = None) 
                     lw=0.9,
                     label="sign-flip null (band: ± 2 sd)",
                 )
+            # A fixed number of ticks: one that follows the height changes the room for labels.
+            axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
             axes.fill_between(part["step"], part["low"], part["high"], color=BLUE, alpha=0.2, lw=0)
             runs = int(part["runs"].max())
             axes.plot(
