@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Protocol, TypeVar
 
 from fl_platform.report.cells import Setting
@@ -58,6 +57,17 @@ def slug(text: str) -> str:
     return "-".join(filter(None, words))[:LONGEST].strip("-.")
 
 
+def _telling(settings: Sequence[Setting]) -> list[str]:
+    """The first fields that tell the settings apart, without those that add nothing to them."""
+    chosen: list[str] = []
+    groups = 1
+    for name in _WORDS:
+        wider = len({tuple(getattr(s, n) for n in (*chosen, name)) for s in settings})
+        if wider > groups:
+            chosen, groups = [*chosen, name], wider
+    return chosen
+
+
 def _stem(item: _Named, items: Sequence[_Named]) -> str:
     if item.setting is None:
         return slug(item.name) or "runs"
@@ -69,10 +79,8 @@ def _stem(item: _Named, items: Sequence[_Named]) -> str:
         and other.setting.task == item.setting.task
     ]
     parts = [item.name, item.setting.task]
-    for field in fields(Setting):
-        if field.name in _WORDS and len({getattr(s, field.name) for s in rivals}) > 1:
-            value = getattr(item.setting, field.name)
-            absent = value is None or value == "" or (field.name == "preset" and value == "none")
-            word = _WITHOUT.get(field.name, "") if absent else _WORDS[field.name].format(value)
-            parts.append(word)
+    for name in _telling(rivals):
+        value = getattr(item.setting, name)
+        absent = value is None or value == "" or (name == "preset" and value == "none")
+        parts.append(_WITHOUT.get(name, "") if absent else _WORDS[name].format(value))
     return slug("-".join(filter(None, parts))) or "runs"

@@ -6,6 +6,7 @@ is scaled by LaTeX itself, which knows the true widths.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -93,7 +94,7 @@ def layout(table: Table, width: float) -> tuple[list[str], str]:
     return [
         ("l" if side == "raggedright" else "r")
         if wide == whole
-        else rf">{{\{side}\arraybackslash}}p{{{wide:.1f}em}}"
+        else rf">{{\{side}\arraybackslash}}p{{{math.floor(10 * wide) / 10:g}em}}"
         for side, wide, whole in zip(sides, widths, natural, strict=True)
     ], name
 

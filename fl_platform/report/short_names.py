@@ -31,9 +31,10 @@ def short_names(labels: Iterable[str], names: Mapping[str, str]) -> dict[str, st
             name = names.get(base, base)
             found[label] = f"{name} ({', '.join(kept)})" if kept else name
     # Two rules of one short name, such as an own rule called as a known one is printed.
-    for name in (lambda label: printed(label, names), str):
-        counts = Counter(found.values())
-        found = {k: v if counts[v] == 1 else name(k) for k, v in found.items()}
+    counts = Counter(found.values())
+    found = {k: v if counts[v] == 1 else printed(k, names) for k, v in found.items()}
+    counts = Counter(found.values())
+    found = {k: v if counts[v] == 1 else k for k, v in found.items()}
     return found
 
 
