@@ -34,8 +34,7 @@ def short_names(labels: Iterable[str], names: Mapping[str, str]) -> dict[str, st
     counts = Counter(found.values())
     found = {k: v if counts[v] == 1 else printed(k, names) for k, v in found.items()}
     counts = Counter(found.values())
-    found = {k: v if counts[v] == 1 else k for k, v in found.items()}
-    return found
+    return {k: v if counts[v] == 1 else k for k, v in found.items()}
 
 
 def said_once(labels: Iterable[str], names: Mapping[str, str]) -> list[str]:
