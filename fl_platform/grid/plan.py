@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fl_platform.config import Config, ConfigError, compose, conf_folder, config_hash
 from fl_platform.config.targets import admit
-from fl_platform.run.naming import run_names
+from fl_platform.run.naming import run_name, run_names
 
 _PLAIN_SEED = re.compile(r"seed=(0|[1-9][0-9]*)")
 
@@ -72,6 +72,9 @@ def plan(
 
 
 def _named(config: Config, name: str) -> Config:
+    """``config`` that carries ``name``, where that is not its own name anyway."""
+    if run_name(config) == name:
+        return config
     return replace(config, runtime=replace(config.runtime, name=name))
 
 
