@@ -1,7 +1,7 @@
-"""Run one part of a benchmark in a process session of its own, and leave nothing of it behind.
+"""Run one part of a benchmark in its own process session and end all of its processes.
 
-A part yields records, one for each thing it measured. What it yielded before it failed, hung or
-was killed is kept: `apart` passes every record on as soon as it comes.
+A part yields one record per measurement. `apart` passes every record on at once, so records of a
+part that fails, hangs or is killed later are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 Record = dict[str, Any]
 Part = Callable[[], Iterable[Record]]
 
-GRACE = 10.0  # seconds that a part may take to leave once it was asked to
+GRACE = 10.0  # seconds between SIGTERM and SIGKILL
 TICK = 0.2
 _PDEATHSIG = 1  # prctl(2)
 _END = "end"
@@ -31,12 +31,12 @@ _END = "end"
 def apart(
     part: Part, limit: float, heard: Callable[[Record], None], *, grace: float = GRACE
 ) -> str:
-    """Run ``part`` and pass its records to ``heard``: empty where it ended well, else why not.
+    """Run ``part`` and pass its records to ``heard``; returns the error, or an empty text.
 
-    The process is forked, so all imports are there; CUDA must not have been touched before. A
-    part that lasts longer than ``limit`` seconds gets a SIGTERM, on which a run stops with what
-    it has; ``grace`` seconds later every process of its session is killed, those in other process
-    groups included. The same happens to what a part leaves behind at its end.
+    The process is forked, so all modules are imported; CUDA must not be initialised before. After
+    ``limit`` seconds the part receives SIGTERM, on which a run stops with its results; ``grace``
+    seconds later every process of its session is killed, other process groups included. Processes
+    that remain after the end of a part are killed too.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -59,7 +59,7 @@ def apart(
 
 
 def kill_session(session: int, patience: float = 5.0) -> list[int]:
-    """Kill every process of ``session``: those that are still there after ``patience`` seconds.
+    """Kill the processes of ``session`` that remain after ``patience`` seconds.
 
     Its leader must not have been waited for, so that the number cannot have been given away.
     """
@@ -73,7 +73,7 @@ def kill_session(session: int, patience: float = 5.0) -> list[int]:
 
 
 def members(session: int) -> list[int]:
-    """The living processes of a session; one that merely waits to be reaped is not living."""
+    """Running processes of a session, without zombies."""
     import psutil
 
     found = []
@@ -85,7 +85,7 @@ def members(session: int) -> list[int]:
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have Linux end this process when its parent ends, however that ends."""
+    """Let Linux end this process when its parent ends, for any reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, number)
 
@@ -93,7 +93,7 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 def _listen(
     pipe: Connection, process: BaseProcess, end: float, heard: Callable[[Record], None]
 ) -> str | None:
-    """Pass records on until the part ends: how it ended, or ``None`` where the time is up first.
+    """Pass records on until the part ends; returns its end, or ``None`` at the time limit.
 
     Neither an end of file nor the process's sentinel tells that it is gone, since processes that
     it started hold both open.
@@ -115,7 +115,7 @@ def _listen(
 
 
 def _exit_code(process: BaseProcess) -> int | None:
-    """As of `subprocess`, without reaping: the number of the session must stay taken."""
+    """Exit status as in `subprocess`, without reaping: the session number must stay in use."""
     assert process.pid is not None
     told = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     if told is None:

@@ -1,11 +1,10 @@
-"""A round as the STRIKE authors' training loop does it: what ours is timed against.
+"""One round of the STRIKE authors' training loop: the baseline of our timings.
 
 Plain PyTorch, written from a description of their algorithm, not copied from their code. One
-client trains after the other, with a network and a ``torch.optim.SGD`` of its own; the updates are
-flattened, put in a list and stacked; the attack halves an interval and looks at all rows each
-time; Krum takes pairwise distances from ``torch.cdist``. Where the loop could be faster than
-theirs it is: images lie normalised on the device, there is no ``DataLoader``, and no loss is read
-on the way.
+client trains after the other, with its own network and ``torch.optim.SGD``; the updates are
+flattened, put in a list and stacked; the attack uses bisection over all rows; Krum takes pairwise
+distances from ``torch.cdist``. This loop is faster than theirs in three points: images are
+normalised on the device, there is no ``DataLoader``, and no loss is read during training.
 
     python benchmarks/authors_loop.py                # 40 clients of CIFAR-10's sizes, on a GPU
     python benchmarks/authors_loop.py --dry          # tiny, on a CPU
@@ -35,16 +34,16 @@ def shuffled(client: int, own: Tensor) -> Tensor:
 
 
 class AuthorsLoop:
-    """Federated averaging under attack, a round a call.
+    """Federated averaging under attack, one round per call.
 
     Args:
-        model: the global network, on the device that trains.
+        model: Global network, on the device of the training.
         train: normalised images ``(N, ...)`` and labels, on the device.
         clients: ``(N_i,)`` samples of each honest client.
         settings: local SGD.
         f: Byzantine clients.
-        test: images and labels that every round is scored on.
-        order: of a client's samples; drawn anew unless given.
+        test: Test images and labels, evaluated every round.
+        order: Order of the samples of a client. Default: drawn every round.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class AuthorsLoop:
         self.settings, self.f, self.test, self.order = settings, f, test, order
 
     def round(self) -> float:
-        """Train, attack, aggregate, step: the share of the test images that is right."""
+        """Train, attack, aggregate and step; returns the test accuracy."""
         updates = torch.stack([self.update(number) for number in range(len(self.clients))])
         sent = strike(updates, self.f)
         aggregate = krum(torch.cat([updates, sent.repeat(self.f, 1)]), self.f)
@@ -70,7 +69,7 @@ class AuthorsLoop:
         return self.accuracy()
 
     def update(self, number: int) -> Tensor:
-        """``w_i - w`` of one client, ``(d,)``: the authors' sign, which is the paper's negated."""
+        """``w_i - w`` of one client, ``(d,)``: the sign of the authors' code, not the paper's."""
         settings, (images, labels) = self.settings, self.train
         local = copy.deepcopy(self.model).train()
         optimizer = torch.optim.SGD(
@@ -100,7 +99,7 @@ class AuthorsLoop:
 
 
 def strike(honest: Tensor, f: int, nu: float = 1.0) -> Tensor:
-    """The row ``(d,)`` that every Byzantine client sends, from the honest ``(h, d)``."""
+    """Row ``(d,)`` of every Byzantine client, from the honest rows ``(h, d)``."""
     h, mean = len(honest), honest.mean(0)
     towards = honest.median(0).values - mean  # torch's median: the lower one of an even number
     skewed = honest[(honest @ towards).topk(h - f).indices]
@@ -116,7 +115,7 @@ def strike(honest: Tensor, f: int, nu: float = 1.0) -> Tensor:
 
 
 def krum(rows: Tensor, f: int) -> Tensor:
-    """Multi-Krum: the mean of the n - f rows whose n - f - 2 nearest others are nearest."""
+    """Multi-Krum: mean of the n - f rows with the smallest sum over n - f - 2 neighbours."""
     n = len(rows)
     f = min(f, (n - 3) // 2)
     squared = torch.cdist(rows, rows).square()

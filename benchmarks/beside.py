@@ -2,11 +2,11 @@
 
     python benchmarks/beside.py --repeats 5
 
-What two processors are worth depends on the machine (shared caches, memory, clock, hyper-threads),
-so the bare loop of ``benchmarks/local.py`` says it: by how much two of them at a time do more than
-one alone. A run has to gain as much by its neighbour: the ratio of the two gains is the figure,
-for the run's local training and for the run as a whole. Wall seconds of forked processes that
-start together, the four ways in turns, medians; the machine should be quiet.
+The gain of a second processor depends on the machine (shared caches, memory, clock,
+hyper-threads). The bare loop of ``benchmarks/local.py`` measures it: the throughput of two loops
+at a time over that of one. The figure is the gain of two runs over the gain of two bare loops, for
+local training and for whole runs. Wall seconds of forked processes that start together, the four
+cases in turns, medians. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def settings(name: str) -> Setting:
 
 
 def data(folder: Path, setting: Setting) -> None:
-    """The same images that the bare loop trains on, as a data set."""
+    """Data set with the images of the bare loop."""
     samples = federation(setting).samples
     images = samples.inputs.numpy().transpose(0, 2, 3, 1)
     labels = samples.targets.numpy()
@@ -63,7 +63,7 @@ def data(folder: Path, setting: Setting) -> None:
 
 
 def configured(setting: Setting, home: Path, rounds: int) -> Config:
-    """A run of the bare loop's federation: its network, clients, batches and steps."""
+    """Run with the network, clients, batches and steps of the bare loop."""
     target = f"fl_platform.models.{setting.model.__name__}"
     network = [f"task.model._target_={target}"]
     if setting.model.__name__ != "mlp":
@@ -137,7 +137,7 @@ def measure(name: str, share: float, repeats: int) -> dict[str, Any]:
                         seconds.setdefault(f"{kind} x {count}", []).append(found)
 
     def gain(kind: str, part: int) -> float:
-        """How much more two at a time do than one alone."""
+        """Throughput of two at a time over that of one."""
         pairs = zip(seconds[f"{kind} x 1"], seconds[f"{kind} x 2"], strict=True)
         return statistics.median(2 * one[part] / two[part] for one, two in pairs)
 

@@ -1,4 +1,4 @@
-"""What a GPU can do at most, and what it was doing meanwhile."""
+"""Measured peak throughput of a GPU, and its utilisation during a block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RUNTIME = {"float32": "32-true", "TF32": "tf32", "bf16": "bf16-mixed"}
 
 @contextmanager
 def precision(name: str, device: str) -> Iterator[None]:
-    """Training in float32, with products in TF32, or under autocast to bfloat16."""
+    """Precision of training: float32, products in TF32, or autocast to bfloat16."""
     # No cache: weights move in place between steps, and a cache would keep the first step's.
     cast = torch.autocast(device, torch.bfloat16, enabled=name == "bf16", cache_enabled=False)
     with tensor_float32(name == "TF32"), cast:
@@ -30,7 +30,7 @@ def precision(name: str, device: str) -> Iterator[None]:
 
 
 def timed(call: Callable[[], object], device: str, budget: float, most: int = 20) -> list[float]:
-    """Wall seconds of each call after one that does not count: as many as ``budget`` allows."""
+    """Wall seconds per call after one warm-up call, repeated within ``budget`` seconds."""
     _once(call, device)
     seconds = [_once(call, device)]
     while sum(seconds) < budget and len(seconds) < most:
@@ -41,7 +41,7 @@ def timed(call: Callable[[], object], device: str, budget: float, most: int = 20
 def in_turns(
     calls: dict[str, Callable[[], object]], device: str, budget: float, most: int = 20
 ) -> dict[str, list[float]]:
-    """As `timed`, of several calls one after the other in each repeat."""
+    """As `timed`, for several calls in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         _once(call, device)
@@ -67,7 +67,7 @@ def wait(device: str) -> None:
 
 
 def ceilings(device: str, dry: bool) -> Iterator[dict[str, Any]]:
-    """GB/s of a copy, bytes read and written counted; TFLOP/s of a square product."""
+    """Peak GB/s of a copy (bytes read and written) and TFLOP/s of a square matrix product."""
     count, side = (2**16, 64) if dry else (2**28, 8192)
     source = torch.randn(count, device=device)
     target = torch.empty_like(source)
@@ -81,10 +81,10 @@ def ceilings(device: str, dry: bool) -> Iterator[dict[str, Any]]:
 
 
 class Watch:
-    """NVML's view while a block runs: means of utilisation and power, most memory.
+    """NVML figures during a block: mean utilisation and power, peak memory.
 
-    Sampled by a process, since a thread would keep the block from forking. NVML's utilisation is
-    the share of time in which any kernel ran, not how much of the card it filled.
+    A process samples them, since the block could not fork beside a thread. NVML's utilisation is
+    the share of time in which any kernel ran, not the share of the card in use.
     """
 
     INTERVAL = 0.1

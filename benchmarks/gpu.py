@@ -1,16 +1,16 @@
-"""Everything that needs a GPU, in one command of at most nine minutes, without network or MLflow.
+"""All GPU measurements in one command of at most nine minutes, without network or MLflow.
 
     python benchmarks/gpu.py --out gpu.jsonl
     python benchmarks/gpu.py --only "alexnet|TF32" --limit 120     # some parts, in less time
     python benchmarks/gpu.py --dry           # the same code on a CPU, tiny: no figure of a GPU
     python benchmarks/gpu.py --table gpu.jsonl                     # print the table of a file
 
-Every part runs in a process session of its own with a limit of its own, after which all of it is
-killed; each record is appended to the file as soon as it is known. The parts come in the order of
-their worth, and those that no time is left for are named as such. The table is printed last.
+Every part runs in its own process session with its own time limit, after which the session is
+killed; each record is appended to the file at once. The most important parts run first; parts
+without time left are listed. The table is printed last.
 
-Counted by formula: the operations of an image by `work_per_image` (multiply-adds of products and
-convolutions, forward and backward), the bytes of a server part as its rows once and a vector out.
+Counted by formula: operations per image by `work_per_image` (multiply-adds of products and
+convolutions, forward and backward); bytes of a server part: its rows once plus one vector.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ LIMIT = 530.0  # seconds for all parts, their leaving included
 def parts(
     device: str, dry: bool, home: Path, data: Sequence[str], found: list[Record]
 ) -> dict[str, tuple[float, Part]]:
-    """What there is to measure in the order of its worth: name -> seconds at most, and the part.
+    """Parts in the order of importance: name -> (time limit in seconds, part).
 
-    ``found`` tells later parts what earlier ones found.
+    Later parts read the records of earlier parts from ``found``.
     """
     rates = PRECISIONS[:1] if dry else PRECISIONS
     best = "float32" if dry else "TF32"
@@ -100,7 +100,7 @@ def about(device: str) -> Iterator[Record]:
 
 
 def fastest(found: Sequence[Record], rate: str) -> str:
-    """The way that trained most of the AlexNet's images a second; ``auto`` where none did."""
+    """Backend with the most AlexNet images per second; ``auto`` if none was measured."""
     speeds = {
         record["way"]: record["images/s"]
         for record in found
@@ -120,7 +120,7 @@ def measure(
     limit: float = LIMIT,
     grace: float = GRACE,
 ) -> None:
-    """Run the parts one after the other; every record is in ``found`` and ``out`` at once."""
+    """Run the parts in sequence; every record goes to ``found`` and ``out`` at once."""
     end = time.monotonic() + limit
 
     def heard(part: str, record: Record) -> None:
@@ -146,7 +146,7 @@ LEFT_TO_THE_FILE = ("part", "failed", "ms", "spread", "ms a round by phase")
 
 
 def table(found: Sequence[Record]) -> str:
-    """A short line for each record, failures last; the file has all of it."""
+    """One short line per record, failures last; the file has the full records."""
     lines, failures = [], []
     for record in found:
         part = record["part"]

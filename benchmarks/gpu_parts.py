@@ -1,4 +1,4 @@
-"""What `benchmarks/gpu.py` measures: training, deviation, server side, the authors' loop."""
+"""Parts of `benchmarks/gpu.py`: training, deviation, server side, the authors' loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.card import in_turns, precision, timed
 from benchmarks.server_side import F, N, update_rows
 from fl_platform.attacks import strike
 from fl_platform.core import Updates, generator
-from fl_platform.data.partition import dirichlet
+from fl_platform.data.partitions.dirichlet import dirichlet
 from fl_platform.defenses import Chain, dnc, median, multi_krum, nnm, rfa, trimmed_mean
 from fl_platform.defenses.gate import accepted
 from fl_platform.federated import Federation, Samples
@@ -35,7 +35,7 @@ REFERENCE = "graphed"  # the fastest of the older ways on a GPU; elsewhere "sequ
 
 @dataclass(frozen=True)
 class Load:
-    """A network and who trains it on how many images: a round's local training."""
+    """Local training of one round: a network, its clients and their images."""
 
     build: Callable[..., nn.Module]
     shape: tuple[int, int, int]
@@ -45,7 +45,7 @@ class Load:
 
     @classmethod
     def of(cls, name: str, shares: str, dry: bool) -> Load:
-        """``full``: equal clients of whole batches; ``dirichlet``: sizes that beta = 0.5 gives."""
+        """``full``: equal clients with full batches; ``dirichlet``: sizes drawn with beta = 0.5."""
         build, shape, classes, batch, clients, steps = {
             "digits": (mlp, (1, 8, 8), 10, 16, 40, 2),
             "femnist": (femnist_cnn, (1, 28, 28), 62, 128, 10, 2),
@@ -75,7 +75,7 @@ class Load:
 
 
 def ways(device: str) -> list[WayName]:
-    """Every way to train that there is, those that need a GPU only where there is one."""
+    """All training backends; those for a GPU only if there is one."""
     return [name for name in WAYS if device == "cuda" or name != "graphed"]
 
 
@@ -84,9 +84,9 @@ def flat(model: nn.Module) -> Tensor:
 
 
 def training(name: str, rate: str, device: str, dry: bool) -> Iterator[Record]:
-    """Images a second of every way in one precision, and the arithmetic that this is.
+    """Images per second of every backend in one precision, and the TFLOP/s.
 
-    The newest way comes last, in turns with the reference alone, so that its failure costs no
+    The newest backend runs last, in turns with the reference only, so that its failure affects no
     other figure.
     """
     known = ways(device)
@@ -103,7 +103,7 @@ def training(name: str, rate: str, device: str, dry: bool) -> Iterator[Record]:
 
 
 def rates(load: Load, group: list[WayName], rate: str, device: str, dry: bool) -> Iterator[Record]:
-    """Local training of one round by each way of ``group``, in turns."""
+    """Local training of one round by each backend of ``group``, in turns."""
     model = load.model().to(device)
     local = LocalTraining(batch=load.batch, lr=0.01)  # noise: at the paper's rate it may diverge
     clients = Clients(load.federation.to(torch.device(device)), local)
@@ -153,9 +153,9 @@ def _training_call(
 
 
 def difference(name: str, device: str, dry: bool) -> Iterator[Record]:
-    """How far the updates of each way are from float64 on the CPU, one client after the other.
+    """Distance of the updates of each backend from sequential float64 on the CPU.
 
-    Three clients of unequal size, with last partial batches and two epochs.
+    Three clients of unequal size, with partial last batches and two epochs.
     """
     batch = Load.of(name, "full", dry).batch
     counts = (batch + 3, 2, 2 * batch)
@@ -194,10 +194,10 @@ def _shape(name: str, dry: bool) -> tuple[Any, Any, int]:
 
 
 def server(device: str, dry: bool) -> Iterator[Record]:
-    """Parts of the server side on 50 updates of the AlexNet's size.
+    """Times of the parts of the server side, for 50 updates of AlexNet.
 
-    GB/s counts the fewest bytes that the part must move: its rows once, and one vector out.
-    ``reads`` is its time over that of ``ones(n) @ rows``.
+    GB/s counts the minimum of bytes to move: the rows once plus one vector. ``reads`` is the time
+    over that of ``ones(n) @ rows``.
     """
     rows = update_rows(10_000 if dry else 2_472_266).to(device)
     honest, ones = rows[: N - F], torch.ones(N, device=device)
@@ -231,7 +231,7 @@ Call = Callable[[], object]
 
 
 def server_parts(rows: Tensor, honest: Tensor) -> dict[str, tuple[Tensor, Call, Call | None]]:
-    """By name: the rows that are read, ours, and the same in plain torch."""
+    """Parts by name: rows to read, our function, and the same in plain torch."""
     known = Updates(honest)
     sent = strike(known, F)
     vector = multi_krum(Updates(rows), F).vector
@@ -273,10 +273,10 @@ def server_parts(rows: Tensor, honest: Tensor) -> dict[str, tuple[Tensor, Call, 
 
 
 def against_authors(device: str, dry: bool, rate: str, way: str) -> Iterator[Record]:
-    """A round of ours and one of the authors' loop in turns: the same clients, attack, defense.
+    """One round of ours and one of the authors' loop in turns: same clients, attack, defense.
 
-    Ours also works out the statistics of every round; neither is tracked. Both begin each round
-    from the same weights, so that both do the same work however the noise trains.
+    Ours also computes the statistics of every round; neither is tracked. Both start each round
+    from the same weights, so that both do the same work.
     """
     load = Load.of("alexnet", "dirichlet", dry)
     name: Any = way if way in WAYS else REFERENCE if device == "cuda" else "sequential"

@@ -27,10 +27,10 @@ LONGEST = 70.0  # seconds of runs at a time
 
 
 def said(home: Path, device: str, dry: bool, data: Sequence[str] = ()) -> list[str]:
-    """The overrides of the setting: STRIKE against Multi-Krum, 50 clients, Dirichlet shares.
+    """Overrides of the setting: STRIKE against Multi-Krum, 50 clients, Dirichlet partition.
 
-    Without ``data``, such as ``task.data.root=DATA``, images of CIFAR-10's shape and number are
-    drawn: the same work.
+    Without ``data`` (an override such as ``task.data.root=DATA``) random images of CIFAR-10's
+    shape and number replace the data: the same amount of work.
     """
     given = ["task=cifar10", *data] if data else [*synthetic(home, 2 if dry else 1000)]
     if not data and not dry:
@@ -42,7 +42,7 @@ def said(home: Path, device: str, dry: bool, data: Sequence[str] = ()) -> list[s
 
 
 def images_per_round(config: Config, home: Path) -> tuple[int, float]:
-    """Images that the honest clients train on in a round, and the operations of one image."""
+    """Images per round of the honest clients, and operations per image."""
     population = load_population(config, home)
     clients = population.federation.clients
     bad = set(byzantine_clients(len(clients), config.byzantine.fraction, config.seed))
@@ -55,7 +55,7 @@ def images_per_round(config: Config, home: Path) -> tuple[int, float]:
 def whole_run(
     typed: Sequence[str], home: Path, rate: str, rounds: int, way: Callable[[], str]
 ) -> Iterator[Record]:
-    """A tracked run from its start to its end, or to the part's limit."""
+    """A tracked run from start to end, or to the time limit of the part."""
     asked = [*typed, f"rounds={rounds}", f"runtime.precision={RUNTIME[rate]}"]
     config = compose([*asked, f"runtime.local={way()}", "runtime.fresh=true"], home)
     images, operations = images_per_round(config, home)
@@ -86,7 +86,7 @@ def whole_run(
 def repeated(
     typed: Sequence[str], home: Path, rounds: int, way: Callable[[], str]
 ) -> Iterator[Record]:
-    """The same deterministic run twice: do the weights have the same bits?"""
+    """The same deterministic run twice: compares the bits of the final weights."""
     asked = [*typed, f"rounds={rounds}", f"runtime.local={way()}", "runtime.deterministic=true"]
     config = compose([*asked, "runtime.fresh=true"], home)
     first, second = (run(config, home) for _ in range(2))
@@ -106,9 +106,9 @@ def sharing(
     beside: int,
     way: Callable[[], str],
 ) -> Iterator[Record]:
-    """Several runs at a time on one card, each in a process of the grid's.
+    """Several runs at a time on one GPU, each in a worker process of the grid.
 
-    After ``LONGEST`` seconds they stop where they are, and their pace is that of fewer rounds.
+    After ``LONGEST`` seconds the runs stop; their pace is then measured over fewer rounds.
     """
     asked = [f"runtime.precision={RUNTIME[rate]}", f"runtime.local={way()}", f"rounds={rounds}"]
     seeds = f"seed=range({beside},{2 * beside})"
@@ -141,14 +141,14 @@ def _rounds(config: Config, home: Path) -> int:
 
 
 def pace(config: Config, home: Path, identity: str) -> float:
-    """Wall seconds a round, the first not counted."""
+    """Wall seconds per round, without the first round."""
     losses = read(run_folder(home, identity).journal).metrics["round/loss"]
     times = [losses[step].time for step in sorted(losses)]
     return round((times[-1] - times[0]) / max(1, len(times) - 1), 4)
 
 
 def phases(config: Config, home: Path, identity: str) -> dict[str, float]:
-    """Median milliseconds of each phase; a phase also pays for what earlier ones had begun."""
+    """Median milliseconds per phase; a phase includes unfinished GPU work of earlier phases."""
     metrics = read(run_folder(home, identity).journal).metrics
     return {
         name.removeprefix("time/"): round(

@@ -1,4 +1,4 @@
-"""Time several ways to do the same thing in turns, so that a busy machine slows all alike."""
+"""Interleaved timing of several implementations, so that machine load affects all equally."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 def interleaved(
     ways: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu"
 ) -> dict[str, list[float]]:
-    """Seconds of each way in each repeat after a first one that does not count.
+    """Seconds per implementation and repeat, after one warm-up repeat.
 
-    Processor seconds on a CPU, where other processes may run; wall seconds on a GPU.
+    Processor seconds on a CPU, which other processes may share; wall seconds on a GPU.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in range(repeats + 1):
@@ -40,7 +40,7 @@ def clock(device: str) -> float:
 
 
 def ratios(seconds: Mapping[str, list[float]], reference: str) -> dict[str, float]:
-    """How many times faster than the reference each way is: the median over repeats of ratios."""
+    """Speed-up of each implementation over the reference: median of the ratios over repeats."""
     return {
         name: statistics.median(r / t for r, t in zip(seconds[reference], times, strict=True))
         for name, times in seconds.items()

@@ -1,4 +1,4 @@
-"""Local training: every way against a bare tensor loop, one thread, in turns.
+"""Local training: every backend against a bare PyTorch loop, one thread, in turns.
 
 python benchmarks/local.py                           # digits, FEMNIST network, AlexNet
 python benchmarks/local.py --only digits --repeats 9 --json local.json
@@ -30,7 +30,7 @@ from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
 
 @dataclass(frozen=True)
 class Setting:
-    """A network, its images, and how many clients train on how many of them."""
+    """Network, images, number of clients and images per client."""
 
     model: Callable[..., nn.Module]
     shape: tuple[int, int, int]
@@ -62,7 +62,7 @@ def federation(setting: Setting) -> Federation:
 
 
 def bare_loop(model: nn.Module, clients: Clients, count: int) -> Callable[[], None]:
-    """What one writes first: torch.optim and normalised images in memory, client after client."""
+    """Baseline: torch.optim and normalised images in memory, one client after the other."""
     inputs, targets = clients.federation.samples.read(slice(None))
     settings = clients.settings
 

@@ -1,11 +1,11 @@
-"""Peak memory of a run beyond its data, its model's activations and the libraries.
+"""Peak memory of a run without data, activations and libraries.
 
     python benchmarks/memory.py                                   # a linear model, 50 clients
     python benchmarks/memory.py --network femnist --clients 1000  # FEMNIST's, 3.4 GB of updates
 
-Runs rounds of STRIKE against Multi-Krum and states the growth of the process in vectors of d
-float32 numbers, so with many parameters and few samples: nothing but the updates is large. The
-bound is (1.25 n + 8) d for clients trained one after the other.
+Runs rounds of STRIKE against Multi-Krum and reports the growth of the process in vectors of d
+float32 numbers. With many parameters and few samples, only the updates are large. The bound for
+clients trained one after the other is (1.25 n + 8) d.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ SAMPLES = 2  # of each client
 
 @dataclass(frozen=True)
 class Network:
-    """A model, the shape of its inputs, its classes, and how its clients are trained."""
+    """Model, input shape, classes and client training."""
 
     model: nn.Module
     shape: tuple[int, ...]
@@ -68,7 +68,7 @@ def femnist(side: int = 28, classes: int = 62) -> Network:
 
 
 def fit(network: Network, clients: int, sampled: int, rounds: int) -> None:
-    """Rounds of ``sampled`` of ``clients`` clients with two samples each."""
+    """Run rounds with ``sampled`` of ``clients`` clients, two samples per client."""
     count = SAMPLES * clients
     inputs = torch.rand(count, *network.shape, generator=generator(0, "memory"))
     samples = Samples(inputs, torch.arange(count) % network.classes)

@@ -1,6 +1,6 @@
-"""Rules and attacks as one writes them down first: the side that ours is timed against.
+"""Plain implementations of rules and attacks: the baseline of our timings.
 
-Each follows its formula on the whole matrix, with torch's own sort, median, cdist and loops.
+Each follows its formula on the whole matrix, with torch's sort, median, cdist and loops.
 """
 
 from __future__ import annotations

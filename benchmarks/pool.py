@@ -1,12 +1,12 @@
-"""Two grid workers against two bare loops over the same cells, in turns.
+"""Two grid workers against two bare loops over the same runs, in turns.
 
     python benchmarks/pool.py --cells 16 --repeats 3
     python benchmarks/pool.py --cells 200 --rounds 10 --repeats 1
 
-A bare loop is a forked process that calls ``run`` on its half of the cells, one after the other; it
-is the floor of what running cells side by side can take. Both start from one parent that has
-imported everything and loaded the data. Wall seconds, so the machine should be quiet; the ratio is
-the bare loops' time over the pool's, and one bare loop over all cells says what two are worth.
+A bare loop is a forked process that calls ``run`` on its half of the runs, one after the other: the
+lower bound for parallel runs. Both start from one parent that has imported all modules and loaded
+the data. Wall seconds: run it on a quiet machine. The ratio is the time of the bare loops over that
+of the workers; one bare loop over all runs measures the gain of the second processor.
 """
 
 from __future__ import annotations

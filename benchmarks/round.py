@@ -1,12 +1,12 @@
-"""Where the time of one CIFAR-10 round goes: STRIKE against Multi-Krum, one thread.
+"""Time profile of one CIFAR-10 round: STRIKE against Multi-Krum, one thread.
 
-    python benchmarks/round.py                        # synthetic images, 1,000 a client
+    python benchmarks/round.py                        # synthetic images, 1,000 per client
     python benchmarks/round.py task.data.root=DATA    # the real ones, from DATA/cifar10
     python benchmarks/round.py --images 100 --json round.json
 
-Runs the program as it is, two rounds of it, and reports processor seconds of the second; any
-setting may be typed, such as runtime.local=sequential or runtime.evaluation_batch=1000. The
-*overhead* is everything but the steps of local SGD (reading a batch excluded) and the evaluation.
+Runs two rounds of the unchanged program and reports processor seconds of the second. Overrides are
+accepted, such as runtime.local=sequential or runtime.evaluation_batch=1000. The *overhead* is
+everything except the steps of local SGD (without reading batches) and the evaluation.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ALEXNET = ["~task.model.hidden", "task.model._target_=fl_platform.models.small_a
 
 
 class Stopwatch:
-    """Processor seconds spent inside functions since the last round began."""
+    """Processor seconds inside functions since the start of the last round."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -78,7 +78,7 @@ class Stopwatch:
         return begun
 
     def profile(self) -> dict[str, float]:
-        """Seconds of each part; what lies inside another part is taken out of it."""
+        """Seconds per part; a part excludes the parts nested in it."""
         spent = {name: self.seconds.get(name, 0.0) for name, _, _ in PHASES}
         spent["reading batches, orders, rows"] = spent.pop("local training") - spent["local steps"]
         spent["observers"] -= spent["evaluation"]
@@ -88,7 +88,7 @@ class Stopwatch:
 
 
 def synthetic(folder: Path, images: int) -> list[str]:
-    """Noise over a pattern a class in CIFAR-10's shape, and the overrides that read it."""
+    """Noise plus one pattern per class in CIFAR-10's shape, and the overrides that read it."""
     draws = np.random.default_rng(0)
     kinds = draws.integers(0, 64, (10, 32, 32, 3), dtype=np.uint8)
     drawn = {}

@@ -1,12 +1,12 @@
-"""The server's side of a round on a GPU, part by part: milliseconds, reads of the matrix, waits.
+"""Parts of the server side of a round on a GPU: milliseconds, reads of the matrix, waits.
 
     python benchmarks/server_gpu.py                       # n = 50, d = 2,472,266
     python benchmarks/server_gpu.py --json server.json
-    python benchmarks/server_gpu.py --torch               # without kernels of our own
+    python benchmarks/server_gpu.py --torch               # without own kernels
 
-Each part runs on a fresh `Updates`; medians of the time between two events on the GPU's stream
-and of the time that the host needs to start the work. *waits* says whether the host waited. The
-sum of the parts is more than a round, in which parts share the Gram, the median and the mean.
+Each part runs on a new `Updates`. The figures are medians of the time between two events on the
+GPU's stream and of the host time to launch the work. *waits*: whether the host waited for the GPU.
+The sum of the parts exceeds a round, in which parts share the Gram, the median and the mean.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from fl_platform.metrics.skew import skew
 
 
 def parts(rows: Tensor) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+    """Timed parts by name."""
     known = Updates(rows)
     known.gram()
     mean, honest = known.mean(), rows[: N - F]
@@ -69,7 +69,7 @@ def parts(rows: Tensor) -> dict[str, Callable[[], object]]:
 
 
 def clock(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median milliseconds on the GPU and of the host, after three runs that do not count."""
+    """Median milliseconds on the GPU and of the host, after three warm-up runs."""
     device, host = [], []
     for turn in range(repeats + 3):
         torch.cuda.synchronize()
@@ -87,7 +87,7 @@ def clock(call: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def waits(call: Callable[[], object]) -> str:
-    """Nothing, or what torch says of the first place where the host would wait."""
+    """Empty text, or torch's message about the first operation for which the host waits."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         call()

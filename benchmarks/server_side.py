@@ -1,11 +1,11 @@
-"""The server side of a round against plain code, ByzFL and the floor, in one process.
+"""Server side of a round against plain code, ByzFL and the lower bound, in one process.
 
     python benchmarks/server_side.py                    # d = 2,472,266, the paper's AlexNet
     python benchmarks/server_side.py --dimension 300000 --repeats 5 --json out.json
 
-Every repeat runs each way of each case once, one after the other, so that a busy machine slows
-all of them alike; the table shows medians of processor time. The floor, one *read*, is
-``ones(n) @ X``. ByzFL's column is filled where the package is importable.
+Every repeat runs each implementation of each case once, so that machine load affects all equally;
+the table shows medians of processor time. The lower bound, one *read*, is ``ones(n) @ X``. The
+column of ByzFL is filled if the package is installed.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ from fl_platform.metrics.skew import skew
 
 N, F = 50, 10
 PAPER_DIMENSION = 2_472_266  # the small AlexNet
-READS_MEMORY_LIMIT = 4 << 30  # bytes that one way may allocate beside the rows
+READS_MEMORY_LIMIT = 4 << 30  # bytes that one implementation may allocate besides the rows
 
 
 @dataclass
 class Case:
-    """One row of the table: ways to compute the same thing, and what ours should reach."""
+    """One row of the table: implementations of one computation, and the target of ours."""
 
     name: str
     ours: Callable[[], object]
@@ -73,7 +73,7 @@ class Case:
 
 
 def update_rows(dimension: int) -> Tensor:
-    """Honest rows around a common direction, then Byzantine ones a little off; filled in place."""
+    """Honest rows around a common direction, then Byzantine rows near them; filled in place."""
     rows = torch.empty(N, dimension)
     draws = generator(0, "benchmark")
     common = torch.randn(dimension, generator=draws) * 0.01
@@ -103,7 +103,7 @@ def without_kernels(call: Callable[[], object]) -> Callable[[], object]:
 
 
 def round_of_the_server(honest_rows: Tensor) -> dict[str, Any]:
-    """What a round asks: STRIKE's rows, gate and Multi-Krum, skew and deviation statistics."""
+    """Server side of a round: STRIKE, input check, Multi-Krum, skew and deviation statistics."""
     with deferring() as deferral:
         honest = Updates(honest_rows)
         byzantine = strike(honest, F)
@@ -229,7 +229,7 @@ def clock(call: Callable[[], object]) -> float:
 
 
 def measure(todo: list[Case], rows: Tensor, repeats: int) -> float:
-    """Fills in the cases' times and answers with the floor in seconds."""
+    """Fill in the times of the cases; returns the lower bound in seconds."""
     ones = torch.ones(N)
     floor = []
     for case in todo:  # kernels are compiled before any clock runs
@@ -289,7 +289,7 @@ def show(lines: list[dict[str, object]]) -> str:
 
 
 def peak_memory(dimension: int) -> float:
-    """Extra bytes of the server side at its peak, over n d * 4; run in a process of its own."""
+    """Peak extra bytes of the server side over n d * 4, in its own process."""
     warm = update_rows(3000)
     round_of_the_server(warm[: N - F])
     rows = update_rows(dimension)
@@ -300,13 +300,13 @@ def peak_memory(dimension: int) -> float:
 
 
 def status(key: str) -> int:
-    """Bytes as Linux counts them; not ``ru_maxrss``, which a child takes over from its parent."""
+    """Bytes from Linux's status file; not ``ru_maxrss``, which a child inherits from its parent."""
     words = Path("/proc/self/status").read_text().split()
     return int(words[words.index(key) + 1]) * 1024
 
 
 def worst_distance_error(dimension: int) -> dict[str, float]:
-    """Worst relative error of honest squared distances against float64, per hostile company."""
+    """Worst relative error of honest squared distances against float64, per hostile case."""
     draws = generator(1, "benchmark")
     company = {
         "mean/spread 1e4, alone": None,

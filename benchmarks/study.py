@@ -1,12 +1,12 @@
-"""What a study costs beside its runs, and two workers against two bare loops, in turns.
+"""Overhead of a study per trial, and two workers against two bare loops, in turns.
 
     python benchmarks/study.py --trials 6 --repeats 3
 
-Every way makes the same runs: so many points, two seeds each. A bare loop is a forked process that
-calls ``run`` on its half of the points, one after the other; it is the floor of what running
-trials side by side can take. Workers and loops start from one parent that has imported everything
-and loaded the data. Wall seconds, so the machine should be quiet; the ratio is the bare loops' time
-over the workers', and one bare loop over all points says what two are worth.
+All cases make the same runs: the same points, two seeds per point. A bare loop is a forked process
+that calls ``run`` on its half of the points, one after the other: the lower bound for parallel
+trials. Workers and loops start from one parent that has imported all modules and loaded the data.
+Wall seconds: run it on a quiet machine. The ratio is the time of the bare loops over that of the
+workers; one bare loop over all points measures the gain of the second processor.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from fl_platform.study.session import Session
 from fl_platform.study.spec import Budget, Plan
 from fl_platform.study.storage import open_storage
 from fl_platform.study.worker import Limits
+from fl_platform.tracking.uploader import finish
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEEDS = [0, 1]
 
 
 def stage_of(home: Path, trials: int, rounds: int | None) -> Stage:
-    """A study whose trials are known in advance, so that a bare loop can make the same runs."""
+    """Study with trials that are fixed in advance, so that a bare loop can make the same runs."""
     points = [{"attack.nu": round(0.5 + number / trials, 6)} for number in range(trials)]
     plan = Plan(
         base=["attack=strike", "defense=multi_krum", "task=digits", "task.validation=0.2"],
@@ -55,7 +56,7 @@ def stage_of(home: Path, trials: int, rounds: int | None) -> Stage:
 
 
 def bare(stage: Stage, loops: int) -> list[Callable[[], None]]:
-    """The loops, with configurations that are composed before the clock runs."""
+    """Bare loops; configurations are composed before the timing starts."""
     configs = [[stage.config(point, seed) for seed in SEEDS] for point in stage.start]
 
     def loop(part: int) -> None:
@@ -93,23 +94,26 @@ def side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
 
 
 def overhead(stage: Stage) -> dict[str, float]:
-    """Seconds of one worker: a trial outside its runs, and what MLflow and the pictures take."""
+    """Seconds of one worker: per trial outside its runs, for MLflow, and for the figures."""
     with Stopper() as stopper:
         session = Session(stage.home, open_storage(stage.home), stopper, Limits(trials=1), "mlflow")
         study, objective = session.open(stage)
         session.work(study, objective)
-        session.deliver(objective)  # imports MLflow and makes its store
-        first = session.delivering
+        first = time.perf_counter()
+        finish()  # the uploader imports MLflow and makes its store
+        first = time.perf_counter() - first
         session.limits = Limits()
         session.work(study, objective)
-        session.deliver(objective)
+        last = time.perf_counter()
+        finish()
+        last = time.perf_counter() - last
         began = time.perf_counter()
         session.publish(study, objective)
         return {
             "a trial outside its runs": (session.seconds - session.running) / session.trials,
             "a trial in its runs": session.running / session.trials,
-            "a trial brought to MLflow": (session.delivering - first) / (session.trials - 1),
-            "MLflow's import, new store and first trial, once": first,
+            "waiting for the uploader after the first trial, new store": first,
+            "waiting for the uploader after the last trial": last,
             "pictures and best.yaml, once": time.perf_counter() - began,
         }
 

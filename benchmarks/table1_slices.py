@@ -1,20 +1,20 @@
-"""CIFAR-10's Table 1 at the paper's scale, in slices that stop by themselves and go on later.
+"""CIFAR-10's Table 1 at the paper's scale, in time slices that can be continued.
 
     python benchmarks/table1_slices.py --home HOME --seconds 540 --at-a-time 4 --out OUT \\
         task.data.root=DATA task.data.accept_digest=DIGEST
     python benchmarks/table1_slices.py --home HOME --seconds 0 --earlier OUT/results.tar.gz
-    fl-platform report table1 --home HOME            # the tables of what there is so far
+    fl-platform report table1 --home HOME            # the tables of the finished runs
 
-A layer over ``fl-platform grid table1 task=cifar10``: the same cells under the same names, in the
-order in which they are wanted: no attack and STRIKE under all defenses first, a seed at a time,
-then the rest likewise. Once the time is up every run at work stops with a checkpoint; the same
-call continues it. OUT then has ``results.tar.gz``, the records of all finished runs, and one
-``unfinished-*.tar`` for each stopped run, which ``--earlier`` puts back where the machine is a
-new one of the same kind.
+A layer over ``fl-platform grid table1 task=cifar10``: the same runs under the same names, in the
+order of importance: no attack and STRIKE under all defenses first, one seed at a time, then the
+other attacks likewise. At the time limit every active run stops with a checkpoint; the same call
+continues it. OUT then has ``results.tar.gz`` with the records of all finished runs, and one
+``unfinished-*.tar`` per stopped run, which ``--earlier`` restores on another machine of the same
+kind.
 
 The data. CIFAR-10 packed without loss takes 97 MiB in six files of 16 MiB. Where one transfer
 takes 64 MiB, send the first three in one and the others in the next, each copied to a folder that
-stays, and unpack them there into ``DATA/cifar10/cifar-10-batches-py``. Files that are not the
+stays, and unpack them there into ``DATA/cifar10/cifar-10-batches-py``. Files that differ from the
 published ones need ``task.data.accept_digest``: ``cat data_batch_[1-5] test_batch | sha256sum``.
 """
 
@@ -33,10 +33,11 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fl_platform.config import target_name
+from fl_platform.core.process import Stopper
 from fl_platform.grid.jobs import Board, Entry
 from fl_platform.grid.local_executor import GRACE, Pool, warm_up
 from fl_platform.grid.plan import Cell
-from fl_platform.grid.runner import Options, asked_to_stop, plan_grid, slots
+from fl_platform.grid.runner import Options, plan_grid, slots
 from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -49,7 +50,7 @@ MOST = 7  # archives of unfinished runs
 
 
 def ordered(cells: Sequence[Cell]) -> list[Cell]:
-    """The rows that are wanted most first, a seed at a time; else as planned."""
+    """Runs in the order of importance, one seed at a time; otherwise as planned."""
 
     def rank(cell: Cell) -> tuple[bool, int]:
         return target_name(cell.config.attack) not in FIRST, cell.config.seed
@@ -58,7 +59,7 @@ def ordered(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def work(cells: Sequence[Cell], home: Path, at_a_time: int, seconds: float) -> Board:
-    """Run the cells that are not over until ``seconds`` are: the rest have checkpoints."""
+    """Run unfinished runs for ``seconds``; runs that are then active keep a checkpoint."""
     end = time.monotonic() + seconds - GRACE - PACKING
     board = Board.of(cells, home)
     waiting = board.of_state("waiting")
@@ -75,15 +76,15 @@ def work(cells: Sequence[Cell], home: Path, at_a_time: int, seconds: float) -> B
             print(f"{end - time.monotonic():6.0f} s left  {line(entry)}", flush=True)
 
     with (
-        asked_to_stop() as stop,
+        Stopper() as stopper,
         Pool(home, at_a_time, logs=logs, environments=environments) as pool,
     ):
-        pool.work(board, changed, lambda: stop.number != 0 or time.monotonic() >= end)
+        pool.work(board, changed, lambda: stopper.signal is not None or time.monotonic() >= end)
     return board
 
 
 def line(entry: Entry) -> str:
-    """One cell, as the table has it."""
+    """One line about one run, with the values of the table."""
     if entry.result is None:
         return f"{entry.state:8} {entry.cell.name} {entry.reason}".rstrip()
     accuracy = entry.result.accuracy_tail
@@ -92,7 +93,7 @@ def line(entry: Entry) -> str:
 
 
 def pack(board: Board, home: Path, out: Path) -> list[Path]:
-    """The archives: all finished runs in one, and a run at work in each other."""
+    """Write the archives: one for all finished runs, one per active run."""
     out.mkdir(parents=True, exist_ok=True)
     made = [out / "results.tar.gz"]
     with tarfile.open(made[0], "w:gz") as archive:
@@ -120,10 +121,10 @@ def _add(archive: tarfile.TarFile, folder: RunFolder, names: Sequence[str]) -> N
 
 
 def unpack(archive: Path, home: Path) -> int:
-    """Put the runs of an archive where they belong; a run that is there already stays as it is.
+    """Restore the runs of an archive; existing runs are not changed.
 
     Raises:
-        ValueError: the archive holds anything but the records of runs.
+        ValueError: The archive holds other files than the records of runs.
     """
     root = runs_root(home)
     with tarfile.open(archive) as members:

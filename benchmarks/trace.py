@@ -1,4 +1,4 @@
-"""Files of the package that one command imports and enters: how much code a reader must know.
+"""Files of the package that one command imports and enters: the code behind that command.
 
     python benchmarks/trace.py run task=digits attack=strike defense=multi_krum rounds=5
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 
 class Tracer:
-    """Counts package files whose functions are called, and calls from one file to another."""
+    """Counter of package files whose functions are called, and of calls between files."""
 
     def __init__(self) -> None:
         self.entered: set[str] = set()

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fl_platform.core.streams import guard_streams
+
 app = typer.Typer(
     name="fl-platform",
     no_args_is_help=True,
@@ -44,6 +46,10 @@ SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="A file of conf/suite/: smoke, nightly, ...")
 ]
 
+SETTINGS = {
+    *("task", "model", "partition", "local", "attack", "defense", "mixing", "preset", "seed"),
+    *("rounds", "byzantine", "server", "worker", "evaluation", "runtime", "observers", "data"),
+}
 EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
 
@@ -82,31 +88,51 @@ def run(
     typed += ["runtime.continue_anyway=true"] if continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
-    from fl_platform.config import config_hash
+    from fl_platform.config import config_hash, refuse_missing_data
     from fl_platform.console import show_result
-    from fl_platform.run.lookup import of_other_code, stored
-    from fl_platform.tracking.lock import RunOwned, is_owned, read_owner
+    from fl_platform.run.lookup import stored
+    from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
-    lock = run_folder(place, config_hash(config)).lock
-    if is_owned(lock):
-        raise RunOwned(lock, read_owner(lock))
+    folder = run_folder(place, config_hash(config))
+    if not folder.result_file.exists():
+        refuse_missing_data(config, place)
+    if is_owned(folder.lock) and not passing(folder.lock):
+        raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
         from fl_platform.run.runner import run as run_config
 
         result = run_config(config, place)
-    elif other := of_other_code(config, place):
+    else:
+        _note_stored(config, place)
+    show_result(result, config.runtime.tracking)
+    if as_json:
+        print(json.dumps(result.to_json()))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if result.status == "KILLED" and result.reason.endswith(f"signal {number.value}"):
+            raise typer.Exit(128 + number)
+    raise typer.Exit(EXITS[result.status])
+
+
+def _note_stored(config: Any, home: Path) -> None:
+    """Say where a stored result is of other code, and upload what an outage left behind."""
+    from fl_platform.config import config_hash
+    from fl_platform.run.lookup import of_other_code
+    from fl_platform.tracking.exporter import pending
+    from fl_platform.tracking.run_folder import run_folder
+
+    other = of_other_code(config, home)
+    if other:
         plugins = [name.partition(".")[2] for name in other if name.startswith("plugin.")]
         code = f"code ({', '.join(plugins)})" if plugins else "code"
         told = f"a stored result, by other {code} than today's: --fresh runs it anew"
         print(told, file=sys.stderr)
-    show_result(result)
-    if as_json:
-        print(json.dumps(result.to_json()))
-    if result.status == "KILLED" and result.reason.endswith("signal 2"):
-        raise typer.Exit(130)
-    raise typer.Exit(EXITS[result.status])
+    folder, tracking = run_folder(home, config_hash(config)), config.runtime.tracking
+    if tracking != "journal" and pending(folder, tracking):
+        from fl_platform.tracking.uploader import follow
+
+        follow(home, tracking, folder.path)
 
 
 @app.command()
@@ -210,15 +236,19 @@ def config(overrides: Overrides = None, home: Home = None, plugin: Plugins = Non
 def list_rules(
     group: Annotated[
         str,
-        typer.Argument(help="attacks, defenses, mixings, tasks, presets, experiments or suites."),
+        typer.Argument(
+            help="attacks, defenses, mixings, tasks, models, partitions, presets, experiments or"
+            " suites."
+        ),
     ] = "all",
     home: Home = None,
+    plugin: Plugins = None,
 ) -> None:
-    """Say what there is, one line and reference each."""
-    from fl_platform.config import conf_folder
+    """List components with their parameters and references, those of plug-ins too."""
+    from fl_platform.config.hydra_tree import config_folders
     from fl_platform.console import show_rules
 
-    show_rules(conf_folder(_home(home)), group)
+    show_rules(config_folders(_home(home), plugin or ()), group)
 
 
 @app.command()
@@ -311,8 +341,18 @@ def ui(
     storage: Annotated[
         str | None, typer.Option(help="With --studies: a database URL, as of tune.")
     ] = None,
+    shared_machine: Annotated[
+        bool,
+        typer.Option(
+            "--shared-machine",
+            help="Serve although other users of this machine can read and delete all.",
+        ),
+    ] = False,
 ) -> None:
     """Open the MLflow store in a browser, on this machine alone."""
+    from fl_platform.tracking.mlflow.ui import refuse_shared_machine
+
+    refuse_shared_machine(allowed=shared_machine)
     if studies:
         from fl_platform.study.dashboard import open_dashboard
 
@@ -326,12 +366,25 @@ def ui(
 
 
 @runs.command("sync")
-def sync_runs(home: Home = None) -> None:
-    """Bring what runs have journalled to MLflow; safe to repeat."""
+def sync_runs(
+    home: Home = None,
+    to: Annotated[
+        str,
+        typer.Option(help="Exporter, as in runtime.tracking. Default: mlflow."),
+    ] = "mlflow",
+    plugin: Plugins = None,
+) -> None:
+    """Copy all run folders to MLflow; safe to repeat."""
+    from fl_platform.config.targets import admit, check_exporter
     from fl_platform.tracking.mlflow.sync import sync
 
-    report = sync(_home(home))
-    print(f"{report.runs} runs looked at, {report.records} records brought")
+    place = _home(home)
+    for each in plugin or ():
+        admit(each, place)
+    if to == "journal":
+        raise typer.BadParameter("--to: expected mlflow or an exporter of a plug-in.")
+    report = sync(place, check_exporter(to))
+    print(f"{report.runs} runs looked at, {report.records} records copied")
     for folder in report.busy:
         print(f"busy: {folder}")
     for folder, reason in report.failed.items():
@@ -435,9 +488,18 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 def main() -> None:
     """Run the command line; what a person can mend is one line and an exit code, no traceback."""
     # typer would turn a Ctrl-C that comes before a run listens for it into exit code 1
-    before = {number: signal.signal(number, _leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    asked = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        asked.append(signal.SIGHUP)
+    before = {number: signal.signal(number, _leave) for number in asked}
+    shown = guard_streams()
+    hurry = True
     try:
+        _refuse_setting_as_option(sys.argv[1:])
         app()
+    except SystemExit as ended:
+        hurry = isinstance(ended.code, int) and ended.code >= 128
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -447,8 +509,31 @@ def main() -> None:
         print(f"fl-platform: {error}", file=sys.stderr)
         sys.exit(code)
     finally:
+        _finish_uploads(hurry)
         for number, handler in before.items():
             signal.signal(number, handler)
+        shown.finish()
+
+
+def _refuse_setting_as_option(words: list[str]) -> None:
+    """Refuse ``--attack strike``, whose form here is ``attack=strike``."""
+    if words[:1] and words[0] not in ("run", "grid", "config", "tune"):
+        return
+    for place, word in enumerate(words):
+        name, _, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name.replace("-", "_") in SETTINGS:
+            from fl_platform.config import ConfigError
+
+            after = words[place + 1] if len(words) > place + 1 else "VALUE"
+            told = f"{name.replace('-', '_')}={value or after}"
+            raise ConfigError(f"{word}: settings are typed without dashes, as key=value: {told}")
+
+
+def _finish_uploads(hurry: bool) -> None:
+    """Wait for the uploader, where one was started: the result is on the screen by now."""
+    uploader = sys.modules.get("fl_platform.tracking.uploader")
+    if uploader is not None:
+        uploader.finish(hurry=hurry)
 
 
 def _leave(number: int, frame: object) -> None:
@@ -464,7 +549,7 @@ def _exit_code(error: Exception) -> int | None:
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
     if names & refusals:
         return 2
-    if names & {"CheckpointError", "JournalError"}:
+    if names & {"CheckpointError", "RecordError"}:
         return 3
     if "RunOwned" in names:
         return 75

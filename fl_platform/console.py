@@ -6,13 +6,18 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fl_platform.config import ConfigError
+from fl_platform.config.errors import nearest
+from fl_platform.config.rules import parameters
+from fl_platform.core.outside import read_yaml
 from fl_platform.core.text import printable
 from fl_platform.run.result import Result
 
@@ -21,6 +26,8 @@ GROUPS = {
     "defenses": "defense",
     "mixings": "mixing",
     "tasks": "task",
+    "models": "model",
+    "partitions": "partition",
     "presets": "preset",
     "experiments": "experiment",
     "suites": "suite",
@@ -32,8 +39,12 @@ def standard_output() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def show_result(result: Result) -> None:
-    """A short table of one run's outcome and the command that shows it."""
+def show_result(result: Result, tracking: str = "mlflow") -> None:
+    """A short table of one run's outcome and the command that shows it.
+
+    Args:
+        tracking: ``runtime.tracking``: says where the run is to be seen.
+    """
     out = standard_output()
     title = escape(printable(result.name))
     table = Table(title=title, title_justify="left", show_header=False, box=None)
@@ -41,41 +52,85 @@ def show_result(result: Result) -> None:
     table.add_row("status", escape(printable(f"{result.status} {result.reason}".strip())))
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
+    if result.alarms:
+        told = f"{result.alarms} values came out otherwise when rounds were run again: --fresh"
+        table.add_row("ALARM", told, style="bold red")
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
     out.print(table)
+    seen = {
+        "mlflow": "see it: fl-platform ui",
+        "journal": "in its run folder alone; to see it: fl-platform runs sync, then fl-platform ui",
+    }
+    where = seen.get(tracking, f"copied to {tracking}")
     killed = result.status == "KILLED"
-    out.print("the same command continues it" if killed else "see it: fl-platform ui", style="dim")
+    out.print("the same command continues it" if killed else where, style="dim", markup=False)
 
 
-def show_rules(conf: Path, group: str) -> None:
-    """One line and one reference for each choice of a group, or of all groups."""
+def show_rules(folders: Sequence[Path], group: str) -> None:
+    """Each choice of a group, or of all groups: a sentence, its parameters, its reference.
+
+    Args:
+        folders: of configuration files; what two of them have is the first one's.
+        group: ``all``, or a name in `GROUPS`, plural or singular.
+    """
+    titles = {singular: title for title, singular in GROUPS.items()}
+    group = titles.get(group, group)
     if group != "all" and group not in GROUPS:
-        raise ConfigError(f"list: expected all or one of {', '.join(GROUPS)}, got {group!r}.")
+        known = ", ".join(GROUPS)
+        close = nearest(group, GROUPS)
+        raise ConfigError(f"list: expected all or one of {known}, got {group!r}{close}")
     out = standard_output()
     for title, folder in GROUPS.items():
         if group in ("all", title):
             table = Table(title=title, title_justify="left", show_header=False, box=None)
-            for path in sorted((conf / folder).glob("*.yaml")):
-                text, source = _described(path)
-                table.add_row(path.stem, f"{text}\n[dim]{escape(source)}[/]" if source else text)
+            found = [path for each in folders[::-1] for path in (each / folder).glob("*.yaml")]
+            files = {path.stem: path for path in found}
+            for name in sorted(files):
+                table.add_row(escape(printable(name)), _told(files[name]))
             out.print(table)
 
 
-def _described(path: Path) -> tuple[str, str]:
-    """What a yaml node calls, in its docstring's first sentence, and the source it names."""
-    text = path.read_text().removeprefix("# @package _global_\n")
+def _told(path: Path) -> str:
+    text, settings, source = _described(path)
+    lines = [escape(text)]
+    lines += [escape(printable(settings))] if settings else []
+    lines += [f"[dim]{escape(source)}[/]"] if source else []
+    return "\n".join(lines)
+
+
+def _described(path: Path) -> tuple[str, str, str]:
+    """What a yaml node calls: its docstring's first sentence, parameters, and source."""
+    text = path.read_text(encoding="utf-8", errors="replace").removeprefix("# @package _global_\n")
     target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
     if target is None:  # no rule of its own: its comment says what it is, below the command
         beside = re.match(r"# fl-platform[^\n(]*\((.+)\)\n", text)
         below = re.match(r"# fl-platform.*\n((?:# .*\n)+)", text)
         found = beside or below
-        return " ".join(found[1].replace("# ", "").split()) if found else "", ""
+        return " ".join(found[1].replace("# ", "").split()) if found else "", "", ""
     package, _, name = target[1].rpartition(".")
-    documentation = inspect.getdoc(getattr(importlib.import_module(package), name)) or ""
-    summary, _, rest = documentation.partition("\n\n")
+    rule = getattr(importlib.import_module(package), name)
+    summary, _, rest = (inspect.getdoc(rule) or "").partition("\n\n")
     source = re.search(r"(?:Source|References?):\s*(.+?\b(?:19|20)\d\d\b\)?)", rest, re.DOTALL)
-    return " ".join(summary.split()), " ".join(source[1].split()) if source else ""
+    return _plain(summary), _settings(rule, read_yaml(path)), _plain(source[1]) if source else ""
+
+
+def _settings(rule: Any, node: Any) -> str:
+    """``nu=1.0, start=inner``: the parameters with what the yaml sets, else their defaults."""
+    written = node if isinstance(node, Mapping) else {}
+    values = {name: written.get(name, each.default) for name, each in parameters(rule).items()}
+    words = {None: "null", True: "true", False: "false"}
+    told = []
+    for name, value in values.items():
+        exact = value is None or isinstance(value, bool)
+        shown = "required" if value is inspect.Parameter.empty else words[value] if exact else value
+        told.append(f"{name}={shown}")
+    return ", ".join(told)
+
+
+def _plain(text: str) -> str:
+    """A docstring's text in one line, without the marks of Sphinx."""
+    return " ".join(re.sub(r":\w+:`~?([^`]*)`|`+([^`]*)`+", r"\1\2", text).split())
 
 
 def _percent(value: float | None) -> str:

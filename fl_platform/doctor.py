@@ -20,13 +20,18 @@ from fl_platform.core.precision import tensor_float32
 from fl_platform.federated.client_training import (
     WAYS,
     Clients,
-    LocalTraining,
     WayName,
     build_way,
     choose,
 )
 from fl_platform.run import provenance
-from fl_platform.run.build import build_model, choose_local, load_population, resolve_device
+from fl_platform.run.build import (
+    build_model,
+    choose_local,
+    load_population,
+    local_training,
+    resolve_device,
+)
 
 TOOLS = ("mlflow", "optuna", "hydra-core", "scipy", "matplotlib", "psutil", "nvidia-ml-py")
 
@@ -99,10 +104,12 @@ def _device() -> str:
 
 
 def _store(home: Path) -> str:
-    from fl_platform.tracking.mlflow.store import connect, safe_uri, tracking_uri
+    from fl_platform.tracking.mlflow.store import connect, refuse_moved, safe_uri, tracking_uri
 
-    connect(home)
-    return safe_uri(tracking_uri(home))
+    uri = tracking_uri(home)
+    for experiment in connect(home).search_experiments():
+        refuse_moved(uri, experiment.name, experiment.artifact_location)
+    return safe_uri(uri)
 
 
 REPEATS = 5
@@ -154,16 +161,14 @@ def probe(config: Config, home: Path, clients: int = 50, samples: int = 256) -> 
         if count > samples:
             break
         tried.append(client)
-    local = LocalTraining(
-        task.epochs, task.batch, task.lr, task.momentum, task.weight_decay, task.clip
-    )
-    given = Clients(federation, local, config.seed)
+    given = Clients(federation, local_training(task), config.seed)
     start = (torch.cat([p.detach().reshape(-1) for p in model.parameters()]), [*model.buffers()])
     rows = torch.empty(len(tried), len(start[0]), device=device)
     ways, refused = {}, {}
     for name in WAYS:
         try:
-            choose(name, device, model, dataset.image_shape, task.batch)
+            augments = given.settings.augments
+            choose(name, device, model, dataset.image_shape, task.batch, augments=augments)
             ways[name] = build_way(name, model, given)
         except ValueError as error:
             refused[name] = str(error)

@@ -14,6 +14,7 @@ from fl_platform import defenses
 from fl_platform.core import generator
 from fl_platform.defenses.dnc import draw_distinct
 from tests import reference_defenses as reference
+from tests import reference_field as field_reference
 
 Reference = Callable[[reference.Rows, int], reference.Rows]
 
@@ -39,7 +40,8 @@ class Variant:
 
 def same(rule: str, **parameters: Any) -> Variant:
     """A variant whose reference has the same name and parameters."""
-    return Variant(rule, partial(getattr(reference, rule), **parameters), parameters)
+    home = reference if hasattr(reference, rule) else field_reference
+    return Variant(rule, partial(getattr(home, rule), **parameters), parameters)
 
 
 def clipping(tau: float = 10.0, iterations: int = 1, start: str = "zero", **others: Any) -> Variant:
@@ -121,4 +123,32 @@ VARIANTS = [
         averaged="deviations",
     ),
     same("mda"),
+    same("norm_bound"),
+    same("norm_bound", bound=1.5),
+    same("cge"),
+    same("cge", average="sum"),
+    same("mea_med"),
+    same("mea_med", center="lower"),
+    same("phocas"),
+    same("monna"),
+    same("monna", pivot=3),
+    same("caf"),
+    same("smea"),
+    same("foolsgold"),
+    same("foolsgold", average="sum"),
+    same("foolsgold", average="weights"),
+    Variant("flame", field_reference.flame, {"noise": 0.0}),
+    same("rlr"),
+    same("rlr", threshold=6),
+    same("fed_seca"),
+    same("fed_seca", sparsity=0.3),
+    same("lasa"),
+    same("lasa", sparsity=0.0, norm_bound=1.0),
+    Variant("bulyan", field_reference.bulyan_of_averages, {"selection": "multi-krum"}),
+    Variant(
+        "bulyan",
+        partial(field_reference.bulyan_of_averages, averaged="trimmed"),
+        {"selection": "multi-krum", "averaged": "trimmed"},
+    ),
+    Variant("rfa", field_reference.geometric_median, {"iterations": "converged"}),
 ]

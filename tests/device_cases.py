@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fl_platform import attacks, defenses
 from fl_platform.core import Updates, generator
+from fl_platform.core.context import Context
 from fl_platform.core.deferred import Number
 from fl_platform.federated.callbacks.roles import Aggregator
 from fl_platform.metrics import deviation, selection, skew, skew_null
@@ -71,7 +72,7 @@ def one_round(
     order = torch.randperm(N, generator=generator(0, "arrival"))
     told = F if rule is not defenses.bulyan else 9
     sizes = torch.arange(1, N + 1)
-    aggregate = Aggregator(rule, mixings).aggregate(received, told, order, sizes)
+    aggregate = Aggregator(rule, mixings).aggregate(received, told, order, Context(sizes=sizes))
     numbers: dict[str, Number] = dict(deviation(honest, aggregate.vector, sent))
     numbers |= skew(honest, F)
     numbers |= skew_null(honest, F, seed=0, index=0, draws=2)

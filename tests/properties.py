@@ -206,7 +206,7 @@ TABLE = {
     "multi_krum": "~ x ~ = = ~ ~ ~ = = ~",
     "rfa": "~ x ~ ~ = ~ ~ x = = ~",
     "rfa(mean)": "~ ~ ~ ~ = ~ x x = = ~",
-    "rfa(zero)": "~ ~ x x = ~ x x = = ~",
+    "rfa(zero)": "~ ~ x ~ = ~ x x = = ~",
     "aksel": "~ ~ ~ = = ~ ~ x = = ~",
     "centered_clipping": "~ ~ x x = x x x = = ~",
     "dnc": "~ x ~ = = ~ x ~ = = ~",

@@ -75,8 +75,9 @@ def rfa(rows: Rows, f: int, start: str = "inner", iterations: int = 8, eps: floa
         "median": median(rows, f),
         "zero": np.zeros(rows.shape[1]),
     }[start]
+    typical = min(sorted(distance(a, b) for b in rows)[n // 2] for a in rows)
     for _ in range(iterations):
-        closeness = np.array([1 / max(eps, distance(row, z)) for row in rows])
+        closeness = np.array([1 / max(eps * typical, distance(row, z)) for row in rows])
         z = (closeness[:, None] * rows).sum(0) / closeness.sum()
     return z
 

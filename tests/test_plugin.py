@@ -24,13 +24,16 @@ PACKAGE = {
     """,
     "borrowed_rules/__init__.py": '''
         """An attack and a defense that the platform has never heard of."""
+        import math
         from typing import Annotated
-        from torch import Tensor
+        import torch
+        from torch import Tensor, nn
+        from fl_platform.data import Dataset, Partition
         from fl_platform.core import Aggregate, Updates
         from fl_platform.core.constraints import Above
         from fl_platform.defenses import tolerates
 
-        __all__ = ["opposite", "first_row"]
+        __all__ = ["opposite", "first_row", "halves", "squares", "flat"]
 
         def opposite(
             honest: Updates, num_byzantine: int, *, scale: Annotated[float, Above(0)] = 1.0
@@ -42,6 +45,25 @@ PACKAGE = {
         def first_row(updates: Updates, num_byzantine: int) -> Aggregate:
             """Whoever arrives first."""
             return Aggregate(updates.matrix[0].clone())
+
+        def halves(
+            labels: Tensor, num_clients: int, seed: int, *, first: Annotated[int, Above(0)] = 100
+        ) -> Partition:
+            """Client 0 has the first images, the others share the rest."""
+            rest = torch.arange(first, len(labels)).tensor_split(num_clients - 1)
+            return Partition((torch.arange(first), *rest))
+
+        def flat(num_classes: int, image_shape: tuple[int, ...], *, bias: bool = True) -> nn.Module:
+            """One linear layer."""
+            size = math.prod(image_shape)
+            return nn.Sequential(nn.Flatten(), nn.Linear(size, num_classes, bias=bias))
+
+        def squares(*, size: Annotated[int, Above(0)] = 300) -> Dataset:
+            """Images of one grey level, whose class is whether it is dark."""
+            labels = torch.arange(size) % 2
+            images = (labels * 200).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+            pair = (images.contiguous(), labels)
+            return Dataset("squares", *pair, *pair, 2, (0.5,), (0.5,))
 
         def hidden(updates: Updates, num_byzantine: int) -> Aggregate:
             """Not public."""
@@ -57,6 +79,29 @@ PACKAGE = {
         _target_: borrowed_rules.first_row
         on_excess_f: clamp
         assumed_f: null
+    """,
+    "borrowed_rules/conf/partition/halves.yaml": """
+        # fl-platform run --plugin borrowed_rules partition=halves
+        _target_: borrowed_rules.halves
+        first: 100
+    """,
+    "borrowed_rules/conf/model/flat.yaml": """
+        # fl-platform run --plugin borrowed_rules model=flat
+        _target_: borrowed_rules.flat
+        bias: true
+    """,
+    "borrowed_rules/conf/task/squares.yaml": """
+        # fl-platform run --plugin borrowed_rules task=squares
+        name: squares
+        data:
+          _target_: borrowed_rules.squares
+          size: 300
+        model:
+          _target_: fl_platform.models.logistic_regression
+        partition: iid
+        clients: 10
+        rounds: 5
+        local: {batch: 10, lr: 0.1}
     """,
     "borrowed_rules/conf/defense/hidden.yaml": """
         # fl-platform run --plugin borrowed_rules defense=hidden
@@ -107,6 +152,20 @@ def test_borrowed_rules_run_like_our_own_but_only_when_asked_for(call):
     code, out, _ = call(*rules, "--plugin", "borrowed_rules", "attack.scale=2")
     assert code == 0
     assert "digits opposite(scale=2) vs first_row s0" in out
+
+
+def test_a_borrowed_partition_network_and_data_set_need_no_fork(call):
+    parts = ["partition=halves", "model=flat", "task=squares"]
+    code, _, err = call(*parts)
+    assert code == 2
+    assert "there is no" in err
+    borrowed = ["--plugin", "borrowed_rules"]
+    code, out, err = call(*parts, "partition.first=50", "model.bias=false", *borrowed)
+    assert (code, err) == (0, "")
+    assert "squares none vs mean s0" in out
+    code, _, err = call(*parts, "partition.first=0", *borrowed)
+    assert code == 2
+    assert "partition.first: expected" in err
 
 
 VERSION = """

@@ -210,3 +210,50 @@ def test_a_signal_in_a_run_reaches_whoever_runs_many(home, monkeypatch):
     with Stopper() as quiet:  # the negative control: nobody asked again
         assert run(config(home), home).status == "FINISHED"
         assert quiet.signal is None
+
+
+def test_double_precision_continues_to_the_same_bits(home):
+    asked = config(home, "runtime.precision=64-true")
+    assert run(asked, home, callbacks=[_gives_up()]).status == "KILLED"
+    resumed = run(asked, home)
+    assert not read(run_folder(home, resumed.config_hash).journal).alarms
+    shutil.rmtree(home / "mlruns")
+    assert run(asked, home).weights_sha256 == resumed.weights_sha256
+
+
+def test_double_precision_killed_after_its_last_round_can_be_finished(home, monkeypatch):
+    asked = config(home, "runtime.precision=64-true", "rounds=2")
+    whole = run(asked, home)
+    shutil.rmtree(home / "mlruns")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fl_platform.run.runner.write_artifacts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(asked, home)
+    monkeypatch.undo()
+    resumed = run(asked, home)
+    assert resumed.accuracy_per_class == whole.accuracy_per_class
+    assert resumed.weights_sha256 == whole.weights_sha256
+
+
+def test_other_vector_instructions_are_refused_by_name(home, monkeypatch):
+    stopped = run(config(home), home, callbacks=[_gives_up()])
+    assert stopped.status == "KILLED"
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    with pytest.raises(IdentityMismatch, match="ATEN_CPU_CAPABILITY: None then, 'avx2' now"):
+        run(config(home), home)
+    monkeypatch.undo()
+    monkeypatch.setattr("fl_platform.run.provenance.processor", lambda: "another")
+    with pytest.raises(IdentityMismatch, match=r"processor: .* then, 'another' now"):
+        run(config(home), home)
+    assert run(config(home, "runtime.continue_anyway=true"), home).status == "FINISHED"
+
+
+def _gives_up():
+    class GivesUp(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            trainer.should_stop = trainer.global_step >= 2
+
+    return GivesUp()

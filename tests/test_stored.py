@@ -13,7 +13,7 @@ import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.grid.runner import Options, plan_grid, run_grid
-from fl_platform.run import known_data
+from fl_platform.run import lookup as known_data
 from fl_platform.run.lookup import OtherData, stored
 from fl_platform.run.runner import run
 from fl_platform.study.problem import open_study

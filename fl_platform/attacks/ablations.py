@@ -15,10 +15,11 @@ from fl_platform.core.deferred import number, over, sent, sqrt
 from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed_set import MedianStart, room, skewed, skewed_size
+from fl_platform.metrics.skewed_set import MedianStart, hiding_space, skewed, skewed_size
 from fl_platform.metrics.spread import offsets_sq
 
 
+@rule(label="STRIKE, ablated", shardable=True)
 class StrikeAblation:
     """STRIKE's second stage on another set than the skewed one.
 
@@ -69,10 +70,10 @@ class StrikeAblation:
         if self.skewed_set == "random":
             stream = generator(self.seed, "strike_ablation", call)
             index = torch.randperm(rows, generator=stream)[:size].sort().values
-            space = room(honest, sent(index, honest.device))
+            space = hiding_space(honest, sent(index, honest.device))
         else:
             reverse = self.skewed_set == "reversed"
-            space = skewed(honest, size, self.median, reverse=reverse).room
+            space = skewed(honest, size, self.median, reverse=reverse).space
         return equal_rows(hidden_row(space, self.nu), num_byzantine)
 
     def state_dict(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ class StrikeAblation:
         self.calls = state["calls"]
 
 
-@rule
+@rule(label="LIE, matched", shardable=True)
 def lie_matched(
     honest: Updates,
     num_byzantine: int,
@@ -133,8 +134,8 @@ def lie_matched(
     if match == "given":
         radius = distance * sqrt(number(offsets_sq(honest).mean()))
     else:
-        space = skewed(honest, skewed_size(len(honest), num_byzantine)).room
-        step = strength(space) * space.way
+        space = skewed(honest, skewed_size(len(honest), num_byzantine)).space
+        step = strength(space) * space.direction
         radius = honest.length(step if match == "step" else space.centre + step - mean)
     way = toward(honest, "std", side)
     length = honest.length(way)

@@ -10,7 +10,7 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule
+@rule(label="Absent", shardable=True)
 def absent(honest: Updates, num_byzantine: int) -> Tensor:
     """No rows at all: separates losing f clients' data from being attacked by them.
 

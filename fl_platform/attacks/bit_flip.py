@@ -8,7 +8,7 @@ from fl_platform.attacks.rows import check_vector
 from fl_platform.core.rule import rule
 
 
-@rule
+@rule(label="BitFlip", shardable=True)
 def bit_flip(update: Tensor) -> Tensor:
     """The client's own update, negated.
 

@@ -17,7 +17,7 @@ from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
 
 
-@rule
+@rule(label="Fang", shardable=True)
 def fang(
     honest: Updates,
     num_byzantine: int,

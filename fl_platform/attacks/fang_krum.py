@@ -16,7 +16,7 @@ from fl_platform.core.updates import Updates
 from fl_platform.metrics.spread import offsets_sq
 
 
-@rule
+@rule(label="Fang, Krum", shardable=True)
 def fang_krum(
     honest: Updates,
     num_byzantine: int,

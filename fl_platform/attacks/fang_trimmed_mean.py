@@ -10,9 +10,16 @@ from torch import Tensor
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.constraints import Above
 from fl_platform.core.rng import generator
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
+@rule(
+    label="Fang, trimmed mean",
+    shardable=lambda rule: (
+        rule.draw == "edge" or "draws for each of all coordinates (draw=edge does not)"
+    ),
+)
 class FangTrimmedMean:
     """Values just beyond the honest ones, on the side away from where the model would move.
 

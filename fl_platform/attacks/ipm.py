@@ -12,7 +12,7 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule
+@rule(label="IPM", shardable=True)
 def ipm(
     honest: Updates, num_byzantine: int, *, scale: Annotated[float, AtLeast(0)] = 0.1
 ) -> Tensor:

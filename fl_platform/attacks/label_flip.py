@@ -10,7 +10,7 @@ from fl_platform.core.rule import rule
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
-@rule
+@rule(label="LabelFlip", shardable=True)
 def label_flip(
     labels: Tensor, num_classes: int, *, source: int | None = None, target: int | None = None
 ) -> Tensor:

@@ -14,13 +14,13 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule
+@rule(label="LIE", shardable=True)
 def lie(
     honest: Updates,
     num_byzantine: int,
     *,
     z: Annotated[float, AtLeast(0)] = 1.5,
-    z_from: Literal["fixed", "baruch", "ndss21"] = "fixed",
+    z_from: Literal["fixed", "baruch", "baruch_n", "ndss21"] = "fixed",
     side: Side = "below",
     ddof: Literal[0, 1] = 0,
 ) -> Tensor:
@@ -34,8 +34,10 @@ def lie(
         z: how many standard deviations, >= 0; used where ``z_from`` is ``fixed``.
         z_from: ``fixed``; ``baruch``: the paper's
             :math:`z = \\Phi^{-1}\\big(\\tfrac{n-f-s}{n-f}\\big)`,
-            :math:`s = \\lfloor n/2 + 1\\rfloor - f` supporters; ``ndss21``: the table shipped
-            with MinMax, which holds :math:`\\Phi` of that fraction where its inverse is meant.
+            :math:`s = \\lfloor n/2 + 1\\rfloor - f` supporters; ``baruch_n``:
+            :math:`\\Phi^{-1}\\big(\\tfrac{n-s}{n}\\big)`, the fraction of all clients (ByzPy,
+            krum-lib); ``ndss21``: the table shipped with MinMax, which holds :math:`\\Phi` of
+            ``baruch``'s fraction where its inverse is meant.
         side: ``below`` subtracts, ``above`` adds; sigma has no sign of its own.
         ddof: 0 divides the variance by h, 1 by h - 1 (h = 1 gives sigma = 0 for both).
 
@@ -66,7 +68,9 @@ def lie(
 
 
 def supporters_z(
-    num_honest: int, num_byzantine: int, z_from: Literal["baruch", "ndss21"] = "baruch"
+    num_honest: int,
+    num_byzantine: int,
+    z_from: Literal["baruch", "baruch_n", "ndss21"] = "baruch",
 ) -> float:
     """The largest z at which s honest clients are expected beyond the Byzantine value.
 
@@ -78,11 +82,12 @@ def supporters_z(
         >>> round(supporters_z(50, 20), 4)
         0.4677
     """
-    if z_from not in ("baruch", "ndss21"):
-        raise ValueError(f"Expected z_from fixed, baruch or ndss21, got {z_from!r}.")
+    if z_from not in ("baruch", "baruch_n", "ndss21"):
+        raise ValueError(f"Expected z_from fixed, baruch, baruch_n or ndss21, got {z_from!r}.")
     n = num_honest + num_byzantine
     supporters = max(n // 2 + 1 - num_byzantine, 1)
-    fraction = (num_honest - supporters) / num_honest
+    among = n if z_from == "baruch_n" else num_honest
+    fraction = (among - supporters) / among
     if fraction <= 0:
         return 0.0
     normal = NormalDist()

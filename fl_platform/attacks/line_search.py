@@ -82,3 +82,31 @@ def line_maximise(
             continue
         better(best - step)
     return best
+
+
+def expand_and_contract(
+    score: Callable[[float], float],
+    *,
+    evaluations: int = 20,
+    step: float = 10.0,
+    ratio: float = 0.8,
+) -> float:
+    """ByzFL's line search from 0: steps double while the score rises, then shrink by ``ratio``.
+
+    It only ever moves up from the best strength so far, so a first step beyond a narrow peak is
+    not undone, and where no step helps the answer is 0.
+    """
+    best, best_score, left = 0.0, score(0.0), evaluations - 1
+    rising = True
+    while left > 0:
+        value = score(best + step)
+        left -= 1
+        better = value > best_score
+        if better:
+            best, best_score = best + step, value
+        if rising and better:
+            step *= 2
+        else:
+            rising = False
+            step *= ratio
+    return best

@@ -12,9 +12,11 @@ from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.deferred import chosen, number, on_device, sent
 from fl_platform.core.rng import generator
+from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
+@rule(label="Mimic", shardable="draws and remembers a direction of all coordinates")
 class Mimic:
     """Copies of the honest row that leans most into the direction of largest variance.
 

@@ -17,7 +17,7 @@ from fl_platform.metrics.spread import offsets_sq, step_within
 Search = Literal["closed", "halving"]
 
 
-@rule
+@rule(label="MinMax", shardable=True)
 def min_max(
     honest: Updates,
     num_byzantine: int,
@@ -68,7 +68,7 @@ def min_max(
     return equal_rows(stretched(honest, way, bound, search), num_byzantine)
 
 
-@rule
+@rule(label="MinSum", shardable=True)
 def min_sum(
     honest: Updates,
     num_byzantine: int,

@@ -8,7 +8,7 @@ from fl_platform.attacks.rows import check_vector
 from fl_platform.core.rule import rule
 
 
-@rule
+@rule(label="No attack", shardable=True)
 def none(update: Tensor) -> Tensor:
     """The client's own update, unchanged: measures what a defense costs when nobody attacks.
 

@@ -16,8 +16,7 @@ def check_inputs(honest: Updates, num_byzantine: int) -> None:
     """
     if not isinstance(honest, Updates):
         raise TypeError(
-            f"Expected honest as Updates, got {type(honest).__name__};"
-            " wrap an (h, d) tensor as Updates(matrix)."
+            f"Expected honest as Updates or an (h, d) tensor, got {type(honest).__name__}."
         )
     if isinstance(num_byzantine, bool) or not isinstance(num_byzantine, int):
         raise TypeError(

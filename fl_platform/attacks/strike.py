@@ -12,13 +12,19 @@ from fl_platform.core.constraints import AtLeast, Between
 from fl_platform.core.deferred import Number
 from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
-from fl_platform.metrics.skewed_set import MedianStart, Room, search_direction, skewed, skewed_size
+from fl_platform.metrics.skewed_set import (
+    HidingSpace,
+    MedianStart,
+    search_direction,
+    skewed,
+    skewed_size,
+)
 
 Search = Literal["closed", "bisection"]
 Outnumbered = Literal["single", "push"]
 
 
-@rule
+@rule(label="STRIKE", shardable=True)
 def strike(
     honest: Updates,
     num_byzantine: int,
@@ -84,21 +90,21 @@ def strike(
     if rows <= num_byzantine and share is None and outnumbered == "push":
         return equal_rows(push(honest, median), num_byzantine)
     found = skewed(honest, skewed_size(rows, num_byzantine, share), median)
-    return equal_rows(hidden_row(found.room, nu, search), num_byzantine)
+    return equal_rows(hidden_row(found.space, nu, search), num_byzantine)
 
 
-def hidden_row(space: Room, nu: float = 1.0, search: Search = "closed") -> Tensor:
+def hidden_row(space: HidingSpace, nu: float = 1.0, search: Search = "closed") -> Tensor:
     """``(d,)`` eq. 12 at nu times the largest step."""
-    return space.centre + nu * strength(space, search) * space.way
+    return space.centre + nu * strength(space, search) * space.direction
 
 
-def strength(space: Room, search: Search = "closed") -> Number:
-    """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
+def strength(space: HidingSpace, search: Search = "closed") -> Number:
+    """alpha*: largest step whose distance to every row of S is within the diameter (eq. 13)."""
     if search == "closed":
         return space.largest_step()
     if search != "bisection":
         raise ValueError(f"Expected search closed or bisection, got {search!r}.")
-    way_sq, diameter_sq = float(space.way_sq), float(space.diameter_sq)
+    way_sq, diameter_sq = float(space.direction_sq), float(space.diameter_sq)
     if way_sq == 0:
         return 0.0
     offsets_sq, along = space.offsets_sq.cpu(), space.along.cpu()

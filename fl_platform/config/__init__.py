@@ -3,7 +3,14 @@
 from fl_platform.config.compose import compose
 from fl_platform.config.errors import ConfigError
 from fl_platform.config.identity import canonical, config_hash, differences, flat
-from fl_platform.config.paths import conf_folder, data_node, find_home
+from fl_platform.config.paths import (
+    conf_folder,
+    conf_folders,
+    data_node,
+    find_home,
+    looked_in,
+    refuse_missing_data,
+)
 from fl_platform.config.rules import build_rule
 from fl_platform.config.schema import AttackRole, Config, DefenseRole, role
 from fl_platform.config.sweep import expand
@@ -18,12 +25,15 @@ __all__ = [
     "canonical",
     "compose",
     "conf_folder",
+    "conf_folders",
     "config_hash",
     "data_node",
     "differences",
     "expand",
     "find_home",
     "flat",
+    "looked_in",
+    "refuse_missing_data",
     "role",
     "target_name",
 ]

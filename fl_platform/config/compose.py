@@ -17,7 +17,8 @@ from fl_platform.config.errors import ConfigError, shown
 from fl_platform.config.hydra_tree import compose_tree, parse_overrides
 from fl_platform.config.rules import fill
 from fl_platform.config.schema import Config, Node
-from fl_platform.config.targets import PLUGIN_GROUPS, check_target, target_name
+from fl_platform.config.targets import PLUGIN_GROUPS, check_exporter, check_target, target_name
+from fl_platform.config.task_groups import PARTS, prefer_typed, take_task_groups
 from fl_platform.config.validation import build_dataclass
 
 
@@ -46,14 +47,20 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     tree["preset"] = choices.get("preset") or "none"
     tree["experiment"] = choices.get("experiment") or ""
     nodes: dict[str, Any] = {key: tree.get(key) for key in ("attack", "defense")} | mixings
-    apply_preset(preset, nodes, tree.get("task"), written | _keys(typed))
+    said = written | _keys(typed)
+    chosen = take_task_groups(tree, said)
+    apply_preset(preset, nodes, tree.get("task"), said)
+    prefer_typed(tree, said)
     config = build_dataclass(Config, tree)
-    nodes.update({"task.data": config.task.data, "task.model": config.task.model})
+    check_exporter(config.runtime.tracking)
+    parts = [name for name in PARTS if not isinstance(getattr(config.task, name), str)]
+    nodes.update({f"task.{name}": getattr(config.task, name) for name in parts})
     nodes |= _by_name(config)
     for key, node in nodes.items():
-        check_target(node, _group(key), key)
-    filled = {key: fill(node, _group(key), key) for key, node in nodes.items()}
-    task = dataclasses.replace(config.task, data=filled["task.data"], model=filled["task.model"])
+        check_target(node, _group(key), chosen.get(key, key))
+    filled = {key: fill(node, _group(key), chosen.get(key, key)) for key, node in nodes.items()}
+    changes: dict[str, Any] = {name: filled[f"task.{name}"] for name in parts}
+    task = dataclasses.replace(config.task, **changes)
     return dataclasses.replace(
         config,
         task=task,

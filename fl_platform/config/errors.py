@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from fl_platform.config.aliases import meaning
+
 LONGEST = 800  # characters of a message
 
 
@@ -25,6 +27,10 @@ def shown(value: object, limit: int = 60) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'nu'?"`` for a name close to a known one, else nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    """``"; did you mean 'nu'?"`` for a name that means a known one or is close to it, else ``.``"""
+    known = list(known)
+    meant = meaning(name, known)
+    if meant is not None:
+        return f"; did you mean '{meant}'?"
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else "."

@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.resolvers import oc
 
 from fl_platform.config.errors import ConfigError
+from fl_platform.core.outside import OutsideError, read_file
 
 
 class UnknownKeyError(Exception):
@@ -114,11 +115,9 @@ def _without_environment() -> Iterator[None]:
 State = tuple[tuple[Path, int], ...]  # every file and when it was changed
 
 GROUPS = (
-    *("task", "attack", "defense", "mixing", "preset", "observers", "observers/metrics"),
-    *("callbacks", "loggers", "experiment"),
+    *("task", "model", "partition", "local", "attack", "defense", "mixing", "preset"),
+    *("observers", "observers/metrics", "callbacks", "loggers", "experiment"),
 )
-LARGEST = 65536  # bytes; the longest of ours has 2,000
-
 QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 COMMENT = re.compile(r"(^|\s)#.*")
 # Nine aliases of nine aliases of ... become gigabytes on the way to being refused.
@@ -136,22 +135,26 @@ def check_files(folders: Sequence[Path]) -> State:
     state = []
     for file in (file for folder in folders for file in folder.rglob("*.yaml")):
         status = file.stat()
-        if status.st_size > LARGEST:
-            raise ConfigError(f"{file}: expected at most {LARGEST} bytes, got {status.st_size}.")
         fault = _fault(file, status.st_mtime_ns)
         if fault:
-            raise ConfigError(f"{file}: {fault}")
+            raise ConfigError(fault)
         state.append((file, status.st_mtime_ns))
     return tuple(sorted(state))
 
 
 @lru_cache(maxsize=4096)
 def _fault(file: Path, changed: int) -> str:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = read_file(file, "yaml", follow=True).decode("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        return f"{file}: expected UTF-8, got: {error}"
+    except OutsideError as error:
+        return str(error)
     for number, line in enumerate(lines, start=1):
         bare = COMMENT.sub("", QUOTED.sub("''", line))
         if ALIAS.search(bare):
-            return f"line {number}: expected values written out, got an anchor or alias."
+            return f"{file}: line {number}: expected values written out, got an anchor or alias."
         if OCTAL.search(bare):
-            return f"line {number}: expected a number without leading zero, or quotes around it."
+            told = "expected a number without leading zero, or quotes around it"
+            return f"{file}: line {number}: {told}."
     return ""

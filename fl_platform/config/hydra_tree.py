@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,11 +20,14 @@ from hydra.errors import (
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fl_platform.config.aliases import meaning
 from fl_platform.config.errors import ConfigError, nearest, shown
 from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
-from fl_platform.config.paths import conf_folder
-from fl_platform.config.schema import ROLES, role_names
+from fl_platform.config.paths import conf_folder, conf_folders, looked_in
+from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
+from fl_platform.core.outside import read_yaml
+from fl_platform.core.schedules import KINDS
 
 LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
 FAILURES = (
@@ -34,6 +38,7 @@ FAILURES = (
     OSError,
     ValueError,
 )
+SCHEDULE_KEYS = {"kind"} | {f.name for kind in KINDS.values() for f in dataclasses.fields(kind)}
 ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
 
 
@@ -53,7 +58,9 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         text = getattr(error, "override", None) or "?"
         detail = _first_line(error)
         why = "" if detail.startswith("Error parsing") else f": {detail}"
-        raise ConfigError(f"{shown(text)}: expected key=value in Hydra's grammar{why}") from None
+        meant = _choice_meant(text)
+        told = f"{shown(text)}: expected key=value in Hydra's grammar{why}"
+        raise ConfigError(f"{told}; did you mean {meant}?" if meant else told) from None
     for override in parsed:
         if not override.key_or_group:
             raise ConfigError(f"{override.input_line}: expected key=value, got no key.")
@@ -72,6 +79,7 @@ def compose_tree(
     """
     folders = config_folders(home, plugins)
     state = check_files(folders)
+    _refuse_several_mixings(typed)
     try:
         composed, choices = merge(folders, state, [_for_any_rule(o) for o in typed])
         OmegaConf.set_struct(composed, False)
@@ -81,34 +89,87 @@ def compose_tree(
     except UnknownKeyError as error:
         raise _unknown_key(error.key, error.tree) from None
     except FAILURES as error:
-        raise _translated(error) from None
+        raise _translated(error, folders) from None
     named = {group: choice for group, choice in choices.items() if choice is not None}
     written = _written_by(named.get("experiment"), folders)
     return tree, named, written  # type: ignore[return-value]
 
 
+def _refuse_several_mixings(typed: Sequence[Override]) -> None:
+    """Refuse ``mixing=[nnm,bucketing]``, which would merge the settings of two rules into one."""
+    for override in typed:
+        value = override._value
+        if override.key_or_group == "mixing" and isinstance(value, list) and len(value) > 1:
+            raise ConfigError(
+                f"{override.input_line}: expected one choice of the group; several in order are a"
+                " file with a node each, as conf/mixing/nnm_bucketing.yaml: mixing=nnm_bucketing"
+            )
+
+
 def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
     """Where configuration files are looked for, in this order."""
-    return [conf_folder(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
+    return [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
 
 
 def _for_any_rule(override: Override) -> Override:
-    """Role settings may be set on any rule of the group, whether its yaml lists them or not."""
+    """Settings of a role and of the root may be set whether a yaml file lists them or not.
+
+    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, is a name.
+    """
+    if override.key_or_group in GROUPS and isinstance(override._value, float):
+        return dataclasses.replace(override, _value=str(override._value))
     group, _, name = override.key_or_group.rpartition(".")
     of_metric = group.startswith("observers.metrics.") and name in role_names("observers.metrics")
-    known = override.key_or_group in ROLE_KEYS or of_metric
+    known = override.key_or_group in ROLE_KEYS | schema_keys() or of_metric
     if override.type is OverrideType.CHANGE and known:
         return dataclasses.replace(override, type=OverrideType.FORCE_ADD)
     return override
 
 
-def _translated(error: Exception) -> ConfigError:
+@cache
+def schema_keys(cls: type = Config, dot: str = "") -> frozenset[str]:
+    """The dotted keys of all plain settings of the root; those of nodes and groups are not."""
+    keys: set[str] = set()
+    for name, hint in get_type_hints(cls).items():
+        if dataclasses.is_dataclass(hint):
+            keys |= schema_keys(hint, f"{dot}{name}.")  # type: ignore[arg-type]
+        elif dot and hint is not Any:
+            keys.add(dot + name)
+            if name == "schedule":
+                keys |= {f"{dot}{name}.{inner}" for inner in SCHEDULE_KEYS}
+    return frozenset(keys)
+
+
+def _translated(error: Exception, folders: Sequence[Path]) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
         has = f" It has: {', '.join(options)}." if options else ""
-        return ConfigError(f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{has}")
+        from_plugin = _plugin_with(folders, group, name)
+        told = f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{from_plugin}{has}"
+        return ConfigError(told + (looked_in(folders) if group == "experiment" else ""))
     return ConfigError(_first_line(error))
+
+
+def _choice_meant(text: str) -> str:
+    """``attack=strike`` for ``strike``, by the files that came installed; empty for no choice."""
+    folder = conf_folder(Path.cwd())
+    for group in ("attack", "defense", "mixing", "task", "model", "partition", "experiment"):
+        names = [path.stem for path in (folder / group).glob("*.yaml")]
+        name = meaning(text, names)
+        if name and name != "none":
+            return f"{group}={name}"
+    return ""
+
+
+def _plugin_with(folders: Sequence[Path], group: str, name: str) -> str:
+    """A hint at a package beside a ``conf/`` or in the working directory that has the choice."""
+    for place in dict.fromkeys([Path.cwd(), *(folder.parent for folder in folders)]):
+        for found in sorted(place.glob(f"*/conf/{group}/{name}.yaml")):
+            package = found.parents[2]
+            if (package / "__init__.py").is_file() and package.name != "fl_platform":
+                return f" A package has it: add --plugin {package.name}."
+    return ""
 
 
 def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
@@ -122,11 +183,14 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     if not isinstance(node, DictConfig):
         return ConfigError(f"{key}: there is no such setting.")
     names = [str(k) for k in node if k != "_target_"]
-    names += [k for k in role_names(parent) if k not in names]
+    below_parent = {k.rpartition(".")[2] for k in schema_keys() if k.rpartition(".")[0] == parent}
+    names += [k for k in (*role_names(parent), *sorted(below_parent)) if k not in names]
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
     listed = f" It knows: {', '.join(names) or 'none'}."
     below = _below(tree, name) if not parent else []
+    meant_key = meaning(key, {*schema_keys(), *GROUPS, "rounds"})
+    below = below or ([meant_key] if meant_key and meant_key != key else [])
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
     return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
 
@@ -165,4 +229,4 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def _written_by(experiment: str | None, folders: Sequence[Path]) -> set[str]:
     files = [folder / "experiment" / f"{experiment}.yaml" for folder in folders if experiment]
     found = next((file for file in files if file.is_file()), None)
-    return {key for key, _ in _leaves(yaml.safe_load(found.read_text()))} if found else set()
+    return {key for key, _ in _leaves(read_yaml(found))} if found else set()

@@ -19,7 +19,25 @@ LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds", "loggers")
 
 # Settings younger than some recorded run: the dotted key (for a rule's parameter, its target and
 # name with a colon between) and the default under which the run keeps its old name.
-LATER: dict[str, Any] = {"task.samples": None, "callbacks": {}, "observers.metrics": {}}
+LATER: dict[str, Any] = {
+    "task.samples": None,
+    "task.root_samples": None,
+    "callbacks": {},
+    "observers.metrics": {},
+    "fl_platform.models.resnet18:stem": "imagenet",
+    "task.local.steps": None,
+    "task.local.walk": "fresh",
+    "task.local.drop_last": False,
+    "task.local.crop": 0,
+    "task.local.flip": False,
+    "task.local.schedule": None,
+    "worker": {"momentum": 0.0, "dampening": 0.0},
+    "data": {"seed": None},
+    "byzantine.count": None,
+    "byzantine.data": "share",
+    "server.schedule": None,
+    "server.weight_decay": 0.0,
+}
 
 
 def canonical(config: Config) -> dict[str, Any]:

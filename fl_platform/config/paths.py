@@ -1,8 +1,9 @@
-"""Where a person's ``conf/`` and ``mlruns/`` lie."""
+"""The workspace (home): the folder in which a user's ``conf/`` and ``mlruns/`` lie."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ MAIN = Path("conf") / "config.yaml"
 def find_home(option: str | Path | None, env: Mapping[str, str], cwd: Path) -> Path:
     """The folder of ``conf/`` and ``mlruns/``.
 
-    ``option`` (``--home``), else ``FL_PLATFORM_HOME``, else the nearest parent of ``cwd`` with
-    ``conf/config.yaml``, else ``cwd`` itself, which then uses the ``conf/`` that came installed.
+    ``option`` (``--home``), else ``FL_PLATFORM_HOME``, else the nearest of ``cwd`` and its parents
+    with a ``conf/config.yaml`` of ours or with runs below ``mlruns/``, else ``cwd`` itself. A
+    workspace without a whole ``conf/`` uses the one that came installed.
 
     Raises:
         ConfigError: a folder was named that does not exist.
@@ -31,9 +33,19 @@ def find_home(option: str | Path | None, env: Mapping[str, str], cwd: Path) -> P
             return home
     start = cwd.resolve()
     for folder in (start, *start.parents):
-        if (folder / MAIN).is_file():
+        if _is_ours(folder / MAIN) or (folder / "mlruns" / "runs").is_dir():
             return folder
     return start
+
+
+def _is_ours(main: Path) -> bool:
+    """Whether a ``conf/config.yaml`` is one of this platform: other projects use Hydra too."""
+    try:
+        text = main.read_bytes()[: 1 << 16].decode("utf-8", "replace")
+    except OSError:
+        return False
+    chosen = re.findall(r"^\s*-\s*(?:override\s+)?(attack|defense)\s*:", text, re.MULTILINE)
+    return {"attack", "defense"} <= set(chosen)
 
 
 def conf_folder(home: Path) -> Path:
@@ -45,12 +57,47 @@ def conf_folder(home: Path) -> Path:
     package = Path(fl_platform.__file__).parent
     # An installed package holds its copy; in a checkout ``conf/`` lies beside the package.
     for folder in (home, package, package.parent):
-        if (folder / MAIN).is_file():
+        if _is_ours(folder / MAIN):
             return (folder / "conf").resolve()
     raise ConfigError(f"--home: expected conf/config.yaml in {str(home)!r}, found none.")
+
+
+def conf_folders(home: Path) -> list[Path]:
+    """Where configuration files are looked for: own ones of ``home``, then a whole ``conf/``.
+
+    A ``conf/`` with some files alone, such as ``conf/experiment/mine.yaml``, adds to the whole one
+    that came installed; one with a ``config.yaml`` of another project is left out.
+    """
+    whole, own = conf_folder(home), (home / "conf").resolve()
+    adds = own != whole and own.is_dir() and not (home / MAIN).exists()
+    return [own, whole] if adds else [whole]
+
+
+def looked_in(folders: Sequence[Path]) -> str:
+    """A sentence that says where files were looked for."""
+    return f" Looked in: {', '.join(map(str, folders))} (--home names another workspace)."
 
 
 def data_node(config: Config, home: Path) -> dict[str, Any]:
     """The task's data node with its ``root`` spelt out: a relative one lies in ``home``."""
     node = dict(config.task.data)
     return node | {"root": str(home / node["root"])} if "root" in node else node
+
+
+def refuse_missing_data(config: Config, home: Path) -> None:
+    """Refuse a data file that is not there, before anything heavy is imported.
+
+    Raises:
+        ConfigError: with the place where it was looked for.
+    """
+    node = data_node(config, home)
+    root, file = node.get("root"), node.get("file")
+    if not isinstance(root, str) or not isinstance(file, str):
+        return
+    path, near = Path(root) / file, Path.cwd() / file
+    if not path.exists():
+        hint = f" There is {near}: task.data.file={near}" if near.exists() else ""
+        raise ConfigError(
+            f"task.data.file: expected a file at {path.absolute()}, got none (a relative one lies"
+            f" in task.data.root, a relative root in the workspace {home}).{hint}"
+        )

@@ -24,6 +24,7 @@ GIVES = {
     "task.data": "Dataset",
     "task.model": "Module",
     "observers.metrics": "dict",
+    "task.partition": "Partition",
 }
 # Groups whose nodes name a class to construct: what the class has to inherit, by name.
 KINDS = {"observers.metrics": "metric", "callbacks": "callback", "loggers": "logger"}
@@ -127,9 +128,12 @@ def _check_kind(rule: Callable[..., Any], group: str, key: str, target: str) -> 
     gives = get_type_hints(call).get("return") if inspect.isfunction(call) else None
     lineage = [kind.__name__ for kind in getattr(gives, "__mro__", ())]
     if GIVES[group] not in lineage:
+        got = "no annotation" if gives is None else getattr(gives, "__name__", str(gives))
         raise ConfigError(
-            f"{key}._target_: {target} is no {kind}: it does not give {GIVES[group]}."
+            f"{key}._target_: {target} is no {kind}: it does not give {GIVES[group]}; expected the"
+            f" return annotation -> {GIVES[group]}, got {got}."
         )
+    _check_places(call, group, key, target)
     if group == "observers.metrics" and (
         first := [name for name in first_parameters(call) if name != "self"]
     ) != ["round"]:
@@ -139,6 +143,38 @@ def _check_kind(rule: Callable[..., Any], group: str, key: str, target: str) -> 
         )
     if inspect.isclass(rule):
         _check_free(rule, "rule", key, target, ("seed",))
+
+
+# The positional parameters of a call: what the first may be named, and what else there may be.
+PLACES = {
+    "attack": (("honest", "update", "labels"), ("num_byzantine", "num_classes", "query")),
+    "defense": (("updates",), ("num_byzantine",)),
+    "mixing": (("updates",), ("num_byzantine",)),
+    "task.model": (("num_classes",), ("image_shape",)),
+}
+
+
+def _check_places(call: Callable[..., Any], group: str, key: str, target: str) -> None:
+    """Refuse positional parameters that a run does not give, and settings among them."""
+    if group not in PLACES:
+        return
+    from fl_platform.core.context import FIELDS  # the rule is imported, and torch with it
+
+    firsts, others = PLACES[group]
+    names = [name for name in first_parameters(call) if name != "self"]
+    told = f"{key}._target_: {target} is no {group.rpartition('.')[2]}"
+    if names[:1] == [] or names[0] not in firsts:
+        raise ConfigError(
+            f"{told}: expected a first parameter named {' or '.join(firsts)},"
+            f" got {names[0] if names else 'none'}."
+        )
+    known = {*others, *(() if group == "task.model" else FIELDS)}
+    free = [name for name in names[1:] if name not in known]
+    if free:
+        raise ConfigError(
+            f"{told}: the positional parameter {free[0]} cannot be configured; write"
+            f" ', *, {free[0]}: TYPE = DEFAULT' to make it keyword-only."
+        )
 
 
 def _check_free(

@@ -9,13 +9,37 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from fl_platform.config.validation import build_dataclass
+from fl_platform.config.targets import target_name
+from fl_platform.config.validation import build_dataclass, fit
+from fl_platform.core.schedules import KINDS, Schedule
 
 Node = dict[str, Any]
+MOST_THREADS = 1024
 LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of our own values
+
+
+def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
+    """The schedule that ``node`` describes: its ``kind``, and the fields of that kind.
+
+    Raises:
+        ConfigError: an unknown kind or field, or a wrong value.
+    """
+    if node is None:
+        return None
+    kinds = Literal[tuple(KINDS)]  # type: ignore[valid-type]
+    kind = fit(node.get("kind"), kinds, f"{key}.kind")
+    return build_dataclass(KINDS[kind], {k: v for k, v in node.items() if k != "kind"}, key)
+
+
+def _filled_schedule(settings: object) -> None:
+    """Check the schedule of ``settings`` and fill its defaults in, so that it has one form."""
+    node: Node | None = settings.schedule  # type: ignore[attr-defined]
+    schedule = schedule_of(node)
+    if node is not None and schedule is not None:
+        object.__setattr__(settings, "schedule", {"kind": node["kind"], **asdict(schedule)})
 
 
 def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
@@ -39,16 +63,29 @@ def _share(settings: object, *names: str) -> None:
 class Local:
     """How an honest client trains; its optimiser starts anew every round."""
 
-    epochs: int = 1
+    epochs: int | None = None
+    steps: int | None = None
+    walk: Literal["fresh", "cycling"] = "fresh"
     batch: int
+    drop_last: bool = False
+    crop: int = 0
+    flip: bool = False
     lr: float
+    schedule: Node | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "epochs", "batch")
-        _at_least(0, self, "weight_decay")
+        if self.epochs is None and self.steps is None:
+            object.__setattr__(self, "epochs", 1)
+        both = f"null beside epochs={self.epochs} (exactly one of the two)"
+        _bounded(self.epochs is None or self.steps is None, "steps", both, self.steps)
+        whole = "fresh with epochs: only steps can end inside a pass (cycling needs steps)"
+        _bounded(self.walk == "fresh" or self.steps is not None, "walk", whole, self.walk)
+        _filled_schedule(self)
+        _at_least(1, self, "epochs", "steps", "batch")
+        _at_least(0, self, "weight_decay", "crop")
         _share(self, "momentum")
         for name in ("lr", "clip"):
             value = getattr(self, name)
@@ -63,19 +100,20 @@ class Task:
     data: Any
     samples: int | None = None
     model: Any
-    partition: Literal["iid", "dirichlet", "writer"]
+    partition: Literal["iid", "dirichlet", "writer"] | Node
     beta: float | None = None
     minimum: int = 0
     clients: int | None = None
     sampled: int | None = None
     validation: float = 0.0
+    root_samples: int | None = None
     rounds: int
     state: Literal["parameters", "all"] = "parameters"
     local: Local
 
     def __post_init__(self) -> None:
         _bounded(bool(self.name), "name", "a name", self.name)
-        _at_least(1, self, "samples", "clients", "sampled", "rounds")
+        _at_least(1, self, "samples", "clients", "sampled", "root_samples", "rounds")
         _at_least(0, self, "minimum")
         _share(self, "validation")
         _bounded(self.beta is None or self.beta > 0, "beta", "a number > 0", self.beta)
@@ -83,7 +121,9 @@ class Task:
             _bounded(self.beta is not None, "beta", "a number > 0 for partition=dirichlet", None)
             _at_least(1, self, "minimum")
         if self.partition != "writer":
-            wanted = f"how many clients share the data with partition={self.partition}"
+            node = self.partition
+            how = node if isinstance(node, str) else target_name(node)
+            wanted = f"how many clients share the data with partition={how}"
             _bounded(self.clients is not None, "clients", wanted, None)
         if self.clients is not None and self.sampled is not None:
             most = f"at most task.clients={self.clients}"
@@ -91,23 +131,72 @@ class Task:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Byzantine:
-    """How many clients are Byzantine, and how they come up in a round."""
+class Data:
+    """The seed of which data there are and who holds them; null: that of the run."""
 
-    fraction: float = 0.2
-    sampling: Literal["random", "fixed_share"] = "random"
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        expected = "a share from 0 to below 0.5"
-        _bounded(0 <= self.fraction < 0.5, "fraction", expected, self.fraction)
+        _at_least(0, self, "seed")
 
-    def count(self, clients: int) -> int:
-        """f of a population: the fraction, rounded up as the official code does."""
-        return math.ceil(round(self.fraction * clients, 9))  # 0.07 * 100 is 7.000000000000001
+
+@dataclass(frozen=True, kw_only=True)
+class Byzantine:
+    """How many clients are Byzantine, what data they hold, and how they come up in a round."""
+
+    fraction: float | None = None
+    count: int | None = None
+    sampling: Literal["random", "fixed_share"] = "random"
+    data: Literal["share", "iid", "none"] = "share"
+
+    def __post_init__(self) -> None:
+        if self.fraction is None and self.count is None:
+            object.__setattr__(self, "fraction", 0.2)
+        both = f"null beside fraction={self.fraction} (exactly one of the two)"
+        _bounded(self.fraction is None or self.count is None, "count", both, self.count)
+        _at_least(0, self, "count")
+        expected = "a share from 0 to below 0.5"
+        _bounded(0 <= (self.fraction or 0) < 0.5, "fraction", expected, self.fraction)
+
+    @property
+    def share(self) -> float | int:
+        """The fraction as a real number, or the count as a whole one."""
+        return self.count if self.count is not None else float(self.fraction or 0)
+
+    def number(self, clients: int) -> int:
+        """f of a population: the count, or the fraction rounded up as the official code does."""
+        if self.count is not None:
+            return self.count
+        return math.ceil(round(self.share * clients, 9))  # 0.07 * 100 is 7.000000000000001
+
+    def refuse_majority(self, clients: int, told: str) -> None:
+        """Refuse more than half of ``clients``, and a fraction that rounds up to half of them.
+
+        Raises:
+            ValueError: the message names the key, and the clients as ``told``.
+        """
+        f = self.number(clients)
+        if self.count is None:
+            _bounded(2 * f < clients, "byzantine.fraction", f"fewer than half of {told}", f)
+        else:
+            _bounded(2 * f <= clients, "byzantine.count", f"at most half of {told}", f)
 
     def drawn(self, clients: int, sampled: int) -> int:
         """f_t of each round where ``fixed_share`` draws ``sampled`` participants."""
-        return round(self.count(clients) / clients * sampled)
+        return round(self.number(clients) / clients * sampled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """The momentum that each client keeps from round to round, and how far it is damped."""
+
+    momentum: float = 0.0
+    dampening: float = 0.0
+
+    def __post_init__(self) -> None:
+        _share(self, "momentum", "dampening")
+        alone = self.dampening == 0 or self.momentum > 0
+        _bounded(alone, "dampening", "0 without worker.momentum", self.dampening)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +205,16 @@ class Server:
 
     optimizer: Literal["sgd", "fedavgm", "fedadam"] = "sgd"
     lr: float = 1.0
+    schedule: Node | None = None
+    weight_decay: float = 0.0
     momentum: float = 0.9
     beta1: float = 0.9
     beta2: float = 0.99
     eps: float = 1e-3
 
     def __post_init__(self) -> None:
+        _filled_schedule(self)
+        _at_least(0, self, "weight_decay")
         _share(self, "momentum", "beta1", "beta2")
         for name in ("lr", "eps"):
             _bounded(getattr(self, name) > 0, name, "a number > 0", getattr(self, name))
@@ -180,7 +273,7 @@ class Runtime:
     """
 
     name: str = ""
-    tracking: Literal["mlflow", "journal"] = "mlflow"
+    tracking: str = "mlflow"
     device: str = "auto"
     threads: int = 1
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
@@ -193,6 +286,11 @@ class Runtime:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "threads", "evaluation_batch")
+        most = f"at most {MOST_THREADS} (beyond, the thread library ends the process)"
+        _bounded(self.threads <= MOST_THREADS, "threads", most, self.threads)
+        exporter = re.fullmatch(r"mlflow|journal|[A-Za-z]\w*(\.[A-Za-z]\w*)+", self.tracking)
+        expected = "mlflow, journal or an exporter of a plug-in such as package.Name"
+        _bounded(exporter is not None, "tracking", expected, self.tracking)
         known = re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device)
         _bounded(known is not None, "device", "auto, cpu, cuda or cuda:N", self.device)
 
@@ -208,8 +306,10 @@ class Config:
     preset: str = "none"
     experiment: str = ""
     byzantine: Byzantine = field(default_factory=Byzantine)
+    data: Data = field(default_factory=Data)
     seed: int = 0
     rounds: int
+    worker: Worker = field(default_factory=Worker)
     server: Server = field(default_factory=Server)
     evaluation: Evaluation = field(default_factory=Evaluation)
     observers: Observers = field(default_factory=Observers)
@@ -223,14 +323,24 @@ class Config:
         _at_least(1, self, "rounds")
         n = self.task.clients
         if n is not None:
-            f = self.byzantine.count(n)
-            majority = f"fewer than half of task.clients={n} Byzantine"
-            _bounded(2 * f < n, "byzantine.fraction", majority, f)
-        share, attack = self.byzantine.fraction, self._attack
+            self.byzantine.refuse_majority(n, f"task.clients={n} Byzantine")
+        share, attack = self.byzantine.share, self._attack
         plays = f"a share above 0 for attack={attack} (attack=none serves with 0)"
-        _bounded(share > 0 or attack == "none", "byzantine.fraction", plays, share)
+        key = "byzantine.fraction" if self.byzantine.count is None else "byzantine.count"
+        _bounded(share > 0 or attack == "none", key, plays, share)
+        if self.byzantine.data != "share":
+            dealt = "share with task.partition=writer, the data's own"
+            _bounded(self.task.partition != "writer", "byzantine.data", dealt, self.byzantine.data)
+        idle = self.byzantine.data == "none" and share > 0 and attack == "none"
+        trains = "share or iid for attack=none, under which all clients train"
+        _bounded(not idle, "byzantine.data", trains, self.byzantine.data)
         if n is not None:
             self.refuse_idle(n)
+
+    @property
+    def data_seed(self) -> int:
+        """The seed of the data's own draws: samples, validation set, partition."""
+        return self.seed if self.data.seed is None else self.data.seed
 
     @property
     def _attack(self) -> str:
@@ -245,7 +355,7 @@ class Config:
         Raises:
             ValueError: the message names the key.
         """
-        f, sampled = self.byzantine.count(clients), self.task.sampled
+        f, sampled = self.byzantine.number(clients), self.task.sampled
         most = clients - f
         if sampled is not None and sampled < clients:
             most = min(most, sampled)

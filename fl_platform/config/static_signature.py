@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import fl_platform
+from fl_platform.config.targets import public_names
 from fl_platform.core import constraints as marks
 
 _TYPES = (bool, dict, float, int, list, str, tuple, Path, Sequence)
@@ -57,6 +58,24 @@ def read_signature(target: str) -> Signature | None:
         return None
 
 
+def read_labels(package: str) -> dict[str, str]:
+    """The printed name of each public rule of a package of ours that states one, by its name.
+
+    It is read off ``@rule(label="...")``; nothing is imported, so a report needs no torch.
+    """
+    labels = {}
+    for name in filter(str.islower, public_names(_file(package))):
+        module, inside = _module(package).imports.get(name, (package, name))
+        definition = _module(module).definitions.get(inside)
+        if isinstance(definition, ast.Name):  # bucketing = Bucketing
+            definition = _module(module).definitions.get(definition.id)
+        for mark in getattr(definition, "decorator_list", []):
+            for stated in getattr(mark, "keywords", []):
+                if stated.arg == "label" and isinstance(stated.value, ast.Constant):
+                    labels[name] = str(stated.value.value)
+    return labels
+
+
 @dataclass(frozen=True)
 class _Module:
     """What a module's top level calls by which name, and what it takes from where."""
@@ -65,12 +84,16 @@ class _Module:
     imports: dict[str, tuple[str, str]]
 
 
-def _module(name: str) -> _Module:
+def _file(name: str) -> Path:
     first, *rest = name.split(".")
     if first != "fl_platform":
         raise _UnreadableError(name)
     place = Path(fl_platform.__file__).parent.joinpath(*rest)
-    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+def _module(name: str) -> _Module:
+    file = _file(name)
     return _parsed(file, file.stat().st_mtime_ns)
 
 

@@ -27,6 +27,7 @@ PACKAGES = {
     "mixing": "fl_platform.defenses",
     "task.data": "fl_platform.data",
     "task.model": "fl_platform.models",
+    "task.partition": "fl_platform.data.partitions",
 }
 PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package has none of its own
 _plugins: dict[str, Path] = {}  # what a person admitted by name in this process
@@ -80,7 +81,9 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     if group is None:
         packages = sorted(set(PACKAGES.values()))
     root = Path(fl_platform.__file__).parent
-    sources = {name: root / name.split(".")[1] / "__init__.py" for name in packages} | _plugins
+    sources = {
+        name: root.joinpath(*name.split(".")[1:], "__init__.py") for name in packages
+    } | _plugins
     sources = {name: file for name, file in sources.items() if file.is_file()}
     known = [f"{name}.{rule}" for name, file in sources.items() for rule in public_names(file)]
     if not isinstance(target, str) or target not in known:
@@ -88,8 +91,33 @@ def check_target(node: Any, group: str | None, key: str) -> str:
         expected = (
             f"one of the public names of {', '.join(sources) or 'a package named by --plugin'}"
         )
-        raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}")
+        hint = _plugin_hint(target)
+        raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}{hint}")
     return target
+
+
+def _plugin_hint(target: object) -> str:
+    """Say which ``--plugin`` is missing, where the target's package can be imported."""
+    package = target.partition(".")[0] if isinstance(target, str) else ""
+    if not package.isidentifier() or package in _plugins or package == fl_platform.__name__:
+        return ""
+    found = PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
+    return f" If it is a package of yours: add --plugin {package}." if found else ""
+
+
+def check_exporter(name: str) -> str:
+    """``runtime.tracking``, if it is ``mlflow``, ``journal`` or a public name of a plug-in.
+
+    Raises:
+        ConfigError: another name; nothing is imported.
+    """
+    known = [f"{plugin}.{each}" for plugin, file in _plugins.items() for each in public_names(file)]
+    if name not in ("mlflow", "journal") and name not in known:
+        expected = ", ".join(["mlflow", "journal", *known])
+        raise ConfigError(
+            f"runtime.tracking: expected one of {expected}, got {shown(name)}{nearest(name, known)}"
+        )
+    return name
 
 
 def public_names(source: Path) -> tuple[str, ...]:

@@ -37,3 +37,18 @@ class Aggregate:
     anchor_weight: Number = 0.0
     dropped: Tensor | None = None
     clamped: bool = False
+
+
+def as_aggregate(result: object, rule: str) -> Aggregate:
+    """What ``rule`` returned: an `Aggregate`, or a ``(d,)`` tensor as one without weights.
+
+    Raises:
+        TypeError: neither of the two.
+    """
+    if isinstance(result, Aggregate):
+        return result
+    if isinstance(result, Tensor) and result.ndim == 1:
+        return Aggregate(result)
+    got = f"a tensor of shape {tuple(result.shape)}" if isinstance(result, Tensor) else result
+    got = got if isinstance(got, str) else type(got).__name__
+    raise TypeError(f"Expected {rule} to return an Aggregate or a (d,) tensor, got {got}.")

@@ -116,7 +116,9 @@ def _ranks_on_device(updates: Updates, first: int, stop: int, out: Tensor) -> Te
         places = cuda_kernels.addresses(chunk) if rows is None else None
         if places is None or not cuda_kernels.mean_of_ranks(places, first, stop, out[part]):
             wanted = chunk.sort(0).values[first:stop].unbind(0)
-            torch.add(_sum(wanted).div_(stop - first), 0.0, out=out[part])
+            # A GPU multiplies by the reciprocal of a number of Python, which rounds twice.
+            count = out.new_full((), stop - first)
+            torch.add(_sum(wanted).div_(count), 0.0, out=out[part])
     return out
 
 
@@ -143,3 +145,21 @@ def _ordered(wires: list[Tensor], first: int, stop: int) -> list[Tensor]:
         ours[low], ours[high] = needs_low, needs_high
         spare += before
     return wires
+
+
+def middle_row(values: Tensor, kind: MedianKind) -> Tensor:
+    """``(d,)`` the median of each column of ``(m, d)`` ascending values."""
+    low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
+    return {"lower": low, "upper": high, "midpoint": low + (high - low) / 2}[kind]
+
+
+def nearest_run(values: Tensor, middle: Tensor, count: int) -> Tensor:
+    """``(count, d)`` of each column's ascending values those nearest ``middle``: a run of them.
+
+    The k-th lowest is left out when the (count + k)-th is nearer; once that is false for a k it
+    stays so, and counting gives where the run starts. Equally near values: the lower ones stay.
+    """
+    drop = len(values) - count
+    too_low = middle - values[:drop] > values[count:] - middle
+    start = too_low.sum(0, keepdim=True)
+    return values.gather(0, start + torch.arange(count, device=values.device)[:, None])

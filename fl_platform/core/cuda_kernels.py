@@ -205,7 +205,7 @@ def variances_source(m: int, dtype: torch.dtype) -> str:
 
 def addresses(matrix: Tensor) -> Tensor | None:
     """``(m,)`` int64 addresses of a GPU matrix's rows; ``None`` where entries lie apart."""
-    if matrix.device.type != "cuda" or matrix.dtype not in NAMES:
+    if matrix.device.type != "cuda" or matrix.dtype not in NAMES or matrix.is_neg():
         return None
     if matrix.shape[1] > 1 and matrix.stride(1) != 1:
         return None

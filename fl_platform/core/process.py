@@ -1,4 +1,4 @@
-"""Leaving on SIGTERM or SIGINT: between two clients or rounds, with the last round kept."""
+"""Leaving on SIGTERM, SIGINT or SIGHUP: between two clients or rounds, with the last round kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class Stopped(RuntimeError):  # noqa: N818 - a way to end, named like its status
 
 
 class Stopper:
-    """Turns the first SIGTERM or SIGINT into a request and a second one into an immediate exit.
+    """Turns the first SIGTERM, SIGINT or SIGHUP into a request and a second one into an exit.
+
+    SIGHUP comes when a terminal is closed; where it is ignored already (nohup), it stays so.
 
     Use as a context; the handlers before it come back afterwards. Lightning's own handler would
     end the process with code 0 and without a checkpoint. One inside another, a run's inside its
@@ -45,7 +47,8 @@ class Stopper:
     def listen(self) -> None:
         """Take the signals; again after whoever else may have taken them."""
         for number in _SIGNALS:
-            signal.signal(number, self._ask)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._ask)
 
     def between_clients(self) -> None:
         """Raise `Stopped` where the round would last longer than one who asked should wait."""
@@ -61,4 +64,4 @@ class Stopper:
             outer._ask(number, frame)
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

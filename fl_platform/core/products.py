@@ -173,6 +173,23 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
     return total
 
 
+def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """``(m,)`` float64 ``<g_i, direction>`` and ``||g_i||^2``; a chunk is used twice in cache."""
+    for dtype in (updates.dtype, torch.float64):  # float64 holds every square of a float32
+        inner = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
+        squares = torch.zeros_like(inner)
+        along = direction.to(device=updates.device, dtype=dtype)
+        with tensor_float32(False):
+            for part, chunk in updates.columns(CHUNK):
+                rows = chunk.to(dtype)
+                inner += _along(rows, along[part])
+                squares += torch.linalg.vector_norm(rows, dim=1).double().square()
+        small = 1e-34 * updates.dimension  # below, float32 squares have gone under
+        if bool((inner.isfinite() & squares.isfinite()).all()) and bool(squares.median() >= small):
+            break
+    return inner, squares
+
+
 def _along(rows: Tensor, direction: Tensor) -> Tensor:
     """``rows @ direction``, on a GPU as float64 sums of float32 sums over short runs."""
     if not on_device(rows):

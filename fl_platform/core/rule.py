@@ -1,21 +1,32 @@
-"""Let a rule be given its parameters first and its updates later: ``strike(nu=0.5)``."""
+"""The door of every rule: parameters first or last, a tensor or `Updates`, and what it states.
+
+``@rule`` may be written bare or with the facts of the rule, which the report, the metrics and the
+distributed trainer read from here: ``@rule(label="Krum", tolerates=..., shardable=True)``.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+C = TypeVar("C", bound=type)
+
+ROWS = ("updates", "honest")  # what the first parameter of a rule over rows is called
 
 
 class Rule(Protocol[P, R_co]):
     """A rule: called in full it answers, called with parameters alone it waits for updates."""
 
     __name__: str
+    facts: Facts
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
@@ -24,39 +35,141 @@ class Rule(Protocol[P, R_co]):
     def __call__(self, **parameters: Any) -> Callable[..., R_co]: ...
 
 
-def rule(function: Callable[P, R]) -> Rule[P, R]:
-    """Mark a function as a rule: without updates it returns itself with parameters set.
+@dataclass(frozen=True)
+class Facts:
+    """What a rule states about itself.
 
-    ``strike(honest, 10, nu=0.5)`` and ``strike(nu=0.5)(honest, 10)`` are the same call, so a
-    function and a rule that is constructed first (bucketing, centered clipping) read alike.
+    Attributes:
+        label: its printed name in tables and figures.
+        tolerates: n -> the largest f that it accepts; ``None``: a minority.
+        kappa: ``(n, f, **parameters)`` -> the constant of its (f, kappa)-robustness, infinite
+            where it is known to have none, ``None`` where none is known for these parameters.
+        shardable: ``True`` where it works on some of the coordinates of all rows because every
+            sum along a row is asked of `Updates`; a text says why it does not; a callable is
+            given the rule object and answers ``True`` or such a text; ``None``: not stated.
+    """
+
+    label: str | None = None
+    tolerates: Callable[[int], int] | None = None
+    kappa: Callable[..., float | None] | None = None
+    shardable: bool | str | Callable[[Any], bool | str] | None = None
+
+
+class _Marks(Protocol):
+    """What ``@rule(...)`` gives back: a decorator of a function or of a class."""
+
+    @overload
+    def __call__(self, function: C) -> C: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Rule[P, R]: ...
+
+
+@overload
+def rule(
+    *,
+    label: str | None = None,
+    tolerates: Callable[[int], int] | None = None,
+    kappa: Callable[..., float | None] | None = None,
+    shardable: bool | str | Callable[[Any], bool | str] | None = None,
+) -> _Marks: ...
+
+
+@overload
+def rule(function: C) -> C: ...  # type: ignore[overload-overlap]
+
+
+@overload
+def rule(function: Callable[P, R]) -> Rule[P, R]: ...
+
+
+def rule(function: Any = None, **facts: Any) -> Any:
+    """Mark a function, or a class with ``__call__``, as a rule.
+
+    Without updates a function answers with itself and its parameters set:
+    ``strike(honest, 10, nu=0.5)`` and ``strike(nu=0.5)(honest, 10)`` are the same call. Rows are
+    an ``(m, d)`` tensor or `Updates`; a tensor is wrapped before the rule sees it.
+
+    Args:
+        function: the function or class; absent where facts are given.
+        facts: fields of `Facts`.
 
     Raises:
-        TypeError: a parameter that the rule does not have, at once rather than in the first round.
+        TypeError: a parameter that the rule does not have, at once rather than in the first
+            round; rows that are neither a tensor nor `Updates`.
+        ValueError: f outside of what the rule tolerates.
 
     Example:
         >>> import torch
-        >>> from fl_platform.core import Updates
         >>> from fl_platform.attacks import ipm
-        >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
+        >>> honest = torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]])
         >>> bool((ipm(honest, 2, scale=0.5) == ipm(scale=0.5)(honest, 2)).all())
         True
     """
-    parameters = inspect.signature(function).parameters.values()
-    keywords = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    inputs = {p.name for p in parameters} - keywords
-    name = getattr(function, "__name__", "rule")
+    if function is None:
+        return functools.partial(rule, **facts)
+    stated = replace(facts_of(function), **facts)  # what a decorator below has stated stays
+    limit = None if stated.tolerates is None else _at_least_none(stated.tolerates)
+    if inspect.isclass(function):
+        made: Any = function
+        made.__call__ = _door(made.__call__, snake_case(made.__name__), limit)
+    else:
+        made = _waiting(_door(function, getattr(function, "__name__", "rule"), limit))
+    made.facts = stated
+    if limit is not None:
+        made.largest_f = staticmethod(limit) if inspect.isclass(made) else limit
+    return made
 
-    @functools.wraps(function)
-    def call(*args: Any, **given: Any) -> Any:
-        if args or given.keys() & inputs:
-            return function(*args, **given)
-        unknown = sorted(given.keys() - keywords)
-        if unknown:
-            known = ", ".join(sorted(keywords)) or "none"
-            raise TypeError(f"{name} has no parameter {', '.join(unknown)}; it knows: {known}.")
-        return functools.partial(call, **given)
 
-    return cast("Rule[P, R]", call)
+def snake_case(name: str) -> str:
+    """``CenteredClipping`` as configurations and messages have it: ``centered_clipping``."""
+    return re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def facts_of(rule: Any) -> Facts:
+    """The facts of a rule, an instance of one, or a partial of either; empty where none stand."""
+    rule = unwrapped(rule)
+    stated = getattr(rule, "facts", None)
+    if isinstance(stated, Facts):
+        return stated
+    return Facts(
+        tolerates=getattr(rule, "largest_f", None), shardable=getattr(rule, "shardable", None)
+    )
+
+
+def largest_f(rule: Callable[..., Any], n: int) -> int:
+    """The largest f that ``rule`` accepts with n rows; a minority where the rule does not say.
+
+    Args:
+        rule: a rule, an instance of one, a chain, or a partial of any of them.
+        n: number of rows, at least 1.
+
+    Example:
+        >>> from fl_platform.defenses import krum, largest_f, median
+        >>> largest_f(median, 50), largest_f(krum, 50)
+        (24, 23)
+    """
+    stated = getattr(unwrapped(rule), "largest_f", None)
+    return int(stated(n)) if stated is not None else (n - 1) // 2
+
+
+def unwrapped(rule: Any) -> Any:
+    """The function or object inside of any number of partials."""
+    while isinstance(rule, partial):
+        rule = rule.func
+    return rule
+
+
+def settings_of(rule: Any) -> dict[str, Any]:
+    """The keyword-only parameters of a rule with the values that a call of it would take."""
+    given: dict[str, Any] = {}
+    while isinstance(rule, partial):
+        given = dict(rule.keywords) | given
+        rule = rule.func
+    kinds = inspect.signature(type(rule) if not inspect.isroutine(rule) else rule).parameters
+    own = {p.name: p.default for p in kinds.values() if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    held = {} if inspect.isroutine(rule) else {k: getattr(rule, k, own[k]) for k in own}
+    return own | held | {k: v for k, v in given.items() if k in own}
 
 
 def first_parameters(rule: Any) -> list[str]:
@@ -76,3 +189,86 @@ def first_parameters(rule: Any) -> list[str]:
 def is_agnostic(rule: Any) -> bool:
     """Whether an attack sees nothing but its own client: it takes an ``update`` or ``labels``."""
     return first_parameters(rule)[:1] in (["update"], ["labels"])
+
+
+def _at_least_none(limit: Callable[[int], int]) -> Callable[[int], int]:
+    """f = 0 is legal for every rule and every n >= 1: there is nobody to tolerate."""
+
+    def stated_limit(n: int) -> int:
+        return max(limit(n), 0)
+
+    return stated_limit
+
+
+def _waiting(function: Callable[P, R]) -> Rule[P, R]:
+    parameters = inspect.signature(function).parameters.values()
+    keywords = {p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    inputs = {p.name for p in parameters} - keywords
+    name = getattr(function, "__name__", "rule")
+
+    @functools.wraps(function)
+    def call(*args: Any, **given: Any) -> Any:
+        if args or given.keys() & inputs:
+            return function(*args, **given)
+        unknown = sorted(given.keys() - keywords)
+        if unknown:
+            known = ", ".join(sorted(keywords)) or "none"
+            raise TypeError(f"{name} has no parameter {', '.join(unknown)}; it knows: {known}.")
+        return functools.partial(call, **given)
+
+    return cast("Rule[P, R]", call)
+
+
+def _door(
+    function: Callable[..., Any], name: str, limit: Callable[[int], int] | None
+) -> Callable[..., Any]:
+    """``function`` that is given `Updates` for a tensor of rows, and an f within ``limit``."""
+    names = list(inspect.signature(function).parameters)
+    rows = next((parameter for parameter in names if parameter in ROWS), None)
+    if rows is None or "num_byzantine" not in names:
+        return function
+    place, count = names.index(rows), names.index("num_byzantine")
+
+    @functools.wraps(function)
+    def admitted(*args: Any, **given: Any) -> Any:
+        if len(args) > place:
+            args = (*args[:place], as_updates(args[place], name, rows), *args[place + 1 :])
+        elif rows in given:
+            given = given | {rows: as_updates(given[rows], name, rows)}
+        if limit is not None and (len(args) > place or rows in given):
+            updates = args[place] if len(args) > place else given[rows]
+            if len(args) > count or "num_byzantine" in given:
+                f = args[count] if len(args) > count else given["num_byzantine"]
+                _check_count(name, len(updates), f, limit)
+        return function(*args, **given)
+
+    return admitted
+
+
+def as_updates(rows: Any, name: str = "the rule", parameter: str = "updates") -> Any:
+    """``rows`` as `Updates`: as they are, or wrapped where they are a tensor.
+
+    Raises:
+        TypeError: neither of the two.
+        ValueError: a tensor that is no ``(m, d)`` matrix of floating-point numbers.
+    """
+    from torch import Tensor
+
+    from fl_platform.core.updates import Updates
+
+    if isinstance(rows, Updates):
+        return rows
+    if isinstance(rows, Tensor):
+        return Updates(rows)
+    raise TypeError(
+        f"Expected {name}'s {parameter} as an (m, d) tensor or fl_platform.core.Updates,"
+        f" got {type(rows).__name__}."
+    )
+
+
+def _check_count(name: str, n: int, f: object, limit: Callable[[int], int]) -> None:
+    if isinstance(f, bool) or not isinstance(f, int) or not 0 <= f <= limit(n):
+        raise ValueError(
+            f"Expected num_byzantine as a whole number from 0 to {limit(n)}, the limit of {name}"
+            f" for n={n} rows, got f={f!r}; lower f, take more clients, or choose another rule."
+        )

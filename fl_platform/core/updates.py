@@ -15,19 +15,41 @@ from fl_platform.core.deferred import Number, number, on_device
 __all__ = ["MedianKind", "Updates"]
 
 
+def _refuse_other_than_rows(matrix: object) -> None:
+    """Raise unless ``matrix`` is a dense ``(m, d)`` tensor of real numbers, m and d at least 1."""
+    if not isinstance(matrix, Tensor):
+        raise TypeError(
+            f"Expected updates as a torch tensor of shape (m, d), got {type(matrix).__name__};"
+            " use torch.as_tensor(rows)."
+        )
+    shape, kind = tuple(matrix.shape), f"{matrix.layout} on {matrix.device.type}"
+    if matrix.layout != torch.strided or matrix.device.type == "meta":
+        raise ValueError(
+            f"Expected updates as a dense tensor that holds numbers, got {kind} of shape {shape};"
+            " use to_dense() for a sparse one."
+        )
+    if matrix.ndim != 2 or 0 in shape or not matrix.is_floating_point():
+        raise ValueError(
+            "Expected updates of shape (m, d) with m >= 1 rows of d >= 1 floating-point numbers,"
+            f" got shape {shape} of {matrix.dtype}."
+        )
+
+
 class Updates:
     """The updates of one round: row i is client i's ``g_i = w - w_i`` (eq. 2).
 
-    Every question is answered once and remembered, and ``select``, ``mixed`` and ``extended``
-    are views that answer from what is already known, so attack, gate, mixing, rule and metrics
-    together pass over the matrix a few times, not once a question.
+    Every question is answered once and remembered, and ``select``, ``mixed``, ``scaled`` and
+    ``extended`` are views that answer from what is already known, so attack, gate, mixing, rule
+    and metrics together pass over the matrix a few times, not once a question.
 
     Args:
         matrix: ``(m, d)``, floating point; float32 and float64 are kept, lower precision is
             up-cast to float32. It is never written to, and must not change while in use.
 
     Raises:
-        ValueError: the matrix is not a two-dimensional floating-point tensor with a row.
+        TypeError: the matrix is no tensor.
+        ValueError: it is not a dense two-dimensional floating-point tensor with a row, a column
+            and memory of its own.
 
     Example:
         >>> import torch
@@ -44,13 +66,10 @@ class Updates:
     """
 
     def __init__(self, matrix: Tensor) -> None:
-        if matrix.ndim != 2 or matrix.shape[0] < 1 or not matrix.is_floating_point():
-            raise ValueError(
-                "Expected updates of shape (m, d) with m >= 1 rows of floating-point numbers,"
-                f" got shape {tuple(matrix.shape)} of {matrix.dtype}."
-            )
+        _refuse_other_than_rows(matrix)
         keep = matrix.dtype in (torch.float32, torch.float64)
-        self._source = matrix.detach() if keep else matrix.detach().float()
+        matrix = matrix.detach().resolve_neg()
+        self._source = matrix if keep else matrix.float()
         self._medians: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
@@ -192,6 +211,20 @@ class Updates:
         """
         return self.summed(products.projections(self, self.centre(), direction))
 
+    @cached_property
+    def _squared_norms(self) -> Tensor:
+        origin = torch.zeros(self.dimension, dtype=self.dtype, device=self.device)
+        return self.squared_distances_to(origin)
+
+    def squared_norms(self) -> Tensor:
+        """``(m,)`` float64 ``||g_i||^2``, one pass; infinite where it is beyond float64."""
+        return self._squared_norms
+
+    def aligned(self, direction: Tensor) -> tuple[Tensor, Tensor]:
+        """``(m,)`` float64 ``<g_i, direction>`` about the origin and ``||g_i||^2``, one pass."""
+        inner, squares = products.aligned(self, direction)
+        return self.summed(inner), self.summed(squares)
+
     def squared_distances_to(self, point: Tensor) -> Tensor:
         """``(m,)`` float64 ``||g_i - point||^2`` for a ``(d,)`` point that need not be a row.
 
@@ -217,6 +250,17 @@ class Updates:
         from fl_platform.core.views import Mixed
 
         return Mixed(self, mixing)
+
+    def scaled(self, scales: Tensor) -> Updates:
+        """The rows times ``(m,)`` finite factors >= 0 as a view: nothing is copied.
+
+        .. math:: \\langle s_i g_i, s_j g_j\\rangle = s_i s_j \\langle g_i, g_j\\rangle
+
+        so the Gram is that of these rows scaled on both sides, moved to a centre of its own.
+        """
+        from fl_platform.core.views import Scaled
+
+        return Scaled(self, scales)
 
     def extended(self, rows: Tensor) -> Updates:
         """These rows followed by ``rows`` of shape ``(f, d)``, as a view; f may be 0.

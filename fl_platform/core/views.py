@@ -1,4 +1,4 @@
-"""Rows chosen, mixed or added: updates that answer from the updates they are made of."""
+"""Rows chosen, mixed, scaled or added: updates that answer from the updates they are made of."""
 
 # ruff: noqa: D102  (the methods are documented where they are declared, in Updates)
 
@@ -124,6 +124,10 @@ class Selected(_View):
     def _gram(self) -> Tensor:
         return self._base.gram()[self._index][:, self._index]
 
+    @cached_property
+    def _squared_norms(self) -> Tensor:
+        return self._base.squared_norms()[self._index]
+
     def project(self, direction: Tensor) -> Tensor:
         return self._base.project(direction)[self._index]
 
@@ -186,6 +190,71 @@ class Mixed(_View):
         return self._base.combine(weights.to(self._mixing) @ self._mixing)
 
 
+class Scaled(_View):
+    """The rows of other updates, each times a factor of its own."""
+
+    def __init__(self, base: Updates, scales: Tensor) -> None:
+        scales = sent(scales, base.device).double()
+        legal = (scales.isfinite() & (scales >= 0)).all()
+        if scales.shape != (len(base),) or not assumed(legal):
+            raise ValueError(
+                f"Expected scales of shape ({len(base)},), finite and none below 0,"
+                f" got shape {tuple(scales.shape)} and {scales.flatten()[:5].tolist()}."
+            )
+        super().__init__(base, len(base))
+        self._scales = scales
+        # The centre of the base times a scale that a minority cannot choose.
+        self._about = number(scales.sort().values[(len(scales) - 1) // 2])
+
+    def centre(self) -> Tensor:
+        return self._centre
+
+    @cached_property
+    def _centre(self) -> Tensor:
+        return self._about * self._base.centre()
+
+    def rows(self) -> list[Tensor] | None:
+        return None
+
+    def addresses(self) -> Tensor | None:
+        return None
+
+    def _largest(self) -> Tensor:
+        return self._scales * self._base._largest()
+
+    def gathered(self, index: Tensor) -> Tensor:
+        return self._scales.to(self.dtype)[:, None] * self._base.gathered(index)
+
+    def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
+        scales = self._scales.to(self.dtype)[:, None]
+        for part, chunk in self._base.columns(size):
+            yield part, scales * chunk
+
+    @cached_property
+    def _gram(self) -> Tensor:
+        # s_i g_i - s c = s_i (g_i - c) + (s_i - s) c, c the base's centre and s its scale here.
+        scales, shift, centre = self._scales, self._scales - self._about, self._base.centre()
+        gram = scales[:, None] * self._base.gram() * scales
+        if on_device(shift) or shift.any():
+            along = scales * self._base.project(centre)
+            length = self._base.dot(centre, centre)
+            gram = gram + along[:, None] * shift + shift[:, None] * along
+            gram = gram + length * shift[:, None] * shift
+        return (gram + gram.T) / 2
+
+    @cached_property
+    def _squared_norms(self) -> Tensor:
+        return self._scales.square() * self._base.squared_norms()
+
+    def project(self, direction: Tensor) -> Tensor:
+        shift, centre = self._scales - self._about, self._base.centre()
+        along = self._base.dot(centre, direction.to(centre))
+        return self._scales * self._base.project(direction) + shift * along
+
+    def combine(self, weights: Tensor) -> Tensor:
+        return self._base.combine(sent(weights, self.device).to(self._scales) * self._scales)
+
+
 class Extended(_View):
     """Rows of other updates followed by further rows."""
 
@@ -196,7 +265,7 @@ class Extended(_View):
             )
         super().__init__(base, len(base) + len(rows))
         equal = len(rows) > 1 and rows.stride(0) == 0
-        distinct = (rows[:1] if equal else rows).detach()
+        distinct = (rows[:1] if equal else rows).detach().resolve_neg()
         self._distinct = distinct.to(dtype=base.dtype, device=base.device)
         self._added = self._distinct.expand(len(rows), -1) if equal else self._distinct
         # position of each row among the base's rows and the distinct added ones

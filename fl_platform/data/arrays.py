@@ -1,8 +1,10 @@
-"""Any data set that was saved as NumPy arrays in one .npz file."""
+"""Data set from NumPy arrays in one .npz file."""
 
 from __future__ import annotations
 
 import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,17 +13,18 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import CLASSES, OutsideError, array_headers
 from fl_platform.data.dataset import DataError, Dataset
 
-# How the four arrays may be called: MedMNIST's names, and Keras's.
+# Accepted names of the four arrays: those of MedMNIST and of Keras.
 NAMES = {
     "train_images": "x_train",
     "train_labels": "y_train",
     "test_images": "x_test",
     "test_labels": "y_test",
 }
-LARGEST = 16 * 2**30  # bytes; data is held in memory, and a zip can claim any size
-HOW = "To make one: numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
+CHANNELS = (1, 3, 4)
+HOW = "Create it with numpy.savez(FILE, train_images=..., train_labels=..., test_images=..., ...)"
 
 
 def arrays(
@@ -33,40 +36,43 @@ def arrays(
     mean: list[float] | None = None,
     std: list[float] | None = None,
 ) -> Dataset:
-    """Images and labels from ``ROOT/FILE``; pickled content is never loaded.
+    """Images and labels from ``ROOT/FILE``; pickled content is refused.
 
     The file holds ``train_images``, ``train_labels``, ``test_images``, ``test_labels`` (or
-    Keras's ``x_train`` ...), and ``writers`` where images come from people. Images are uint8 or
-    floating point in [0, 1], which is rounded to bytes; their shape is ``(N, H, W)`` or
+    Keras's ``x_train`` ...), and optionally ``writers``. Images are uint8, or floating point in
+    [0, 1] that is rounded to uint8; their shape is ``(N, H, W)`` or
     ``(N, H, W, C)``, or ``(N, C, H, W)`` with ``layout="channels_first"``. Labels are whole
     numbers of shape ``(N,)`` or ``(N, 1)``.
 
     Args:
-        root: the data folder.
-        file: the file's name below it; an absolute path stands for itself.
-        layout: where four-dimensional images have their channels.
-        num_classes: how many classes; ``None`` means one more than the largest training label.
-        mean: per channel, of ``x / 255``; ``None`` means that of the training images.
-        std: likewise.
+        root: Data folder.
+        file: File name relative to ``root``, or an absolute path.
+        layout: Position of the channels in four-dimensional images.
+        num_classes: Number of classes. Default: the largest training label plus 1.
+        mean: Mean of ``x / 255`` per channel. Default: computed from the training images.
+        std: Standard deviation of ``x / 255`` per channel. Default: likewise.
 
     Raises:
-        DataError: the file is absent, damaged or too large, or its arrays are not as above.
+        DataError: The file is missing, damaged or too large, or its arrays differ from the above.
     """
     path = (Path(root) / file).absolute()
     if not path.is_file():
         raise DataError(
-            f"Expected a file at {path}, got none. task.data.file names another.\n{HOW}"
+            f"Expected a file at {path}, got none. Set another path with task.data.file.\n{HOW}"
         )
     files = stamps([path])
-    content = _read(path)
+    content = read_npz(path, NAMES, HOW)
     try:
         train_images = _images(content["train_images"], layout)
         test_images = _images(content["test_images"], layout)
-        train_labels = _integers(content["train_labels"])
-        test_labels = _integers(content["test_labels"])
-        writers = _integers(content["writers"]) if "writers" in content else None
+        train_labels = integers(content["train_labels"])
+        test_labels = integers(content["test_labels"])
+        writers = integers(content["writers"]) if "writers" in content else None
     except ValueError as error:
         raise DataError(f"{path}: {error}") from error
+    if int(train_labels.max()) >= CLASSES:
+        most = int(train_labels.max())
+        raise DataError(f"{path}: expected labels below {CLASSES}, got {most}.")
     found_mean, found_std = _channel_statistics(train_images)
     return Dataset(
         name=path.stem,
@@ -82,20 +88,24 @@ def arrays(
     )
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.ndarray]:
+    """Arrays of a .npz file under our names; ``known`` maps them to accepted other names.
+
+    Raises:
+        DataError: The file is damaged or too large, or lacks an array; ``how`` ends the message.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > LARGEST:
-            raise ValueError(f"{claimed} bytes when unpacked, more than {LARGEST}")
+        array_headers(path, "data")
         with np.load(path, allow_pickle=False) as saved:
-            names = {name: name if name in saved else other for name, other in NAMES.items()}
+            names = {name: name if name in saved else other for name, other in known.items()}
             if "writers" in saved:
                 names["writers"] = "writers"
             return {name: saved[found] for name, found in names.items()}
     except KeyError as error:
-        raise DataError(f"Expected arrays {', '.join(NAMES)} in {path}: {error}\n{HOW}") from error
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DataError(f"Expected arrays {', '.join(known)} in {path}: {error}\n{how}") from error
+    except OutsideError as error:
+        raise DataError(str(error)) from None
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"Expected a readable .npz file at {path}, got: {error}") from error
 
 
@@ -103,15 +113,16 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     """``(N, C, H, W)`` uint8."""
     if values.ndim == 3:
         values = values[:, None]
-    elif values.ndim == 4 and layout == "channels_last":
-        values = values.transpose(0, 3, 1, 2)
+    elif values.ndim == 4:
+        _refuse_other_layout(values.shape, layout)
+        values = values.transpose(0, 3, 1, 2) if layout == "channels_last" else values
     if values.ndim != 4 or 0 in values.shape:
         raise ValueError(f"Expected images of 3 or 4 dimensions, none 0, got {values.shape}.")
     if np.issubdtype(values.dtype, np.floating):
-        if not (values.min() >= 0 and values.max() <= 1):  # so written, NaN fails too
+        if not (values.min() >= 0 and values.max() <= 1):  # this form also refuses NaN
             raise ValueError(
                 "Expected floating-point pixels in [0, 1], got"
-                f" [{values.min()}, {values.max()}]; save bytes, or divide by 255 first."
+                f" [{values.min()}, {values.max()}]; save uint8, or divide by 255 first."
             )
         values = np.rint(values.astype(np.float32) * 255).astype(np.uint8)
     if values.dtype != np.uint8:
@@ -119,19 +130,33 @@ def _images(values: np.ndarray, layout: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values))
 
 
-def _integers(values: np.ndarray) -> Tensor:
+def _refuse_other_layout(shape: tuple[int, ...], layout: str) -> None:
+    """Refuse a shape whose channels (1, 3 or 4) stand where the other layout has them."""
+    here, there = (shape[3], shape[1]) if layout == "channels_last" else (shape[1], shape[3])
+    other = "channels_first" if layout == "channels_last" else "channels_last"
+    if here not in CHANNELS and there in CHANNELS:
+        raise ValueError(
+            f"Expected images of 1, 3 or 4 channels in the layout {layout}, got shape {shape};"
+            f" use task.data.layout={other}."
+        )
+
+
+def integers(values: np.ndarray) -> Tensor:
+    """``(N,)`` int64 from integers of shape ``(N,)`` or ``(N, 1)``."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.ndim != 1 or len(values) == 0 or not np.issubdtype(values.dtype, np.integer):
+    if values.ndim != 1 or len(values) == 0 or values.dtype.kind not in "iu":
         raise ValueError(
             "Expected labels and writers as whole numbers of shape (N,),"
             f" got shape {values.shape} of {values.dtype}."
         )
+    if values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"Expected labels and writers below 2**63, got {values.max()}.")
     return torch.from_numpy(values.astype(np.int64))
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of ``x / 255`` for each channel, from its histogram: exact, no large copy."""
+    """Mean and std of ``x / 255`` per channel, exact, from histograms: no copy of the images."""
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in range(images.shape[1]):

@@ -1,4 +1,4 @@
-"""CIFAR-10 from its original batch files, which are known by their digests before they are read."""
+"""CIFAR-10 from its original batch files; their digests are checked before they are read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
 FOLDER = "cifar-10-batches-py"
-# The MD5 sums published with the files (the ones torchvision checks).
+# MD5 sums published with the files (torchvision checks the same).
 BATCHES = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -32,8 +32,8 @@ ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001
 PER_BATCH = 10_000  # images
 LARGEST = 64 * 2**20  # bytes; a published batch has 31 million
 HOW = (
-    f"To get it: leave task.data.download=true on a machine with a network, or fetch\n  {URL}\n"
-    "yourself and unpack it there. task.data.root names another folder."
+    f"Download it: set task.data.download=true on a machine with a network, or fetch\n  {URL}\n"
+    "and unpack it there. Set another folder with task.data.root."
 )
 
 
@@ -43,18 +43,18 @@ def cifar10(
     """50,000 training and 10,000 test images of 32 x 32 pixels in 10 classes.
 
     Reads ``ROOT/cifar10/cifar-10-batches-py`` or ``ROOT/cifar-10-batches-py``. The published MD5
-    of all six files is checked before any is unpickled, and unpickling cannot run code. Channels
-    are normalised as in the STRIKE authors' code; no augmentation.
+    sums of all six files are checked before unpickling, and unpickling runs no code of the files.
+    Channels are normalised as in the STRIKE authors' code; no augmentation.
 
     Args:
-        root: the data folder.
-        download: fetch the published archive (170 MB) where the files are absent.
-        accept_digest: allow other files than the published ones: the SHA-256 of the six files
-            one after the other (``cat data_batch_[1-5] test_batch | sha256sum``). It becomes a
-            note of the data set.
+        root: Data folder.
+        download: Download the published archive (170 MB) if the files are missing.
+        accept_digest: Accept files that differ from the published ones: SHA-256 of the six files
+            in sequence (``cat data_batch_[1-5] test_batch | sha256sum``). It is recorded in the
+            notes of the data set.
 
     Raises:
-        DataError: files are absent, damaged, not the published ones, or not what they claim.
+        DataError: Files are missing or damaged, or differ from the published ones.
 
     References:
         A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
@@ -98,7 +98,7 @@ def _content(path: Path) -> bytes:
 def _check_digests(
     folder: Path, contents: dict[str, bytes], accept_digest: str | None
 ) -> tuple[str, ...]:
-    """Lets through what was published or what the user vouches for; returns the notes on it."""
+    """Accept published files and files named by ``accept_digest``; returns notes on them."""
     other = [
         name
         for name, content in contents.items()
@@ -111,11 +111,13 @@ def _check_digests(
         total.update(content)
     found = total.hexdigest()
     if accept_digest is None or accept_digest.lower() != found:
-        asked = "" if accept_digest is None else f", and not with accept_digest={accept_digest}"
+        asked = (
+            "" if accept_digest is None else f", which differs from accept_digest={accept_digest}"
+        )
         raise DataError(
             f"Expected the published CIFAR-10 batches in {folder}, got other content in"
-            f" {', '.join(other)}{asked}.\nA download that broke off looks like this; remove the"
-            " folder to fetch it anew.\nIf these files are meant, say so with"
+            f" {', '.join(other)}{asked}.\nA cause can be an interrupted download: delete the"
+            " folder to download again.\nTo use these files, set"
             f" task.data.accept_digest={found}"
         )
     if len({hashlib.sha256(content).digest() for content in contents.values()}) < len(contents):
@@ -134,17 +136,21 @@ def _parse(path: Path, content: bytes) -> tuple[Tensor, Tensor]:
         if len(labels) != PER_BATCH:
             raise ValueError(f"{len(labels)} labels, not {PER_BATCH}")
         found = torch.from_numpy(images.copy()).view(PER_BATCH, 3, 32, 32), torch.tensor(labels)
-    except Exception as error:  # a damaged pickle can raise nearly anything, often wordless
+    except (
+        Exception
+    ) as error:  # a damaged pickle can raise almost any error, often without a message
         got = f"{type(error).__name__}: {error}"
         raise DataError(f"Expected a CIFAR-10 batch in {path}, got {got}") from error
     is_test = str(batch.get("batch_label", "")).startswith("test")
     if "batch_label" in batch and is_test != (path.name == "test_batch"):
-        raise DataError(f"{path} calls itself {batch['batch_label']!r}: files look swapped.")
+        raise DataError(
+            f"Expected {path.name}, got batch_label {batch['batch_label']!r}: files look swapped."
+        )
     return found
 
 
 def _download(folder: Path) -> None:
-    """Fetches the published archive and takes the six files out of it, once for all processes."""
+    """Download the published archive and unpack its six files; one process at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "download.lock").open("w") as lock:
@@ -158,17 +164,17 @@ def _download(folder: Path) -> None:
 def _fetch(folder: Path) -> Path:
     from torchvision.datasets.utils import download_url
 
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # torchvision sets none and would wait for ever
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)  # seconds; torchvision sets no timeout
     try:
         download_url(URL, str(folder), md5=ARCHIVE_MD5)
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(previous)
     return folder / Path(URL).name
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Copies the six files out under names of ours, so no path in the archive is ever used."""
+    """Copy the six files to fixed names, so that no path in the archive is used."""
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != ARCHIVE_SHA256:
@@ -181,4 +187,4 @@ def _unpack(archive: Path, folder: Path) -> None:
             if source is None:
                 raise DataError(f"Expected a file {FOLDER}/{name} in {archive}.")
             (unfinished / name).write_bytes(source.read(LARGEST))
-    unfinished.rename(folder / FOLDER)  # the folder appears whole or not at all
+    unfinished.rename(folder / FOLDER)  # atomic: the folder is complete or missing

@@ -1,8 +1,8 @@
-"""Reads the pickled batch files of CIFAR-10 without letting them run anything.
+"""Reader of the pickled batch files of CIFAR-10 that runs no code of the files.
 
-A pickle is a programme: it names functions and calls them. The batch files need three, all of
-them NumPy's for building an array. Here each of those names stands for a few lines below that
-only put bytes aside, and every other name is refused, so nothing from the file is ever executed.
+A pickle is a program: it names functions and calls them. The batch files need three functions,
+all of them NumPy's for building an array. Here each of these names is replaced by a stand-in that
+only stores bytes, and every other name is refused.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 
 
 def read_batch(content: bytes) -> dict[str, Any]:
-    """The dictionary in a batch file; its arrays are uint8, all else is plain Python.
+    """Dictionary of a batch file: arrays of uint8, everything else plain Python.
 
     Args:
-        content: the file's bytes, whose digest the caller has checked.
+        content: Bytes of the file; the caller has checked their digest.
 
     Raises:
-        pickle.UnpicklingError: the file names something that a batch of images does not need.
-        Exception: whatever Python's unpickler raises on damaged files, of many kinds.
+        pickle.UnpicklingError: The file names a function that a batch of images does not need.
+        Exception: Python's unpickler raises many kinds of errors for damaged files.
     """
     batch = _BatchUnpickler(io.BytesIO(content), encoding="latin1").load()
     if not isinstance(batch, dict):
@@ -33,8 +33,8 @@ def read_batch(content: bytes) -> dict[str, Any]:
     }
 
 
-# The unpickler written in Python: the one in C lets a few bytes claim gigabytes of memory
-# (an index in LONG_BINPUT sizes its memo), and a batch has only some 20,000 steps.
+# The unpickler in Python: in the one in C a few bytes can allocate gigabytes of memory (an index
+# in LONG_BINPUT sizes its memo). A batch has only about 20,000 steps.
 class _BatchUnpickler(pickle._Unpickler):
     def __init__(self, file: io.BytesIO, *, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
@@ -50,7 +50,7 @@ class _BatchUnpickler(pickle._Unpickler):
 
 
 def _stand_ins() -> dict[tuple[str, str], Any]:
-    """New for every file, so that what one file does to them is gone with it."""
+    """New stand-ins for every file, so that no file affects the next one."""
 
     class Kind:
         def __init__(self, code: str, align: Any = None, copy: Any = None) -> None:
@@ -58,7 +58,7 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
                 raise pickle.UnpicklingError(f"Expected arrays of uint8 ('u1'), got {code!r}.")
 
         def __setstate__(self, state: Any) -> None:
-            pass  # byte order and alignment mean nothing for single bytes
+            pass  # byte order and alignment have no effect on single bytes
 
     class Array:
         def __setstate__(self, state: Any) -> None:
@@ -84,5 +84,5 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
         ("numpy.core.multiarray", "_reconstruct"): reconstruct,
         ("numpy", "ndarray"): Array,
         ("numpy", "dtype"): Kind,
-        ("_codecs", "encode"): encode,  # how Python 3 writes bytes in the old protocols
+        ("_codecs", "encode"): encode,  # Python 3 writes bytes in this way in old protocols
     }

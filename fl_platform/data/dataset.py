@@ -1,4 +1,4 @@
-"""A classification data set held once in memory, as the bytes it was published in."""
+"""Classification data set, held in memory as uint8."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from fl_platform.core.rng import generator
 
 
 class DataError(ValueError):
-    """Data is missing, damaged or not what it claims to be; says where it was looked for."""
+    """Data are missing, damaged or inconsistent; the message names the folder or file."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Training and test images with their labels.
+    """Training and test images with labels.
 
-    Images stay uint8 and are normalised where they are used (`normalise`), so the whole of
-    CIFAR-10 takes 184 MB and moves to a device once.
+    Images stay uint8 and are normalised where they are used (`normalise`): CIFAR-10 takes 184 MB
+    and is copied to a device once.
 
     Attributes:
-        name: the name of the data set.
-        train_images: ``(N, C, H, W)`` uint8.
+        name: Name of the data set.
+        train_images: ``(N, C, H, W)`` uint8; or inputs of another kind: ``(N, ...)`` in floating
+            point, which are used as they are, or tokens ``(N, L)`` int64.
         train_labels: ``(N,)`` int64 in ``0 .. num_classes - 1``.
-        test_images: ``(M, C, H, W)`` uint8.
+        test_images: ``(M, ...)``, likewise.
         test_labels: ``(M,)`` int64.
-        num_classes: how many classes there are, present or not.
-        mean: per channel, of ``x / 255``.
-        std: per channel, of ``x / 255``; positive.
-        writers: ``(N,)`` int64, who made each training image, or ``None``.
-        digest: SHA-256 of all of the above but the name; worked out when it is left empty.
-        notes: what a reader of results must know about this data.
-        files: stamps of all that it was read from, taken before; none for data that no file holds
-            or whose loader does not say.
+        num_classes: Number of classes, including classes without samples.
+        mean: Mean of ``x / 255`` per channel.
+        std: Standard deviation of ``x / 255`` per channel; positive.
+        writers: ``(N,)`` int64, writer of each training image; ``None``: unknown.
+        digest: SHA-256 of all of the above except the name. Default: computed.
+        notes: Remarks for readers of results.
+        files: Stamps (path, size, time) of the source files, taken before reading; empty without
+            files or if the loader does not report them.
 
     Raises:
-        DataError: types, shapes, labels, writers or the normalisation do not fit together.
+        DataError: Types, shapes, labels, writers or normalisation are inconsistent.
     """
 
     name: str
@@ -59,12 +60,18 @@ class Dataset:
     def __post_init__(self) -> None:
         _check_split(self, "training", self.train_images, self.train_labels)
         _check_split(self, "test", self.test_images, self.test_labels)
+        if self.test_images.dtype != self.train_images.dtype:
+            raise DataError(
+                f"{self.name}: Expected training and test inputs of one kind (uint8 images,"
+                f" floating point or tokens), got {self.train_images.dtype} and"
+                f" {self.test_images.dtype}."
+            )
         if self.test_images.shape[1:] != self.train_images.shape[1:]:
             raise DataError(
                 f"{self.name}: Expected test images shaped like the training images"
                 f" {self.image_shape}, got {tuple(self.test_images.shape[1:])}."
             )
-        channels = self.image_shape[0]
+        channels = self.image_shape[0] if self.train_images.dtype == torch.uint8 else 1
         if len(self.mean) != channels or len(self.std) != channels:
             raise DataError(
                 f"{self.name}: Expected one mean and one std for each of {channels} channels,"
@@ -86,13 +93,12 @@ class Dataset:
             object.__setattr__(self, "digest", _digest(self))
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every image."""
-        channels, height, width = self.train_images.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width of an image; the shape of one input of another kind."""
+        return tuple(self.train_images.shape[1:])
 
     def normalise(self, images: Tensor) -> Tensor:
-        """``(x / 255 - mean) / std`` in float32, on the device where ``images`` lie."""
+        """``(x / 255 - mean) / std`` in float32, on the device of ``images``."""
         shape = (-1, 1, 1)
         mean = torch.tensor(self.mean, device=images.device).view(shape)
         std = torch.tensor(self.std, device=images.device).view(shape)
@@ -100,12 +106,12 @@ class Dataset:
 
 
 def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
-    """``count`` of the training images, drawn from the stream "samples" of ``seed``.
+    """Data set with ``count`` training images, drawn from the stream "samples" of ``seed``.
 
-    The order of those kept stays, and so does the digest: it names the data as they were loaded.
+    The images keep their order. The digest is unchanged: it identifies the loaded data.
 
     Raises:
-        DataError: there are fewer than ``count``, or ``count`` is below 1.
+        DataError: ``count`` is below 1 or above the number of training images.
     """
     size = len(dataset.train_labels)
     if not 1 <= count <= size:
@@ -117,40 +123,88 @@ def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     return _restricted(dataset, kept)
 
 
-def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
-    """Sets a share of the training images aside for validation, before anything is partitioned.
-
-    The images are drawn from the stream "validation" of ``seed``. Where images have writers, the
-    share is taken within each writer and leaves each at least one image, so that holding out
-    never changes how many clients there are.
-
-    Args:
-        dataset: the whole data set; it is not changed.
-        fraction: the share to hold out, from 0 up to but not including 1.
-        seed: the run's seed.
+def set_aside(dataset: Dataset, count: int, seed: int) -> tuple[Dataset, Tensor, Tensor]:
+    """Takes ``count`` training images for the server, drawn from the stream "root" of ``seed``.
 
     Returns:
         The data set with the remaining training images (its digest still names the data as it
-        was loaded), then the validation images and their labels.
+        was loaded), then the server's images and their labels.
 
     Raises:
-        ValueError: the fraction is outside its range, or would leave no training image.
+        DataError: ``count`` is below 1, or would leave no training image.
+    """
+    size = len(dataset.train_labels)
+    if not 1 <= count < size:
+        raise DataError(
+            f"task.root_samples: expected from 1 to {size - 1}, fewer than the training images of"
+            f" {dataset.name}, or null for none, got {count}."
+        )
+    taken = torch.zeros(size, dtype=torch.bool)
+    taken[torch.randperm(size, generator=generator(seed, "root"))[:count]] = True
+    return _restricted(dataset, ~taken), dataset.train_images[taken], dataset.train_labels[taken]
+
+
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Tensor, Tensor]:
+    """Hold out a share of the training images for validation, before the partition.
+
+    The images are drawn from the stream "validation" of ``seed``; their number is the nearest to
+    the share, and at least one. Where images have writers, each gives its share rounded down, and
+    the writers with the largest remainders (equal ones in drawn order) give one more until the
+    number is reached. Each keeps at least one image, so that holding out never changes how many
+    clients there are.
+
+    Args:
+        dataset: The data set; it is not changed.
+        fraction: Share to hold out, in [0, 1).
+        seed: Seed of the run.
+
+    Returns:
+        The data set with the remaining training images (its digest still identifies the loaded
+        data), the validation images and their labels.
+
+    Raises:
+        ValueError: the fraction is outside its range.
+        DataError: the share would leave a writer, or the training set, without an image.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"Expected a validation fraction in [0, 1), got {fraction}.")
     size = len(dataset.train_labels)
     groups = torch.zeros(size, dtype=torch.int64) if dataset.writers is None else dataset.writers
-    order = torch.randperm(size, generator=generator(seed, "validation"))
+    stream = generator(seed, "validation")
+    order = torch.randperm(size, generator=stream)
     order = order[groups[order].argsort(stable=True)]  # shuffled within each group
     _, counts = groups[order].unique_consecutive(return_counts=True)
     held = torch.zeros(size, dtype=torch.bool)
-    for part in order.split(counts.tolist()):
-        held[part[: min(round(fraction * len(part)), len(part) - 1)]] = True
+    if fraction > 0:
+        shares = _shares(counts, fraction, stream)
+        for part, share in zip(order.split(counts.tolist()), shares.tolist(), strict=True):
+            held[part[:share]] = True
     return _restricted(dataset, ~held), dataset.train_images[held], dataset.train_labels[held]
 
 
+def _shares(counts: Tensor, fraction: float, stream: torch.Generator) -> Tensor:
+    """``(G,)`` images that each group of ``counts`` gives, by largest remainders."""
+    size, most = int(counts.sum()), counts - 1
+    wanted = max(round(fraction * size), 1)
+    if wanted > int(most.sum()) + 1 or not most.any():
+        raise DataError(
+            f"task.validation: expected a share of at most {int(most.sum()) / size:.3g}, which"
+            f" leaves each of {len(counts)} writers a training image, got {fraction}."
+        )
+    quotas = fraction * counts.double()
+    shares = quotas.floor().long().minimum(most)
+    remainders = quotas - shares
+    first = torch.randperm(len(counts), generator=stream)
+    while (short := min(wanted, int(most.sum())) - int(shares.sum())) > 0:
+        free = first[(shares < most)[first]]
+        chosen = free[remainders[free].argsort(descending=True, stable=True)[:short]]
+        shares[chosen] += 1
+        remainders[chosen] -= 1
+    return shares
+
+
 def _restricted(dataset: Dataset, kept: Tensor) -> Dataset:
-    """The data set with the training images that ``kept`` selects, its digest unchanged."""
+    """Data set with the training images selected by ``kept``; the digest is unchanged."""
     return replace(
         dataset,
         train_images=dataset.train_images[kept],
@@ -161,11 +215,16 @@ def _restricted(dataset: Dataset, kept: Tensor) -> Dataset:
 
 def _check_split(dataset: Dataset, split: str, images: Tensor, labels: Tensor) -> None:
     name = f"{dataset.name}, {split} set"
-    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape:
+    real, whole = images.is_floating_point(), images.dtype == torch.int64
+    fits = images.ndim >= 2 if real else images.ndim == (2 if whole else 4)
+    if not (fits and (real or whole or images.dtype == torch.uint8)) or 0 in images.shape:
         raise DataError(
-            f"{name}: Expected uint8 images of shape (N, C, H, W), none of them 0,"
+            f"{name}: Expected uint8 images of shape (N, C, H, W), none of them 0 (or inputs in"
+            " floating point of shape (N, ...), or tokens of shape (N, L)),"
             f" got shape {tuple(images.shape)} of {images.dtype}."
         )
+    if (real and not bool(images.isfinite().all())) or (whole and int(images.min()) < 0):
+        raise DataError(f"{name}: Expected finite inputs, and tokens of at least 0.")
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise DataError(
             f"{name}: Expected int64 labels of shape ({len(images)},), one for each image,"

@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn: real data with nothing to download."""
+"""Handwritten digits of scikit-learn: real data without a download."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ TEST_SIZE = 360
 
 
 def digits() -> Dataset:
-    """1,797 handwritten digits of 8 x 8 pixels in 10 classes: 1,437 to train on, 360 to test.
+    """1,797 handwritten digits of 8 x 8 pixels in 10 classes: 1,437 for training, 360 for test.
 
-    Pixels are the 17 grey levels 0 .. 16 of the source, kept as they are; ``std = 16 / 255``
-    makes the normalised pixel ``x / 16``. The source has no split of its own that is in use
-    here; ours is drawn once from the stream "digits/split" of seed 0 and belongs to the data, so
-    it is the same for every seed of a run.
+    Pixels are the 17 grey levels 0 .. 16 of the source; ``std = 16 / 255`` makes the normalised
+    pixel ``x / 16``. The split is ours: drawn from the stream "digits/split" of seed 0, the same
+    for every seed of a run.
 
     References:
         E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
         Repository, 1998; the copy is the one in ``sklearn.datasets.load_digits``.
     """
-    from sklearn.datasets import load_digits  # seconds to import, needed by this task alone
+    from sklearn.datasets import load_digits  # takes seconds to import; only this task needs it
 
     source = load_digits()
     images = torch.from_numpy(source.images).to(torch.uint8).unsqueeze(1)  # (1797, 1, 8, 8)

@@ -1,8 +1,7 @@
-"""FEMNIST as LEAF writes it: handwritten characters, one client a writer."""
+"""FEMNIST in the format of LEAF: handwritten characters, one client per writer."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ import numpy as np
 import torch
 
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import parse_json, read_file
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
 HOW = (
-    "To get it: in LEAF (https://github.com/TalwalkarLab/leaf), folder data/femnist, run\n"
+    "Create it: in LEAF (https://github.com/TalwalkarLab/leaf), folder data/femnist, run\n"
     "  ./preprocess.sh -s niid --sf 1.0 -k 0 -t sample\n"
-    "and copy its data/train and data/test there. task.data.root names another folder."
+    "and copy its data/train and data/test there. Set another folder with task.data.root."
 )
 PIXELS = 28 * 28
 
@@ -25,18 +25,17 @@ PIXELS = 28 * 28
 def femnist(*, root: str | Path = "data") -> Dataset:
     """Characters of 28 x 28 pixels in 62 classes (digits, upper case, lower case) by writer.
 
-    Reads ``data/{train,test}/*.json`` in ``ROOT/femnist`` or in ``ROOT``, made with LEAF's
-    ``-t sample``, which splits each writer's images. Test images of all writers are pooled. LEAF
-    stores ``v / 255`` of the source's bytes (ink is 0, paper 1); the bytes are restored, and
-    nothing is normalised beyond that, as in the STRIKE authors' code. Writers are numbered in
-    the order of their names.
+    Reads ``data/{train,test}/*.json`` in ``ROOT/femnist`` or in ``ROOT``, created with LEAF's
+    ``-t sample``, which splits the images of each writer. The test images of all writers are
+    pooled. LEAF stores ``v / 255`` (ink 0, paper 1); the bytes are restored without further
+    normalisation, as in the STRIKE authors' code. Writers are numbered in the order of their names.
 
     Args:
-        root: the data folder.
+        root: Data folder.
 
     Raises:
-        DataError: files are absent or damaged, pixels are not in [0, 1], a writer comes twice,
-            or the two splits look swapped or were made with ``-t user``.
+        DataError: Files are missing or damaged, pixels are outside [0, 1], a writer occurs twice,
+            or the two splits look swapped or were created with ``-t user``.
 
     References:
         S. Caldas et al., LEAF: A Benchmark for Federated Settings, 2018,
@@ -50,8 +49,8 @@ def femnist(*, root: str | Path = "data") -> Dataset:
     strangers = sorted(set(test) - set(train))
     if strangers:
         raise DataError(
-            f"Expected test images in {folder} of the training writers, got writer"
-            f" {strangers[0]!r} with test images alone; LEAF's -t sample is needed, not -t user."
+            f"Expected test images of the training writers in {folder}, got writer"
+            f" {strangers[0]!r} without training images; LEAF's -t sample is needed, not -t user."
         )
     sizes = [len(train[name][1]) for name in names]
     test_names = [name for name in names if name in test]
@@ -76,7 +75,7 @@ def femnist(*, root: str | Path = "data") -> Dataset:
 
 
 def _read_split(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Images and labels of each writer, one file at a time: as Python floats a file is large."""
+    """Images and labels per writer, one file at a time: parsed JSON takes much memory."""
     writers: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     files = sorted(folder.glob("*.json"))
     if not files:
@@ -88,8 +87,8 @@ def _read_split(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
             try:
                 writers[name] = _images(content["x"]), _labels(content["y"])
                 if len(writers[name][0]) != len(writers[name][1]):
-                    raise ValueError("as many labels as images are needed")
-            except (KeyError, TypeError, ValueError, RuntimeError) as error:
+                    raise ValueError("the numbers of images and labels differ")
+            except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
                 raise DataError(
                     f"Expected images and labels of writer {name!r} in {path}, got: {error}"
                 ) from error
@@ -98,21 +97,25 @@ def _read_split(folder: Path) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 def _users(path: Path) -> Iterable[tuple[str, Any]]:
     try:
-        return list(json.loads(path.read_bytes())["user_data"].items())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        content = parse_json(read_file(path, "data", follow=True), path, exact=False)
+        return list(content["user_data"].items())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"Expected a LEAF file with 'user_data' at {path}, got {type(error).__name__}:"
-            f" {error}. A file that was cut short looks like this.\n{HOW}"
+            f" {error}. A cause can be a file that was cut short.\n{HOW}"
         ) from error
 
 
 def _images(rows: Any) -> torch.Tensor:
     """``(n, 1, 28, 28)`` uint8 from rows of pixels in [0, 1]."""
-    pixels = np.array(rows, dtype=np.float64)
+    pixels = np.array(rows)
+    if pixels.dtype.kind not in "fiu":  # texts and numbers too large for NumPy would be converted
+        raise ValueError(f"pixels must be numbers, got {pixels.dtype}")
+    pixels = pixels.astype(np.float64)
     if pixels.ndim != 2 or pixels.shape[1] != PIXELS or len(pixels) == 0:
-        raise ValueError(f"images need {PIXELS} pixels each, shape is {pixels.shape}")
-    if not (pixels.min() >= 0 and pixels.max() <= 1):  # so written, NaN fails too
-        raise ValueError(f"pixels must be in [0, 1], are in [{pixels.min()}, {pixels.max()}]")
+        raise ValueError(f"images need {PIXELS} pixels each, got shape {pixels.shape}")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):  # this form also refuses NaN
+        raise ValueError(f"pixels must be in [0, 1], got [{pixels.min()}, {pixels.max()}]")
     return torch.from_numpy(np.rint(pixels * 255).astype(np.uint8)).view(-1, 1, 28, 28)
 
 

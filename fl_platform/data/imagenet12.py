@@ -1,4 +1,4 @@
-"""Twelve classes of ImageNet, or any other folder with one folder of images a class."""
+"""Twelve classes of ImageNet, or any folder with one folder of images per class."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.file_stats import stamps
+from fl_platform.core.outside import PIXELS
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
-MOST_PIXELS = 50_000_000  # ImageNet's largest has 19 million; beyond that it is a bomb
 HOW = (
-    "To get it: make train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder a class (ImageNet\n"
-    "needs an account at https://image-net.org). task.data.root names another folder."
+    "Create train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder per class (ImageNet needs\n"
+    "an account at https://image-net.org). Set another folder with task.data.root."
 )
 
 
@@ -32,23 +32,25 @@ def imagenet12(
     """RGB images of ``size`` x ``size`` pixels; classes are the folders, in order of their names.
 
     Reads ``{train,val}/CLASS/`` in ``ROOT/imagenet12`` or in ``ROOT``. The shorter side is
-    brought to ``resize``, the centre is cut out, and the bytes are kept: no augmentation, channels
-    normalised as ImageNet's, both as in the STRIKE authors' code. The list of the paper's twelve
-    classes is not public, so whatever lies here is a substitute, and a note says which.
+    resized to ``resize`` and the centre is cropped. No augmentation, ImageNet's normalisation, both
+    as in the STRIKE authors' code. The paper's twelve classes are not published, so the classes
+    are a substitute; the notes of the data set list them.
 
     Args:
-        root: the data folder.
-        size: side of the square images.
-        resize: length of the shorter side before cutting; ``None`` means ``size * 256 / 224``.
+        root: Data folder.
+        size: Side of the square images, in pixels.
+        resize: Length of the shorter side before the crop. Default: ``size * 256 / 224``.
 
     Raises:
-        DataError: folders or images are absent or damaged, the two splits have different
-            classes, or they look swapped.
+        DataError: Folders or images are missing or damaged, or the two splits have different
+            classes or look swapped.
         ValueError: ``resize`` is smaller than ``size``.
     """
     side = round(size * 256 / 224) if resize is None else resize
     if side < size:
-        raise ValueError(f"Expected resize >= size={size} to cut from, got resize={side}.")
+        raise ValueError(
+            f"task.data.resize: expected at least task.data.size={size} to cut from, got {side}."
+        )
     folder = find_folder(root, ["imagenet12", "."], ["train", "val"], HOW)
     train, val = _list_split(folder / "train"), _list_split(folder / "val")
     if list(train) != list(val):
@@ -80,7 +82,7 @@ def imagenet12(
 
 
 def _list_split(folder: Path) -> dict[str, list[Path]]:
-    """Each class and its images, both in order of their names."""
+    """Classes and their images, both in the order of their names."""
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     found = {
         name: sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
@@ -103,14 +105,16 @@ def _read_split(classes: dict[str, list[Path]], side: int, size: int) -> tuple[T
 
 
 def _read_image(path: Path, side: int, size: int) -> Tensor:
-    """``(3, size, size)`` uint8: shorter side to ``side`` (bilinear), then the centre."""
+    """``(3, size, size)`` uint8: shorter side resized to ``side`` (bilinear), centre cropped."""
     try:
         if not path.is_file():
             raise OSError("not a file")
         with Image.open(path, formats=("JPEG", "PNG")) as source:
-            if source.width * source.height > MOST_PIXELS:
-                raise OSError(f"{source.width} x {source.height} pixels are too many")
-            image = source.convert("RGB")
+            short, long = sorted(source.size)
+            if max(short, side) * max(long, side * long // max(short, 1)) > PIXELS:
+                shape = f"{source.width} x {source.height}"
+                raise OSError(f"{shape} pixels, which are too many once the short side is {side}")
+            image = _eight_bits(source).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"Expected a JPEG or PNG image at {path}, got: {error}") from error
     width, height = image.size
@@ -122,3 +126,15 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
     left, top = round((image.width - size) / 2), round((image.height - size) / 2)
     image = image.crop((left, top, left + size, top + size))
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image of 16 bits a value as one of 8, ``value // 257``; Pillow would clip it at 255."""
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise OSError(f"values from {values.min()} to {values.max()}, more than 16 bits hold")
+    if 0 < values.max() <= 255:
+        raise OSError("an image of 16 bits that holds values up to 255 alone; save it with 8 bits")
+    return Image.fromarray((values // 257).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Finding a data set's folder, and saying where it was looked for when it is not there."""
+"""Search for the folder of a data set; the error lists all searched places."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from fl_platform.data.dataset import DataError
 
 
 def find_folder(root: str | Path, places: list[str], contents: list[str], how: str) -> Path:
-    """The first of ``places`` below ``root`` that holds all of ``contents``.
+    """First of ``places`` below ``root`` that holds all of ``contents``.
 
     Args:
-        root: the data folder; a relative one counts from the working directory.
-        places: folders below ``root``, the preferred one first.
-        contents: what the folder must hold, relative to it.
-        how: how to get the data, for the message.
+        root: Data folder; a relative path starts at the working directory.
+        places: Folders below ``root``, the preferred one first.
+        contents: Required files and folders, relative to the place.
+        how: Instructions to get the data, for the message.
 
     Raises:
-        DataError: none of the places holds all of it; names every place and what it lacks.
+        DataError: No place holds all of it; the message lists every place and what it lacks.
     """
     looked = []
     for place in places:
@@ -26,6 +26,6 @@ def find_folder(root: str | Path, places: list[str], contents: list[str], how: s
         if not missing:
             return folder
         looked.append(
-            f"  {folder} ({'lacks ' + ', '.join(missing) if folder.exists() else 'absent'})"
+            f"  {folder} ({'lacks ' + ', '.join(missing) if folder.exists() else 'missing'})"
         )
     raise DataError("Looked for the data in\n" + "\n".join(looked) + f"\n{how}")

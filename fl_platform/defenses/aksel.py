@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
-from fl_platform.defenses.median import MedianKind
-from fl_platform.defenses.tolerance import tolerates
+from fl_platform.defenses.median import MedianKind, median_kappa
 
 
-@rule
-@tolerates(lambda n: (n - 1) // 2)
+def _kappa(n: int, f: int, *, center: MedianKind, keep: str) -> float | None:
+    if keep != "half":
+        return None
+    middle, kept = median_kappa(n, f, kind=center), -(-n // 2)
+    share = (n - f) / (n - f - kept + 1) if n - f >= kept else math.inf
+    return (math.sqrt(share * (1 + middle)) + math.sqrt(middle)) ** 2
+
+
+@rule(label="Aksel", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True)
 def aksel(
     updates: Updates,
     num_byzantine: int,

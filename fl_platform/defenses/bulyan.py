@@ -7,24 +7,23 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core import Aggregate, Updates
+from fl_platform.core import Aggregate, Updates, geometry
+from fl_platform.core.coordinatewise import middle_row, nearest_run
 from fl_platform.core.rule import rule
 from fl_platform.defenses.krum import DistancePower, Neighbors, krum_ranking
 from fl_platform.defenses.median import MedianKind
-from fl_platform.defenses.tolerance import tolerates
 
 
-@rule
-@tolerates(lambda n: (n - 3) // 4)
+@rule(label="Bulyan", tolerates=lambda n: (n - 3) // 4, shardable=True)
 def bulyan(
     updates: Updates,
     num_byzantine: int,
     *,
-    selection: Literal["iterated", "one-shot"] = "iterated",
+    selection: Literal["iterated", "one-shot", "multi-krum"] = "iterated",
     neighbors: Neighbors = "n-f-2",
     distance_power: DistancePower = 2,
     center: MedianKind = "midpoint",
-    averaged: Literal["values", "deviations"] = "values",
+    averaged: Literal["values", "deviations", "trimmed"] = "values",
 ) -> Aggregate:
     r"""For each coordinate, the mean of the beta chosen values nearest to their median.
 
@@ -38,13 +37,16 @@ def bulyan(
         num_byzantine: f, with 4f + 3 <= n.
         selection: ``iterated`` moves Krum's winner to the chosen and runs Krum again on the rest
             (the paper); ``one-shot`` takes the theta least scores (the STRIKE authors' code,
-            FL-Byz-Lib).
+            FL-Byz-Lib); ``multi-krum`` is the authors' own code: theta = n - 2f - 2 *averages* of
+            the rows of least score, at most n - f of them and one fewer each time, after each of
+            which the row nearest to it leaves (krum-lib, whose second step is ``trimmed``).
         neighbors: as in :func:`krum`.
         distance_power: as in :func:`krum`; the STRIKE authors' code has 1 here.
         center: the median when theta is even, as in :func:`median`.
         averaged: ``values``; or ``deviations``, which averages ``-|g - med|`` in place of g: a
             fault of the STRIKE authors' code (minus, because its updates are ``w_i - w``), kept
-            to compare with what it computes.
+            to compare with what it computes; or ``trimmed``, a trimmed mean that cuts f at each
+            end and so keeps as many values, not those nearest to the median.
 
     Guarantees, in the paper, that no coordinate is far from an honest value; a published kappa is
     not known to us.
@@ -61,40 +63,33 @@ def bulyan(
         >>> bulyan(updates, 1).vector
         tensor([3.])
     """
-    if center not in ("midpoint", "lower", "upper") or averaged not in ("values", "deviations"):
-        raise ValueError(
-            "Expected center as midpoint, lower or upper and averaged as values or deviations,"
-            f" got {center!r} and {averaged!r}."
-        )
+    if center not in ("midpoint", "lower", "upper"):
+        raise ValueError(f"Expected center as midpoint, lower or upper, got {center!r}.")
+    if averaged not in ("values", "deviations", "trimmed"):
+        raise ValueError(f"Expected averaged as values, deviations or trimmed, got {averaged!r}.")
     n, f = len(updates), num_byzantine
-    theta, beta = n - 2 * f, n - 4 * f
     distances = updates.squared_distances()
     if selection == "iterated":
-        rows = _iterated_krum(distances, f, theta, neighbors, distance_power)
+        chosen = updates.select(_iterated_krum(distances, f, n - 2 * f, neighbors, distance_power))
     elif selection == "one-shot":
-        rows = krum_ranking(distances, f, neighbors, power=distance_power)[:theta]
+        ranking = krum_ranking(distances, f, neighbors, power=distance_power)
+        chosen = updates.select(ranking[: n - 2 * f])
+    elif selection == "multi-krum":
+        chosen = updates.mixed(_averages(updates.gram(), f, neighbors, distance_power))
     else:
-        raise ValueError(f"Expected selection as iterated or one-shot, got {selection!r}.")
-    parts = []
-    for _, chunk in updates.select(rows).columns(2048):
+        raise ValueError(
+            f"Expected selection as iterated, one-shot or multi-krum, got {selection!r}."
+        )
+    theta, parts = len(chosen), []
+    for _, chunk in chosen.columns(2048):
         values = chunk.sort(0).values
-        low, high = values[(theta - 1) // 2], values[theta // 2]
-        middle = {"lower": low, "upper": high, "midpoint": low + (high - low) / 2}[center]
-        near = _nearest_run(values, middle, beta)
-        parts.append((near if averaged == "values" else -(near - middle).abs()).mean(0))
+        middle = middle_row(values, center)
+        if averaged == "trimmed":
+            near = values[f : theta - f]
+        else:
+            near = nearest_run(values, middle, theta - 2 * f)
+        parts.append((-(near - middle).abs() if averaged == "deviations" else near).mean(0))
     return Aggregate(torch.cat(parts))
-
-
-def _nearest_run(values: Tensor, middle: Tensor, beta: int) -> Tensor:
-    """``(beta, d)`` of each column's ascending values those nearest ``middle``: a run of them.
-
-    The k-th lowest is left out when the (beta + k)-th is nearer; once that is false for a k it
-    stays so, and counting gives where the run starts. Equally near values: the lower ones stay.
-    """
-    drop = len(values) - beta
-    too_low = middle - values[:drop] > values[beta:] - middle
-    start = too_low.sum(0, keepdim=True)
-    return values.gather(0, start + torch.arange(beta, device=values.device)[:, None])
 
 
 def _iterated_krum(
@@ -109,3 +104,20 @@ def _iterated_krum(
         others = torch.arange(len(remaining) - 1, device=distances.device)
         remaining = remaining[others + (others >= winner)]
     return torch.cat(chosen)
+
+
+def _averages(gram: Tensor, f: int, neighbors: Neighbors, power: DistancePower) -> Tensor:
+    """``(n - 2f - 2, n)`` the averages of ``multi-krum`` as rows of a mixing; one if n is small."""
+    distances, n = geometry.squared_distances(gram), len(gram)
+    remaining = torch.arange(n, device=gram.device)
+    rows = []
+    for turn in range(max(n - 2 * f - 2, 1)):
+        among = distances[remaining][:, remaining]
+        count = max(min(n - f, n - f - 2 - turn), 1)
+        top = remaining[krum_ranking(among, f, neighbors, power=power)[:count]]
+        shares = torch.zeros(n, dtype=torch.float64, device=gram.device)
+        shares[top] = 1 / len(top)
+        rows.append(shares)
+        gone = top[geometry.squared_distances_to(gram, shares)[top].argmin()]
+        remaining = remaining[remaining != gone]
+    return torch.stack(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 import torch
@@ -10,12 +11,19 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates, geometry
 from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.deferred import number
-from fl_platform.defenses.tolerance import tolerates
+from fl_platform.core.rule import rule
 
 Start = Literal["zero", "mean", "median"]
 
 
-@tolerates(lambda n: (n - 1) // 2)
+@rule(
+    label="CClip",
+    tolerates=lambda n: (n - 1) // 2,
+    kappa=lambda n, f, **parameters: math.inf,
+    shardable=lambda rule: (
+        not rule.memory or "remembers a point of all coordinates (memory=false does not)"
+    ),
+)
 class CenteredClipping:
     r"""The centre v moved by the mean of the clipped differences; v is remembered.
 

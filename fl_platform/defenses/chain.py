@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.aggregate import as_aggregate
+from fl_platform.core.context import Context, asks
 from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rng import stream_seed
+from fl_platform.core.rule import as_updates, largest_f, unwrapped
 from fl_platform.defenses.gate import accepted
-from fl_platform.defenses.tolerance import largest_f
 
 OnExcessF = Literal["clamp", "keep_model", "error"]
 
@@ -27,13 +27,15 @@ class ExcessByzantine(ValueError):  # noqa: N818 - what on_excess_f=error asks f
 class Chain:
     """``gate -> mixings -> rule`` as one rule whose weights are over all received rows.
 
-    Mixings are ``(m', m)`` matrices and a weight rule answers with weights w over the mixed rows,
-    so the weights over the received rows are ``w @ W`` and the matrix is read once, at the end.
+    Mixings are ``(m', m)`` matrices, or ``(m,)`` factors that scale each row, and a weight rule
+    answers with weights w over the mixed rows, so the weights over the received rows are
+    ``w @ W`` and the matrix is read once, at the end. What factors below 1 take from the rows is
+    the share of the origin, which counts into ``anchor_weight``.
 
     Args:
         rule: the defense, ``rule(updates, num_byzantine) -> Aggregate``; where it has a third
-            positional parameter ``sizes`` it is given the rows' numbers of samples.
-        mixings: applied in order, ``mixing(updates, num_byzantine) -> (m', m)``.
+            positional parameters named like fields of `Context` it is given those.
+        mixings: applied in order, ``mixing(updates, num_byzantine) -> (m', m)`` or ``(m,)``.
         gate: whether rows that are not finite or absurd are dropped first, and f lowered by
             as many.
         on_excess_f: what happens in a round whose f is beyond the rule's limit (client sampling
@@ -61,50 +63,62 @@ class Chain:
         self.mixings = tuple(mixings)
         self.gate = gate
         self.on_excess_f = on_excess_f
-        self._weighs_sizes = "sizes" in inspect.signature(rule).parameters
+        self._asked = [asks(part) for part in (*self.mixings, rule)]
 
     def largest_f(self, n: int) -> int:
         """The largest f that every part accepts when n rows arrive."""
         return next(f for f in range(n, -1, -1) if self._accepts(n, f))
 
+    @property
+    def asked(self) -> frozenset[str]:
+        """The fields of `Context` that some part asks for."""
+        return frozenset().union(*self._asked)
+
     def __call__(
-        self, updates: Updates, num_byzantine: int, sizes: Tensor | None = None
+        self,
+        updates: Updates | Tensor,
+        num_byzantine: int,
+        sizes: Tensor | None = None,
+        context: Context | None = None,
     ) -> Aggregate:
         """The aggregate of the received rows.
 
         Args:
-            updates: n received rows.
+            updates: n received rows, as `Updates` or an ``(n, d)`` tensor.
             num_byzantine: f >= 0, what the defense is told, right or wrong.
-            sizes: ``(n,)`` each client's number of samples, for rules that weigh by it.
+            sizes: ``(n,)`` each client's number of samples; short for a context of that alone.
+            context: what else the server knows of this round, for rules that ask.
         """
-        n = len(updates)
+        received: Updates = as_updates(updates, self._name())
+        context = context or Context(sizes=sizes)
+        n = len(received)
         if isinstance(num_byzantine, bool) or num_byzantine < 0:
             raise ValueError(f"Expected num_byzantine as 0 or more, got f={num_byzantine!r}.")
         kept = torch.ones(n, dtype=torch.bool)
         if self.gate:
-            passed = accepted(updates)
+            passed = accepted(received)
             if not assumed(passed.all()):
                 kept = passed.cpu()
         dropped = (~kept).nonzero().flatten()
         rows = kept.nonzero().flatten()
         if len(rows) == 0:
-            return _keep_model(updates, n, dropped, clamped=False)
+            return _keep_model(received, n, dropped, clamped=False)
         if len(dropped):
-            updates = updates.select(rows)
+            received = received.select(rows)
         f, limit = max(num_byzantine - len(dropped), 0), self.largest_f(len(rows))
         if f > limit and self.on_excess_f == "keep_model":
-            return _keep_model(updates, n, dropped, clamped=True)
+            return _keep_model(received, n, dropped, clamped=True)
         if f > limit and self.on_excess_f == "error":
             raise ExcessByzantine(
                 f"Expected at most f={limit} Byzantine rows for {self._name()} with"
                 f" n={len(rows)} rows, got f={f}; set on_excess_f to clamp or keep_model, or"
                 " choose another rule."
             )
-        result = self._aggregate(updates, min(f, limit), None if sizes is None else sizes[rows])
+        result = self._aggregate(received, min(f, limit), context.rows(rows))
         weights = result.weights
         if weights is not None:
-            received = torch.zeros(n, dtype=weights.dtype, device=weights.device)
-            weights = received.index_copy(0, sent(rows, weights.device), weights)
+            everyone = torch.zeros(n, dtype=weights.dtype, device=weights.device)
+            weights = everyone.index_copy(0, sent(rows, weights.device), weights)
         return replace(
             result,
             weights=weights,
@@ -138,19 +152,36 @@ class Chain:
         for name, part in stateful.items():
             part.load_state_dict(state[name])
 
-    def _aggregate(self, updates: Updates, f: int, sizes: Tensor | None) -> Aggregate:
-        mixed: Tensor | None = None
-        for mixing in self.mixings:
-            step = mixing(updates, f)
+    def _aggregate(self, updates: Updates, f: int, context: Context) -> Aggregate:
+        made: Tensor | None = None  # (m', m): how the rule's rows are made of the received ones
+        scaled, received = False, context
+        for mixing, asked in zip(self.mixings, self._asked[:-1], strict=True):
+            step = mixing(updates, f, **context.asked(asked))
             f = _f_after(mixing, len(updates), f)
-            updates = updates.mixed(step)
-            mixed = step if mixed is None else step @ mixed
-            if sizes is not None:  # a mixed row stands for the samples of all that it mixes
-                sizes = (step != 0).to(torch.float64) @ sent(sizes, step.device).double()
-        result = self.rule(updates, f, sizes) if self._weighs_sizes else self.rule(updates, f)
-        if mixed is None or result.weights is None:
+            if step.ndim == 1:  # one factor a row
+                step = step.double()
+                updates, scaled = updates.scaled(step), True
+                made = step.diag() if made is None else step[:, None] * made
+            else:
+                updates = updates.mixed(step)
+                made = step if made is None else step.to(made) @ made
+                context = context.mixed(step)
+        lost = context.clients is None and received.clients is not None
+        if lost and "clients" in self._asked[-1]:
+            raise ValueError(
+                f"Expected no mixing of rows before {_name_of(self.rule)}, which must know which"
+                " client sent each row; leave the mixing out, or choose clipping or arc."
+            )
+        answer = self.rule(updates, f, **context.asked(self._asked[-1]))
+        result = as_aggregate(answer, _name_of(self.rule))
+        if made is None or result.weights is None:
             return result
-        return replace(result, weights=result.weights.to(mixed) @ mixed)
+        weights = result.weights.to(made) @ made
+        if not scaled:
+            return replace(result, weights=weights)
+        # What the scales take from a row goes to the origin, an update of zero.
+        origin = float(result.weights.sum() - weights.sum())
+        return replace(result, weights=weights, anchor_weight=result.anchor_weight + origin)
 
     def _accepts(self, n: int, f: int) -> bool:
         for mixing in self.mixings:
@@ -178,21 +209,15 @@ def _keep_model(updates: Updates, n: int, dropped: Tensor, *, clamped: bool) -> 
 
 
 def _f_after(mixing: Any, n: int, f: int) -> int:
-    change = getattr(_unwrapped(mixing), "num_byzantine_after", None)
+    change = getattr(unwrapped(mixing), "num_byzantine_after", None)
     return f if change is None else int(change(n, f))
 
 
 def _rows_after(mixing: Any, n: int) -> int:
-    change = getattr(_unwrapped(mixing), "rows_after", None)
+    change = getattr(unwrapped(mixing), "rows_after", None)
     return n if change is None else int(change(n))
 
 
-def _unwrapped(rule: Any) -> Any:
-    while isinstance(rule, partial):
-        rule = rule.func
-    return rule
-
-
 def _name_of(rule: Any) -> str:
-    rule = _unwrapped(rule)
+    rule = unwrapped(rule)
     return str(getattr(rule, "__name__", type(rule).__name__.lower()))

@@ -12,10 +12,15 @@ from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.deferred import on_device, sent
 from fl_platform.core.geometry import leading
-from fl_platform.defenses.tolerance import tolerates
+from fl_platform.core.rule import rule
 
 
-@tolerates(lambda n: (n - 1) // 2)
+@rule(
+    label="DnC",
+    tolerates=lambda n: (n - 1) // 2,
+    kappa=lambda n, f, **parameters: math.inf,
+    shardable="samples coordinates out of all",
+)
 class DnC:
     r"""The mean of the rows least removed by a spectral test on sampled coordinates.
 
@@ -102,7 +107,7 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
     if len(index) == updates.dimension == len(index.unique()):
         inner = updates.gram()
     else:
-        sampled = _columns_at(updates, index).double()
+        sampled = columns_at(updates, index).double()
         # Any common point; the median is not far. From a sort, for which a GPU has an algorithm
         # that repeats its bits; for the place of a median it has none.
         sampled = sampled - sampled.sort(0).values[(len(sampled) - 1) // 2]
@@ -113,7 +118,7 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
     return value * vector.square()
 
 
-def _columns_at(updates: Updates, index: Tensor) -> Tensor:
+def columns_at(updates: Updates, index: Tensor) -> Tensor:
     """``(n, b)``; of mixed rows, which are not stored, every column is formed once, in chunks."""
     index = sent(index, updates.device)
     if on_device(index):

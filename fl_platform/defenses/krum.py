@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import torch
@@ -10,15 +11,22 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 Neighbors = Literal["n-f-2", "n-f-1"]
 DistancePower = Literal[1, 2, 4]
 Averaged = Literal["n-f", "n-f-2", "n-2f-2"] | Annotated[int, AtLeast(1)]
 
 
-@rule
-@tolerates(lambda n: (n - 3) // 2)
+def _kappa(
+    n: int, f: int, *, neighbors: Neighbors, distance_power: int, averaged: Averaged = 1
+) -> float | None:
+    nearest = n - 2 * f - (neighbors == "n-f-2")
+    if distance_power != 2 or _rows_averaged(n, f, averaged) > n - f:
+        return None
+    return (3 + 2 * math.sqrt(2)) * (n - f) / nearest if nearest > 0 else math.inf
+
+
+@rule(label="Krum", tolerates=lambda n: (n - 3) // 2, kappa=_kappa, shardable=True)
 def krum(
     updates: Updates,
     num_byzantine: int,
@@ -62,8 +70,7 @@ def krum(
     )
 
 
-@rule
-@tolerates(lambda n: (n - 3) // 2)
+@rule(label="Multi-Krum", tolerates=lambda n: (n - 3) // 2, kappa=_kappa, shardable=True)
 def multi_krum(
     updates: Updates,
     num_byzantine: int,

@@ -12,11 +12,14 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 
-@rule
-@tolerates(lambda n: (n - 1) // 2)
+@rule(
+    label="MDA",
+    tolerates=lambda n: (n - 1) // 2,
+    kappa=lambda n, f, **parameters: 8 * f * f / (n - f),
+    shardable=True,
+)
 def mda(
     updates: Updates,
     num_byzantine: int,

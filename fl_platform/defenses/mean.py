@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -10,11 +11,14 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 
-@rule
-@tolerates(lambda n: n)
+@rule(
+    label="Mean",
+    tolerates=lambda n: n,
+    kappa=lambda n, f, **parameters: math.inf if f else 0.0,
+    shardable=True,
+)
 def mean(
     updates: Updates,
     num_byzantine: int,

@@ -6,13 +6,19 @@ from typing import Literal
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 MedianKind = Literal["midpoint", "lower", "upper"]
 
 
-@rule
-@tolerates(lambda n: (n - 1) // 2)
+def median_kappa(n: int, f: int, *, kind: MedianKind) -> float:
+    """The exact constant of the median for 0 <= f < n / 2; see :func:`median`."""
+    if n % 2:
+        return ((n - 1) / 2) / ((n + 1) / 2 - f)
+    between = (n / 2 - 1) / (n / 2 - f + 1)
+    return between if kind == "midpoint" else max((n / 2) / (n / 2 - f), between)
+
+
+@rule(label="Median", tolerates=lambda n: (n - 1) // 2, kappa=median_kappa, shardable=True)
 def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint") -> Aggregate:
     r"""The median of each coordinate; O(n d), no weights.
 

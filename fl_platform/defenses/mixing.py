@@ -12,11 +12,9 @@ from fl_platform.core import Updates, generator
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.deferred import sent
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 
-@rule
-@tolerates(lambda n: (n - 1) // 2)
+@rule(label="NNM", tolerates=lambda n: (n - 1) // 2, shardable=True)
 def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> Tensor:
     r"""Nearest-neighbour mixing: each row becomes the mean of its n - f nearest rows.
 
@@ -57,7 +55,7 @@ def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> T
     return torch.zeros_like(distances).scatter_(1, nearest, 1 / count)
 
 
-@tolerates(lambda n: n)
+@rule(label="bucketing", tolerates=lambda n: n, shardable=True)
 class Bucketing:
     """Rows shuffled, then averaged s at a time; the last bucket may be smaller.
 

@@ -10,19 +10,21 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates, geometry
 from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 Start = Literal["inner", "mean", "median", "zero"]
 
 
-@rule
-@tolerates(lambda n: (n - 1) // 2)
+def _kappa(n: int, f: int, *, iterations: int | str, **others: object) -> float | None:
+    return 4 * (1 + f / (n - 2 * f)) ** 2 if iterations == "converged" else None
+
+
+@rule(label="RFA", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True)
 def rfa(
     updates: Updates,
     num_byzantine: int,
     *,
     start: Start = "inner",
-    iterations: Annotated[int, AtLeast(1)] = 8,
+    iterations: Literal["converged"] | Annotated[int, AtLeast(1)] = 8,
     eps: Annotated[float, Above(0)] = 1e-7,
 ) -> Aggregate:
     r"""The point with the least sum of distances to all rows, approached step by step.
@@ -39,11 +41,17 @@ def rfa(
             1e10 eight steps from there do not come home. ``inner`` is ours: the mean of the n - f
             rows whose distances to all others sum to least, which no f rows can carry away.
             ``median`` is the coordinate-wise one (ByzPy); ``zero`` is ByzFL's and epfml's.
-        iterations: number of steps; 8 in the STRIKE authors' code, 3 in ByzFL.
-        eps: below it a distance counts as eps; 1e-7 in the STRIKE authors' code, 0.1 in ByzFL.
+        iterations: number of steps; 8 in the STRIKE authors' code, 3 in ByzFL. ``converged`` is
+            the geometric median itself: a row that is one is found by its optimality condition
+            (the mean of them where there are several), else steps are taken until the gradient's
+            length is below 1e-12 n; start and eps then play no part.
+        eps: a distance counts as at least eps times the distance that half of all rows keep to
+            the most central one, so that rows of any size are treated alike. The STRIKE authors'
+            code (1e-7) and ByzFL (0.1) take eps itself, which matters to rows of about that size.
 
     Guarantees (f, kappa)-robustness with kappa = 4 (1 + f / (n - 2f))^2 where the sum of
-    distances at the answer is no larger than at the honest mean; in general
+    distances at the answer is no larger than at the honest mean, so always for ``converged``;
+    in general
     ``||z - mean_G|| <= (2 sum_G ||g_i - mean_G|| + max(0, F(z) - F(mean_G))) / (n - 2f)``.
 
     References:
@@ -57,16 +65,32 @@ def rfa(
         >>> rfa(updates, 1).vector.round(decimals=2)
         tensor([2., 1.])
     """
+    if iterations == "converged":
+        weights = geometric_median_weights(updates.gram())
+        return Aggregate(updates.combine(weights), weights)
     if iterations < 1 or not eps > 0:
         raise ValueError(f"Expected iterations >= 1 and eps > 0, got {iterations} and {eps}.")
     squares = _squares_from_start(updates, num_byzantine, start)
+    least = eps * _typical_distance(updates.squared_distances())
     weights = squares.new_full((len(updates),), torch.nan)
     for step in range(iterations):
         if step:
             squares = geometry.squared_distances_to(updates.gram(), weights)
-        closeness = 1 / squares.sqrt().clamp_min(eps)
+        closeness = 1 / squares.sqrt().clamp_min(least)
         weights = closeness / closeness.sum()
     return Aggregate(updates.combine(weights), weights)
+
+
+def _typical_distance(squares: Tensor) -> Tensor:
+    """Scalar > 0: half of all rows are so near to one of them.
+
+    Where half of them are equal, that row is the geometric median, and 1e-16 times the least
+    positive distance lets it have all weight; where all are, 1.
+    """
+    central = geometry.median_distances(squares).min()
+    least = torch.where(squares > 0, squares, torch.inf).min()
+    typical = torch.where(central > 0, central, 1e-32 * least)
+    return torch.where(typical.isfinite(), typical, 1.0).sqrt()
 
 
 def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
@@ -86,3 +110,35 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
         weights.scatter_(0, totals.argsort(stable=True)[: n - f], 1 / (n - f))
         return geometry.squared_distances_to(gram, weights)
     raise ValueError(f"Expected start as inner, mean, median or zero, got {start!r}.")
+
+
+def geometric_median_weights(gram: Tensor, *, most: int = 20_000) -> Tensor:
+    """``(n,)`` weights of the point with the least sum of distances to all rows.
+
+    Row k is such a point if the unit vectors from it to the rows elsewhere sum to a vector no
+    longer than the number of rows that lie where it does; that is decided first, because
+    Weiszfeld's steps creep towards a row. Everywhere else they converge at a linear rate.
+
+    Args:
+        gram: ``(n, n)`` float64 inner products about any common point.
+        most: steps after which the best point so far answers.
+    """
+    distances = geometry.squared_distances(gram).sqrt()
+    scale = distances.max()
+    apart = distances > 1e-9 * scale
+    pulls = torch.where(apart, 1 / distances, 0.0)
+    towards = pulls - torch.diag(pulls.sum(1))  # row k: the unit vectors from k, on the rows
+    lengths = ((towards @ gram) * towards).sum(1).clamp_min(0).sqrt()
+    optimal = lengths <= (~apart).sum(1) * (1 + 1e-9)
+    if bool(optimal.any()):
+        return optimal.double() / optimal.sum()
+    weights = gram.new_full((len(gram),), 1 / len(gram))
+    for _ in range(most):
+        closeness = 1 / geometry.squared_distances_to(gram, weights).sqrt()
+        step = closeness / closeness.sum()
+        change = step - weights
+        gradient = closeness.sum() * (change @ gram @ change).clamp_min(0).sqrt()
+        weights = step
+        if float(gradient) <= 1e-12 * len(gram):
+            break
+    return weights

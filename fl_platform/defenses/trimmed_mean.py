@@ -7,11 +7,13 @@ from typing import Annotated
 from fl_platform.core import Aggregate, Updates, coordinatewise
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
-from fl_platform.defenses.tolerance import tolerates
 
 
-@rule
-@tolerates(lambda n: (n - 1) // 2)
+def _kappa(n: int, f: int, *, trim: int | None) -> float | None:
+    return f / (n - 2 * f) if trim in (None, f) else None
+
+
+@rule(label="RBTM", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True)
 def trimmed_mean(
     updates: Updates, num_byzantine: int, *, trim: Annotated[int, AtLeast(0)] | None = None
 ) -> Aggregate:

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
 
 from fl_platform.core import Updates
+from fl_platform.core.rule import facts_of, unwrapped
 from fl_platform.core.sharded import ShardedUpdates
 from fl_platform.federated.callbacks.roles import rule_name
 
@@ -163,21 +164,13 @@ def join(trainer: Trainer, rules: Iterable[Any], dimension: int) -> Alone:
 def unfit(rule: Any) -> str | None:
     """Why a rule cannot work on a part of the coordinates; ``None`` if it can.
 
-    A rule of somebody else's may say that it can by an attribute ``shardable = True``: all that it
-    adds up along a vector it then asks of ``Updates`` (``dot``, ``length``, ``summed``).
+    It stands on the rule: ``@rule(shardable=True)``, or an attribute ``shardable = True`` of a
+    rule that is no more than a callable. All that such a rule adds up along a vector it asks of
+    ``Updates`` (``dot``, ``length``, ``summed``). A rule that states nothing is refused.
     """
-    while hasattr(rule, "func"):
-        rule = rule.func
-    name = rule_name(rule)
-    if name == "Mimic":
-        return "draws and remembers a direction of all coordinates"
-    if name == "DnC":
-        return "samples coordinates out of all"
-    if name == "CenteredClipping" and rule.memory:
-        return "remembers a point of all coordinates (memory=false does not)"
-    if name == "FangTrimmedMean" and rule.draw == "uniform":
-        return "draws for each of all coordinates (draw=edge does not)"
-    ours = getattr(rule, "__module__", type(rule).__module__).startswith("fl_platform.")
-    if ours or getattr(rule, "shardable", False):
-        return None
-    return "is not known to (set its attribute shardable = True if it is)"
+    stated = facts_of(rule).shardable
+    if callable(stated):
+        stated = stated(unwrapped(rule))
+    if isinstance(stated, str):
+        return stated
+    return None if stated else "is not known to (state @rule(shardable=True) on it if it is)"

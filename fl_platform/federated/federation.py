@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -42,9 +42,13 @@ class Samples:
         """These samples on ``device``."""
         return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
 
-    def read(self, index: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """The normalised inputs and the targets at ``index``."""
+    def read(
+        self, index: Tensor | slice, change: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The normalised inputs and the targets at ``index``; ``change`` comes before that."""
         inputs = self.inputs[index]
+        if change is not None:
+            inputs = change(inputs)
         if inputs.dtype == torch.uint8:
             dtype = torch.get_default_dtype()
             if dtype not in self._moments:  # once: a GPU would wait for each copy
@@ -75,14 +79,18 @@ class Federation:
         samples: every training sample once.
         clients: for each client the int64 indices of its samples.
         num_classes: how many classes the targets can take.
+        idle: clients that never train and may hold nothing.
     """
 
     samples: Samples
     clients: tuple[Tensor, ...]
     num_classes: int
+    idle: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        empty = [i for i, index in enumerate(self.clients) if len(index) == 0]
+        empty = [
+            i for i, index in enumerate(self.clients) if len(index) == 0 and i not in self.idle
+        ]
         if not self.clients or empty:
             raise ValueError(
                 "Expected clients with at least one sample each, got"
@@ -104,6 +112,13 @@ class Federation:
 
     def __len__(self) -> int:
         return len(self.clients)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Samples of each client; one without any claims as many as the others have on average."""
+        sizes = [len(index) for index in self.clients]
+        mean = max(1, round(sum(sizes) / max(1, sum(size > 0 for size in sizes))))
+        return tuple(size or mean for size in sizes)
 
     def to(self, device: torch.device) -> Federation:
         """This federation with its samples on ``device``; the index lists stay on the CPU."""

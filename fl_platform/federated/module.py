@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
@@ -15,10 +15,13 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.context import Context
 from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
 from fl_platform.core.products import weighted_sum
-from fl_platform.core.vector import state_tensors
+from fl_platform.core.rng import stream_seed
+from fl_platform.core.schedules import Schedule
+from fl_platform.core.vector import flatten, state_tensors
 from fl_platform.federated.callbacks.roles import (
     Adversary,
     AgnosticAdversary,
@@ -37,6 +40,8 @@ from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
+from fl_platform.federated.server_rate import server_rates, step_schedulers
+from fl_platform.federated.worker_momentum import WorkerMomentum
 
 State = Literal["parameters", "all"]
 
@@ -57,7 +62,8 @@ class FederatedModule(LightningModule):
         model: the global model.
         federation: the clients' samples.
         local: how clients train.
-        byzantine: the share of Byzantine clients, from 0 below 0.5; ceil(share × n) of them.
+        byzantine: the share of Byzantine clients, a real number from 0 below 0.5: ceil(share × n)
+            of them; or how many, a whole number of at most half of the clients.
         sampled: participants a round; ``None`` for all.
         sampling: ``"random"`` or ``"fixed_share"``, see `sample_cohort`.
         state: ``"parameters"``: rules see parameters only, running statistics are averaged with
@@ -66,9 +72,15 @@ class FederatedModule(LightningModule):
             the STRIKE authors' code, and stepped by plain subtraction.
         seed: of every stream of this run.
         server: makes the server's optimizer from its parameters.
+        server_schedule: factor of the server's rate in each round; ``None`` for 1.
+        worker_momentum: beta of the momentum that each client keeps over rounds, see
+            `WorkerMomentum`; 0 for none.
+        worker_dampening: delta of it.
         loss: of the clients, from outputs and targets to a scalar.
         way: how clients are trained, see `fl_platform.federated.client_training.select`.
         should_stop: asked between clients; may raise to leave a long round.
+        root: samples of the server's own as a federation of one client, for rules that ask for a
+            ``reference``: each round the server trains on them like a client.
     """
 
     def __init__(
@@ -77,19 +89,27 @@ class FederatedModule(LightningModule):
         federation: Federation,
         local: LocalTraining | None = None,
         *,
-        byzantine: float = 0.0,
+        byzantine: float | int = 0.0,
         sampled: int | None = None,
         sampling: Sampling = "random",
         state: State = "parameters",
         seed: int = 0,
         server: Callable[[Any], torch.optim.Optimizer] | None = None,
+        server_schedule: Schedule | None = None,
+        worker_momentum: float = 0.0,
+        worker_dampening: float = 0.0,
         loss: Loss = F.cross_entropy,
         way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
+        root: Federation | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= byzantine < 0.5:
-            raise ValueError(f"Expected a Byzantine share from 0 below 0.5, got {byzantine}.")
+        whole = isinstance(byzantine, int)
+        if not (0 <= 2 * byzantine <= len(federation) if whole else 0 <= byzantine < 0.5):
+            raise ValueError(
+                "Expected a Byzantine share from 0 below 0.5, or a number of at most half of"
+                f" {len(federation)} clients, got {byzantine}."
+            )
         if sampled is not None and not 1 <= sampled <= len(federation):
             raise ValueError(f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}.")
         self.automatic_optimization = False
@@ -102,8 +122,15 @@ class FederatedModule(LightningModule):
         self.state = state
         self.byzantine = byzantine_clients(len(federation), byzantine, seed)
         self._server = server or (lambda parameters: torch.optim.SGD(parameters, lr=1.0))
+        self._server_schedule = server_schedule
+        self._rates: list[float] = []
+        self._worker = (worker_momentum, worker_dampening)
+        self._momentum: WorkerMomentum | None = None
+        self._momentum_state: dict[str, Tensor] | None = None
         self._loss = loss
         self._should_stop = should_stop
+        self._root = root
+        self._root_way: Way | None = None
         self._way_name: WayName = way
         self._way: Way | None = None
         self._rows: Tensor | None = None
@@ -117,8 +144,18 @@ class FederatedModule(LightningModule):
             return None
         return len(self.federation), len(self.byzantine)
 
+    @property
+    def offered(self) -> frozenset[str]:
+        """The fields of `Context` that a round of this module fills."""
+        known = {"clients", "round", "sizes", "model", "layers"}
+        return frozenset(known if self._root is None else known | {"reference"})
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The server's optimizer; SGD at rate 1 is federated averaging."""
+        """The server's optimizer; SGD at rate 1 is federated averaging.
+
+        A subclass may return a scheduler beside it, in any form of Lightning's: it is stepped once
+        a round, after the server's step.
+        """
         return self._server(self.model.parameters())
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -133,21 +170,65 @@ class FederatedModule(LightningModule):
                 f"Expected a Byzantine client for {rule_name(self._adversary.rule)} to play, got"
                 " byzantine=0; give FederatedModule a share, or leave the adversary out."
             )
+        if self.federation.idle and (self._adversary is None or self._adversary.trains):
+            raise ValueError(
+                "Expected an adversary whose clients do not train, because"
+                f" {len(self.federation.idle)} clients hold no data."
+            )
         rules = [self._aggregator.chain.rule, *self._aggregator.chain.mixings]
         if isinstance(self._adversary, Adversary):
             rules.append(self._adversary.rule)
         self._ranks = join(self.trainer, rules, self._width())
+        if self._worker[0] and self._ranks.size > 1:
+            raise ValueError(
+                "Expected worker momentum 0 for several processes, got"
+                f" {self._worker[0]}: each client's momentum lies in one process."
+            )
 
     def on_fit_start(self) -> None:
-        """Bring the samples to the device and lay out the matrix of updates once."""
+        """Bring the samples to the device and lay out the matrices of rows once."""
         self.federation = self.federation.to(self.device)
-        clients = Clients(self.federation, self.local, self.seed, self._loss, self._should_stop)
-        self._way = build_way(self._way_name, self.model, clients)
+        self._clients = Clients(
+            self.federation, self.local, self.seed, self._loss, self._should_stop
+        )
+        self._way = build_way(self._way_name, self.model, self._clients)
+        if self._root is not None and "reference" in self._aggregator.chain.asked:
+            own = Clients(
+                self._root.to(self.device), self.local, stream_seed(self.seed, "root"), self._loss
+            )
+            self._root_way = build_way("sequential", self.model, own)
+        self._rates = server_rates(self.trainer, self._server_schedule)
         most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
         dtype = next(self.model.parameters()).dtype
         self._rows = torch.empty(-(-most // ranks.size), width, device=self.device, dtype=dtype)
         if ranks.size > 1:
             self._received = torch.empty(most, ranks.width(width), device=self.device, dtype=dtype)
+        if self._worker[0]:
+            self._lay_out_momentum()
+
+    def _lay_out_momentum(self) -> None:
+        """A row of momentum for each client that trains, in the order of a round of them all."""
+        assert self._rows is not None
+        like = self._rows[:, : sum(p.numel() for p in self.model.parameters())]
+        everybody = range(len(self.federation))
+        if self._adversary is None:
+            order = list(everybody)
+        else:
+            order = [i for i in everybody if i not in self.byzantine]
+            order += self.byzantine if self._adversary.trains else ()
+        self._momentum = WorkerMomentum(order, like, *self._worker)
+        if self._momentum_state is not None:
+            self._momentum.load_state_dict(self._momentum_state)
+            self._momentum_state = None
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the momentum of the clients, where they keep any."""
+        if self._momentum is not None:
+            checkpoint["worker_momentum"] = self._momentum.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the momentum of the clients for `on_fit_start`."""
+        self._momentum_state = checkpoint.get("worker_momentum")
 
     def _width(self) -> int:
         """d, the number of coordinates that rules see."""
@@ -167,17 +248,20 @@ class FederatedModule(LightningModule):
         # Weights move in place between steps: autocast's cache would keep the first step's.
         with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
             trained = self._train(index, cohort)
+            reference = self._train_root(index)
         clock.lap("local")
         # Else the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            done, values = self._settled(index, cohort, trained, told, clock)
+            context = self._context(index, cohort, reference)
+            done, values = self._settled(context, cohort, trained, told, clock)
             loss = {"round/loss": values["loss"]} if cohort.honest else {}
-            metrics = loss | self._observed(done, values)
+            metrics = loss | self._rates_of(index) | self._observed(done, values)
+            step_schedulers(self.trainer)  # observers see the rate of this round
             clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
     def _settled(
-        self, index: int, cohort: Cohort, trained: _Trained, told: int, clock: _Clock
+        self, context: Context, cohort: Cohort, trained: _Trained, told: int, clock: _Clock
     ) -> tuple[Round, dict[str, Any]]:
         """The server's side of a round and all that was measured, which a GPU tells at once.
 
@@ -185,22 +269,22 @@ class FederatedModule(LightningModule):
         copy. Where it was wrong, the round is taken back and computed again with every check.
         """
         if not on_device(self.device) or self._ranks.size > 1:
-            done, numbers = self._served(index, cohort, trained, told, clock)
+            done, numbers = self._served(context, cohort, trained, told, clock)
             return done, numbers
         before = _Before(self)
         with deferring() as deferral:
-            done, numbers = self._served(index, cohort, trained, told, clock)
+            done, numbers = self._served(context, cohort, trained, told, clock)
         held, values = deferral.settle(numbers)
         if not held:
             before.restore()
-            done, numbers = self._served(index, cohort, trained, told, clock, again=True)
+            done, numbers = self._served(context, cohort, trained, told, clock, again=True)
             held, values = deferral.settle(numbers)
         self._refuse_divergence(done, bool(values["finite"]))
         return done, values
 
     def _served(
         self,
-        index: int,
+        context: Context,
         cohort: Cohort,
         trained: _Trained,
         told: int,
@@ -209,14 +293,16 @@ class FederatedModule(LightningModule):
         again: bool = False,
     ) -> tuple[Round, dict[str, Any]]:
         """Attack, defense, the server's step, and what the observers measure."""
-        updates, honest, byzantine, known = self._attack(index, cohort, trained.rows, told)
+        assert context.round is not None
+        index = context.round
+        updates, honest, byzantine, known = self._attack(context, cohort, trained.rows, told)
         clock.lap("attack")
         aggregate = self._aggregator.aggregate(
-            updates, told, self._arrival(index, len(updates)), self._sizes(cohort, len(updates))
+            updates, told, self._arrival(index, len(updates)), _received(context, len(updates))
         )
         clock.lap("defense")
         vector = self._ranks.whole(aggregate.vector)
-        self._step(vector, aggregate, trained, len(updates), again=again)
+        self._step(index, vector, aggregate, trained, len(updates), again=again)
         clock.lap("server")
         done = Round(index, cohort, updates, honest, byzantine, told, aggregate, known)
         finite = number(torch.isfinite(vector).all())
@@ -234,6 +320,7 @@ class FederatedModule(LightningModule):
         """Train who trains this round."""
         assert self._way is not None
         assert self._rows is not None
+        self._way.clients = replace(self._clients, settings=self.local.at(index))
         adversary = self._adversary
         clients = cohort.honest
         if adversary is not None and adversary.trains:
@@ -267,6 +354,8 @@ class FederatedModule(LightningModule):
             )
             for part, change in parts
         ]
+        if self._momentum is not None:
+            self._momentum.apply(clients, rows[:, :d])
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[own:])
         loss = self._ranks.sum(losses[0].sum()) / h
@@ -274,9 +363,11 @@ class FederatedModule(LightningModule):
         return _Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
 
     def _attack(
-        self, index: int, cohort: Cohort, rows: Tensor, told: int
+        self, context: Context, cohort: Cohort, rows: Tensor, told: int
     ) -> tuple[Updates, Updates | None, Tensor, int | None]:
         """All received rows, honest first; the honest, if any; the Byzantine; `Round.known`."""
+        assert context.round is not None
+        index = context.round
         adversary, h, f = self._adversary, len(cohort.honest), len(cohort.byzantine)
         if h == 0:
             sent = rows if len(rows) else rows.new_zeros(f, rows.shape[1])
@@ -290,10 +381,8 @@ class FederatedModule(LightningModule):
         honest = self._ranks.updates(rows[:h])
         own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
-        query = self._aggregator.rehearsal(
-            honest, told, self._arrival(index, h + f), self._sizes(cohort, h + f)
-        )
-        sent = adversary.attack(reference, f, query)
+        query = self._aggregator.rehearsal(honest, told, self._arrival(index, h + f), context)
+        sent = adversary.attack(reference, f, query, context)
         known = len(reference) if isinstance(adversary.knowledge, int) else None
         return (honest.extended(sent) if len(sent) else honest), honest, sent, known
 
@@ -301,13 +390,46 @@ class FederatedModule(LightningModule):
         """The order in which the rows of round ``index`` reach the server."""
         return torch.randperm(size, generator=generator(self.seed, "arrival", index))
 
-    def _sizes(self, cohort: Cohort, received: int) -> Tensor:
-        """``(received,)`` samples of each client whose row was received."""
-        clients = (cohort.honest + cohort.byzantine)[:received]
-        return torch.tensor([len(self.federation.clients[i]) for i in clients])
+    def _train_root(self, index: int) -> Tensor | None:
+        """``(d,)`` the update of the server's own samples, this process's part of it."""
+        if self._root_way is None:
+            return None
+        self._root_way.clients = replace(self._root_way.clients, settings=self.local.at(index))
+        parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
+        buffers, d = list(self.model.buffers()), len(parameters)
+        rows = torch.empty(1, self._width(), device=self.device, dtype=parameters.dtype)
+        beside = rows[:, d:]
+        if self.state != "all":
+            size = sum(b.numel() for b in buffers)
+            beside = torch.zeros(1, size, dtype=torch.float64, device=self.device)
+        room = beside if buffers else None
+        self._root_way.train((0,), index, (parameters, buffers), rows[:, :d], room, None)
+        return rows[0, self._ranks.share(rows.shape[1])]
+
+    def _context(self, index: int, cohort: Cohort, reference: Tensor | None) -> Context:
+        """What the server knows of the round, rows in the order honest, Byzantine.
+
+        The model is laid out as a vector only where a rule asks for it.
+        """
+        clients = cohort.honest + cohort.byzantine
+        asked = self._aggregator.chain.asked | getattr(self._adversary, "asked", frozenset())
+        tensors = state_tensors(self.model, self.state)
+        model = None
+        if "model" in asked:
+            whole = flatten(tensors)
+            model = whole[self._ranks.share(len(whole))]
+        return Context(
+            clients=torch.tensor(clients),
+            round=index,
+            sizes=torch.tensor([self.federation.sizes[i] for i in clients]),
+            reference=reference,
+            model=model,
+            layers=tuple(tensor.numel() for tensor in tensors),
+        )
 
     def _step(
         self,
+        index: int,
         vector: Tensor,
         aggregate: Aggregate,
         trained: _Trained,
@@ -315,9 +437,10 @@ class FederatedModule(LightningModule):
         *,
         again: bool = False,
     ) -> None:
-        """The server's step; running statistics follow as ``state`` says.
+        """The server's step at the rate of round ``index``; running statistics follow.
 
         Args:
+            index: t.
             vector: ``(d,)`` of all coordinates.
             aggregate: what the defense made of the rows.
             trained: what training left.
@@ -325,17 +448,37 @@ class FederatedModule(LightningModule):
             again: whether this step takes the place of one that was taken back, which Lightning
                 has counted.
         """
+        optimizer = self.optimizers(use_pl_optimizer=not again)
+        if self._server_schedule is not None:
+            factor = self._server_schedule(index)
+            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):  # type: ignore[union-attr]
+                group["lr"] = rate * factor
         start = 0
         for parameter in self.model.parameters():
             stop = start + parameter.numel()
             parameter.grad = vector[start:stop].view_as(parameter).clone()
             start = stop
-        self.optimizers(use_pl_optimizer=not again).step()  # type: ignore[union-attr]
+        optimizer.step()  # type: ignore[union-attr]
+        self._step_buffers(vector[start:], aggregate, trained, received)
+
+    def _rates_of(self, index: int) -> dict[str, float]:
+        """The scheduled rates of round ``index``; empty where none is scheduled."""
+        rates = {}
+        if self.local.schedule is not None:
+            rates["round/local_lr"] = self.local.at(index).lr
+        if self._server_schedule is not None:
+            rates["round/server_lr"] = self._rates[0] * self._server_schedule(index)
+        return rates
+
+    def _step_buffers(
+        self, stepped: Tensor, aggregate: Aggregate, trained: _Trained, received: int
+    ) -> None:
+        """Running statistics follow as ``state`` says; ``stepped`` is their part of the vector."""
         buffers = list(self.model.buffers())
         if not buffers:
             return
         if self.state == "all":
-            change = vector[start:].double()
+            change = stepped.double()
         else:
             changes, own = trained.buffer_rows, trained.honest
             assert changes is not None
@@ -462,3 +605,8 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[f"time/{phase}"] = now - self._last
         self._last = now
+
+
+def _received(context: Context, count: int) -> Context:
+    """The context of the first ``count`` rows: a client that sends nothing has no row."""
+    return context.rows(torch.arange(count))

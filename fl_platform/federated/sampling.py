@@ -26,10 +26,17 @@ class Cohort:
     byzantine: tuple[int, ...]
 
 
-def byzantine_clients(num_clients: int, fraction: float, seed: int) -> tuple[int, ...]:
-    """The ids of the ceil(fraction × n) Byzantine clients, drawn from their own stream."""
+def byzantine_clients(num_clients: int, share: float | int, seed: int) -> tuple[int, ...]:
+    """The ids of the Byzantine clients, drawn from their own stream.
+
+    Args:
+        num_clients: n.
+        share: a fraction of n, of which ceil(fraction × n) are drawn, or their number.
+        seed: the run's seed.
+    """
     # 0.3 * 10 is 3.0000000000000004 in floating point: rounding first keeps ceil honest.
-    count = math.ceil(round(fraction * num_clients, 9))
+    whole = isinstance(share, int)
+    count = share if whole else math.ceil(round(share * num_clients, 9))
     order = torch.randperm(num_clients, generator=generator(seed, "byzantine"))
     return tuple(sorted(order[:count].tolist()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import statistics
 import tempfile
 from collections import defaultdict
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from fl_platform.config import ConfigError
 from fl_platform.grid.plan import Cell
-from fl_platform.tracking.journal import read
+from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, all_runs, run_folder
 
 ROUNDS = 4  # of a measured run; the first pays for what later ones find ready
@@ -70,7 +71,7 @@ def measure(cell: Cell, home: Path) -> Pace:
         if outcome != "over":
             raise ConfigError(f"{cell.name}: expected a round to measure, got {value}")
         folder = run_folder(scratch, value.config_hash)
-        losses = read(folder.journal).metrics["round/loss"]
+        losses = folder.history().metrics["round/loss"]
         times = [losses[step].time for step in sorted(losses)]
         seconds = (times[-1] - times[0]) / max(1, len(times) - 1)
         return Pace(seconds, _bytes(folder) / cell.config.rounds)
@@ -81,11 +82,15 @@ def _known(home: Path) -> tuple[dict[str, Pace], dict[str, Pace]]:
     exact: dict[str, list[Pace]] = defaultdict(list)
     by_task: dict[str, list[Pace]] = defaultdict(list)
     for folder in all_runs(home):
-        result, described = folder.result, folder.describe() or {}
+        try:
+            result, described = folder.result, folder.describe() or {}
+        except RecordError as error:
+            skip(error)
+            continue
         if not result or result.get("status") != "FINISHED" or not result.get("rounds"):
             continue
         rounds = result["rounds"]
-        pace = Pace(result["seconds"] / rounds, _bytes(folder) / rounds)
+        pace = Pace((result.get("seconds") or 0.0) / rounds, _bytes(folder) / rounds)
         exact[_kind(described["name"])].append(pace)
         by_task[described["name"].partition(" ")[0]].append(pace)
     return _medians(exact), _medians(by_task)
@@ -107,4 +112,5 @@ def _kind(name: str) -> str:
 
 
 def _bytes(folder: RunFolder) -> int:
-    return sum(file.stat().st_size for file in folder.path.rglob("*") if file.is_file())
+    files = (file.lstat() for file in folder.path.rglob("*"))
+    return sum(file.st_size for file in files if stat.S_ISREG(file.st_mode))

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from fl_platform.grid.plan import Cell
-from fl_platform.run.known_data import Seen
-from fl_platform.run.lookup import OtherData, stored
+from fl_platform.run.lookup import OtherData, Seen, stored
 from fl_platform.run.result import Result
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]

@@ -6,15 +6,15 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from fl_platform.grid.jobs import Board
 from fl_platform.grid.plan import Cell
 from fl_platform.grid.spec import Grid
 from fl_platform.run import provenance
-from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.lock import RunOwned
-from fl_platform.tracking.run_folder import all_runs, read_json, run_folder, write_json
+from fl_platform.tracking.parent_run import ParentRun
+from fl_platform.tracking.records import RecordError, StoredPlan, read_record, skip
+from fl_platform.tracking.run_folder import all_runs, run_folder, write_json
 
 KIND = "grid"
 PLAN = "plan.json"
@@ -29,95 +29,84 @@ def plan_hash(name: str, cells: Sequence[Cell]) -> str:
 class Parent:
     """The parent run of a grid; the same command finds the same one again.
 
-    Where another process runs the same grid, the record is its: this process then only works
-    off cells (``record`` is None).
+    Where another process runs the same grid, that process owns the parent run: this one then only
+    runs cells (``run`` is None).
     """
 
-    def __init__(self, grid: Grid, cells: Sequence[Cell], home: Path, record: RunRecord | None):
-        self.grid, self.cells, self.record = grid, list(cells), record
+    def __init__(self, grid: Grid, cells: Sequence[Cell], home: Path, run: ParentRun | None):
+        self.grid, self.cells, self.run = grid, list(cells), run
         self.folder = run_folder(home, plan_hash(grid.name, cells))
         self.run_id = str((self.folder.describe() or {}).get("run_id", ""))
 
     def start(self, typed: Sequence[str]) -> None:
-        """Say what is planned."""
-        if self.record is None:
+        """Write what is planned."""
+        if self.run is None:
             return
-        commit, dirty = provenance.git_state()
-        tags = {
-            "kind": KIND,
-            "grid": self.grid.name,
-            "title": self.grid.title,
-            "overrides": " ".join(typed),
-            "unknown": " ".join(self.grid.unknown),
-            "commit": commit,
-            "dirty": str(dirty).lower(),
-            "code_fingerprint": provenance.code_fingerprint(),
-        }
-        self.record.journal.note("tags", values=tags)
-        self.record.journal.note("params", values={"grid.cells": len(self.cells)})
-        self.record.journal.note("status", status="RUNNING")
         listed = [
             {"config_hash": cell.config_hash, "name": cell.name, "overrides": cell.overrides}
             for cell in self.cells
         ]
         path = self.folder.artifacts / PLAN
         write_json(path, {"grid": self.grid.name, "title": self.grid.title, "cells": listed})
-        self.record.publish(path)
+        self.run.note(
+            tags={
+                "kind": KIND,
+                "grid": self.grid.name,
+                "title": self.grid.title,
+                "overrides": " ".join(typed),
+                "unknown": " ".join(self.grid.unknown),
+                **provenance.code_tags(),
+            },
+            params={"grid.cells": len(self.cells)},
+            status="RUNNING",
+            artifacts=[path],
+        )
 
     def attach(self, paths: Sequence[Path], root: Path) -> None:
         """Keep copies of the report's files as artifacts, in their folders below ``report``."""
-        if self.record is None:
-            return
-        for path in paths:
-            inside = Path("report") / path.relative_to(root)
-            copy = self.folder.artifacts / inside
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-            self.record.publish(copy, str(inside.parent))
+        if self.run is not None:
+            self.run.attach(paths, root)
 
-    def finish(self, board: Board, status: Any, reason: str = "") -> None:
-        """Say how it ended; counts of cells become metrics."""
-        if self.record is None:
+    def finish(self, board: Board, signal: int) -> None:
+        """Write how the grid ended; counts of cells become metrics."""
+        if self.run is None:
             return
-        step = self.record.journal.history.next_step("grid/")
         counts = {f"grid/{s}": len(board.of_state(s)) for s in ("done", "failed", "waiting")}
         failures = {e.cell.name: e.trace or e.reason for e in board.of_state("failed")}
+        path = self.folder.artifacts / "failures.json"
         if failures:
-            path = self.folder.artifacts / "failures.json"
             write_json(path, failures)
-            self.record.publish(path)
-        self.record.journal.metrics(step, counts)
-        self.record.journal.note("status", status=status, reason=reason)
+        self.run.note(
+            values=[(self.run.next_step("grid/"), counts)], artifacts=[path] if failures else []
+        )
+        status = "KILLED" if signal else "FAILED" if failures else "FINISHED"
+        self.run.leave(status, f"stopped by signal {signal}" if signal else "")
 
 
 @contextmanager
 def parent_of(grid: Grid, cells: Sequence[Cell], home: Path) -> Iterator[Parent]:
     """Hold the parent run of ``cells``; its logs of workers lie in its folder."""
     name = f"grid {grid.name} ({len(cells)} cells)"
+    identity = plan_hash(grid.name, cells)
     try:
-        record: RunRecord | None = RunRecord.open(
-            home,
-            name=name,
-            config_hash=plan_hash(grid.name, cells),
-            experiment=grid.name,
-            conditions={},
-            tracking="journal",
-        )
+        run = ParentRun.open(home, name=name, identity=identity, experiment=grid.name)
     except RunOwned:
-        record = None
-    try:
-        yield Parent(grid, cells, home, record)
-    finally:
-        if record is not None:
-            record.close()
+        yield Parent(grid, cells, home, None)
+        return
+    with run:
+        yield Parent(grid, cells, home, run)
 
 
 def planned(home: Path, experiment: str) -> set[str]:
     """The hashes of all cells that grids of ``experiment`` have planned in ``home``."""
     hashes: set[str] = set()
     for folder in all_runs(home):
-        described = folder.describe() or {}
-        plan = folder.artifacts / PLAN
-        if described.get("experiment") == experiment and plan.exists():
-            hashes |= {cell["config_hash"] for cell in (read_json(plan) or {}).get("cells", [])}
+        if (folder.describe() or {}).get("experiment") != experiment:
+            continue
+        try:
+            plan = read_record(folder.artifacts / PLAN, StoredPlan, "plan") or {"cells": []}
+        except RecordError as error:
+            skip(error)
+            continue
+        hashes |= {cell["config_hash"] for cell in plan["cells"]}
     return hashes

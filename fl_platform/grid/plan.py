@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fl_platform.config import Config, ConfigError, compose, conf_folder, config_hash
+from fl_platform.config import Config, ConfigError, compose, conf_folders, config_hash
 from fl_platform.config.targets import admit
 from fl_platform.run.naming import run_name, run_names
 
@@ -87,6 +87,6 @@ def _compose(overrides: Sequence[str], home: Path, plugins: Sequence[str]) -> Co
 
 def _seed_referred_to(home: Path, plugins: Sequence[str]) -> bool:
     """Whether a configuration file refers to the seed: then no composition serves two seeds."""
-    folders = [conf_folder(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
+    folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
     files = [file for folder in folders for file in folder.rglob("*.yaml")]
     return any("${seed" in file.read_text(encoding="utf-8", errors="replace") for file in files)

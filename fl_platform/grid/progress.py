@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,7 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fl_platform.core.outside import open_file
 from fl_platform.grid.jobs import Board, Entry
+from fl_platform.tracking.journal import decode
 from fl_platform.tracking.run_folder import run_folder
 
 SHOWN = 6  # ended cells in the live table
@@ -106,6 +108,8 @@ def told(entry: Entry) -> str:
     if entry.result is None:
         return entry.state
     kept = "  (kept from before)" if entry.before else f"  {entry.seconds:.1f} s"
+    if entry.result.alarms:
+        kept += f"  ALARM: {entry.result.alarms} values differ when run again"
     if entry.result.status == "DIVERGED":
         return f"DIVERGED {entry.result.reason}{kept}"
     return f"{percent(entry.accuracy)}{kept}"
@@ -115,14 +119,14 @@ def newest(journal: Path, tail: int = 16384) -> tuple[int, float | None]:
     """Rounds done and the newest accuracy in percent, from the end of a journal."""
     rounds, accuracy = 0, None
     with contextlib.suppress(OSError, ValueError):
-        with journal.open("rb") as stream:
-            stream.seek(max(0, journal.stat().st_size - tail))
+        with os.fdopen(open_file(journal, os.O_RDONLY), "rb") as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - tail))
             lines = stream.read().split(b"\n")[:-1]
         for line in lines:
             if b'"test/accuracy"' not in line or not line.startswith(b"{"):
                 continue
-            record = json.loads(line)
-            rounds = max(rounds, int(record["step"]) + 1)
+            record = decode(line)
+            rounds = max(rounds, int(record["step"]))
             accuracy = 100 * float(record["values"]["test/accuracy"])
     return rounds, accuracy
 

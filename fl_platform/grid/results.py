@@ -13,16 +13,18 @@ from rich.table import Table as Screen
 from rich.text import Text
 
 from fl_platform.config import ConfigError
+from fl_platform.core.outside import OutsideError, read_file
 from fl_platform.grid.parent import planned
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
 from fl_platform.report.figures.layout import ONE_COLUMN, TWO_COLUMNS, Page
 from fl_platform.report.round_metrics import SKEW
-from fl_platform.report.tables import Entry, Table, accuracy_table
+from fl_platform.report.tables import Table, TableEntry, accuracy_table
 from fl_platform.report.write import FORMATS, write_report
 from fl_platform.tracking import frames as table
-from fl_platform.tracking.clouds import read_clouds
-from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.clouds import Cloud, cloud_files, read_cloud
+from fl_platform.tracking.records import RecordError, skip
+from fl_platform.tracking.run_folder import RunFolder, run_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +84,7 @@ def show(tables: Iterable[Table], console: Console | None = None) -> None:
             console.print(Text(note, style="dim"))
 
 
-def _style(entry: Entry) -> str:
+def _style(entry: TableEntry) -> str:
     return " ".join(["bold"] * entry.bold + ["underline"] * entry.underlined)
 
 
@@ -159,12 +161,26 @@ def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     kept = 0
     for _, run in frame.iterrows():
-        clouds = read_clouds(run_folder(home, run["config_hash"]).artifacts)
-        kept += bool(clouds)
+        folder = run_folder(home, run["config_hash"])
+        files = cloud_files(folder.artifacts)
+        kept += bool(files)
         if kept > CLOUDED:
             break
-        for cloud in clouds:
+        for file in files:
+            try:
+                cloud = _own_cloud(file, folder)
+            except (OutsideError, RecordError) as error:
+                skip(error)
+                continue
             labels = labels_of(len(cloud.gram), cloud.num_honest, cloud.skewed)
             about = {"gram": cloud.gram, "labels": labels, "step": cloud.step}
             found.append({**about, "name": run["name"]})
     return found
+
+
+def _own_cloud(file: Path, folder: RunFolder) -> Cloud:
+    """The cloud in ``file``, where it is the one that the run's journal names."""
+    written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
+    if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):
+        raise OutsideError(f"{file}: expected the cloud that its run wrote, got another.")
+    return read_cloud(file)

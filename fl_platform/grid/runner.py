@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
 from fl_platform.config import Config, ConfigError, expand
 from fl_platform.console import standard_output
+from fl_platform.core.process import Stopper
 from fl_platform.grid.jobs import Board, Entry
 from fl_platform.grid.parent import Parent, parent_of
 from fl_platform.grid.plan import Cell, plan
 from fl_platform.grid.progress import Screen, clock, told
 from fl_platform.grid.spec import Grid, read_grid
 from fl_platform.run.lookup import conditions
+from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.uploader import follow
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 EXECUTORS = ("local", "slurm")
-PATIENCE = 120.0  # seconds at the end for a store that still answers
+
+Changed = Callable[[Entry | None], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ class Outcome:
                     "name": entry.cell.name,
                     "state": entry.result.status if entry.result else entry.state.upper(),
                     "accuracy_tail": entry.result.accuracy_tail if entry.result else None,
+                    "alarms": entry.result.alarms if entry.result else 0,
                     "reason": entry.reason,
                 }
                 for entry in entries
@@ -123,14 +125,14 @@ def run_grid(
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting must not touch CUDA
     cells = [replace(cell, config=_told(cell.config, options)) for cell in cells]
     board = Board.of(cells, home, fresh=options.fresh)
-    with asked_to_stop() as stop, parent_of(grid, cells, home) as parent:
+    with Stopper() as stopper, parent_of(grid, cells, home) as parent:
         parent.start(typed)
         outcome = Outcome(board, parent)
-        deliver = _courier(parent, cells, home)
+        changed = _uploading(board, parent, home)
         with Screen(board, home) as screen:
-            _work(board, parent, home, options, _both(screen, deliver, home), stop)
-        outcome.signal = stop.number
-        _finish(outcome, home, options, deliver)
+            _work(board, parent, home, options, _both(screen.changed, changed), stopper)
+        outcome.signal = stopper.signal or 0
+        _finish(outcome, home, options)
     return outcome
 
 
@@ -162,7 +164,7 @@ def dry(grid: Grid, cells: list[Cell], home: Path, options: Options) -> dict[str
 
 
 def _work(
-    board: Board, parent: Parent, home: Path, options: Options, changed: Any, stop: Stop
+    board: Board, parent: Parent, home: Path, options: Options, changed: Changed, stopper: Stopper
 ) -> None:
     waiting = board.of_state("waiting")
     if not waiting:
@@ -193,7 +195,7 @@ def _work(
             environments=environments,
         )
     with executor:
-        executor.work(board, changed, lambda: stop.number != 0)
+        executor.work(board, changed, lambda: stopper.signal is not None)
 
 
 def slots(config: Config, options: Options, home: Path) -> tuple[int, list[dict[str, str]]]:
@@ -214,7 +216,7 @@ def slots(config: Config, options: Options, home: Path) -> tuple[int, list[dict[
     return jobs, [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
 
 
-def _finish(outcome: Outcome, home: Path, options: Options, deliver: Any) -> None:
+def _finish(outcome: Outcome, home: Path, options: Options) -> None:
     board, parent = outcome.board, outcome.parent
     console = standard_output()
     if board.of_state("done") and not outcome.signal:  # who asks to stop does not want a report
@@ -228,17 +230,7 @@ def _finish(outcome: Outcome, home: Path, options: Options, deliver: Any) -> Non
             title = parent.grid.title
             outcome.report, paths = results.write(home, parent.grid.name, frame, title=title)
             parent.attach(paths, outcome.report)
-    status = "KILLED" if outcome.signal else "FAILED" if board.of_state("failed") else "FINISHED"
-    parent.finish(board, status, f"stopped by signal {outcome.signal}" if outcome.signal else "")
-    if deliver is not None:
-        deliver.bring(parent.folder.path)
-        missed = deliver.close(1.0 if outcome.signal else PATIENCE)
-        if missed:
-            why = next(iter(missed.values()))
-            console.print(
-                f"{len(missed)} runs are not in MLflow yet ({why}): fl-platform runs sync",
-                markup=False,
-            )
+    parent.finish(board, outcome.signal)
     if outcome.signal:
         done = len(board.of_state("done"))
         console.print(f"stopped: {done} of {len(board.entries)} cells are over; the same command")
@@ -260,26 +252,35 @@ def _is_code(condition: str) -> bool:
     return condition == "code_fingerprint" or condition.startswith("plugin.")
 
 
-def _courier(parent: Parent, cells: list[Cell], home: Path) -> Any:
-    """Who brings the cells to MLflow; None where their configuration says journal."""
-    from fl_platform.grid.courier import Courier
-    from fl_platform.grid.local_executor import start_method
+def _uploading(board: Board, parent: Parent, home: Path) -> Changed:
+    """Have the uploader follow the parent and each cell from its beginning on.
 
-    if cells[0].config.runtime.tracking != "mlflow" or parent.record is None:
-        return None
-    return Courier(home, parent.folder.path / "courier.log", start_method())
-
-
-def _both(screen: Screen, deliver: Any, home: Path) -> Any:
-    from fl_platform.tracking.run_folder import run_folder
+    What an earlier command left behind is copied too. A second process of the same grid leaves
+    that to the first.
+    """
+    tracking = board.entries[0].cell.config.runtime.tracking
+    followed: set[str] = set()
 
     def changed(entry: Entry | None) -> None:
-        screen.changed(entry)
-        if deliver is not None:
-            deliver.pump()
-            folder = None if entry is None else run_folder(home, entry.cell.config_hash)
-            if folder is not None and folder.identity_file.exists():
-                deliver.bring(folder.path)
+        begun = board.of_state("running") if entry is None else [entry]
+        for each in begun:
+            key = each.cell.config_hash
+            if entry is not None or key not in followed:
+                followed.add(key)
+                follow(home, tracking, run_folder(home, key).path)
+
+    if parent.run is None:
+        return lambda entry: None
+    follow(home, tracking, parent.folder.path)
+    for entry in board.of_state("done"):
+        changed(entry)
+    return changed
+
+
+def _both(first: Changed, second: Changed) -> Changed:
+    def changed(entry: Entry | None) -> None:
+        first(entry)
+        second(entry)
 
     return changed
 
@@ -292,28 +293,3 @@ def _told(config: Config, options: Options) -> Config:
         continue_anyway=config.runtime.continue_anyway or options.continue_anyway,
     )
     return replace(config, runtime=runtime)
-
-
-class Stop:
-    """The first signal that asked; a second one leaves at once."""
-
-    number = 0
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal."""
-        if self.number:
-            raise KeyboardInterrupt
-        self.number = number
-
-
-@contextmanager
-def asked_to_stop() -> Iterator[Stop]:
-    """SIGINT and SIGTERM become a request; the handlers before it come back afterwards."""
-    stop = Stop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, stop) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

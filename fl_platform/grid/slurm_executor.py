@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -71,6 +72,11 @@ class Slurm:
             raise ConfigError(
                 "--executor slurm: expected submitit: pip install 'fl_platform[slurm]'"
             ) from None
+        if cluster == "slurm" and shutil.which("srun") is None:
+            raise ConfigError(
+                "--executor slurm: expected srun on PATH, found none: this machine belongs to no"
+                " SLURM cluster. Use --executor local."
+            )
         self.home, self.parent_run_id, self.cells = home, parent_run_id, cells
         # Without accounting every look at a job would say so twice.
         logging.getLogger("submitit").setLevel(logging.ERROR)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from fl_platform.config import ConfigError, conf_folder
+from fl_platform.config import ConfigError, conf_folders, looked_in
 from fl_platform.config.errors import nearest, shown
 from fl_platform.config.targets import admit
+from fl_platform.core.outside import OutsideError, read_yaml
 
 Axes = Mapping[str, str]
 KEYS = ("title", "axes", "cells", "unknown")
@@ -51,15 +50,16 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
     Raises:
         ConfigError: there is no such file, or its ``grid:`` is not of the form above.
     """
-    folders = [conf_folder(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
+    folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
     files = {path.stem: path for folder in folders[::-1] for path in _files(folder)}
     if name not in files:
         listed = f" There are: {', '.join(sorted(files))}." if files else ""
-        raise ConfigError(f"grid: there is no experiment '{name}'{nearest(name, files)}{listed}")
+        told = f"grid: there is no experiment '{name}'{nearest(name, files)}{listed}"
+        raise ConfigError(told + looked_in(folders))
     try:
-        tree = yaml.safe_load(files[name].read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{files[name]}: {error}") from None
+        tree = read_yaml(files[name])
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
     node = tree.get("grid") if isinstance(tree, Mapping) else None
     if not isinstance(node, Mapping):
         raise ConfigError(f"{files[name]}: expected 'grid:' with axes or cells, got {shown(node)}.")

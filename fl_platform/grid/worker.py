@@ -26,8 +26,7 @@ Outcome = tuple[str, Any, str]
 def run_cell(config: Config, home: Path, parent_run_id: str) -> Outcome:
     """``("over", Result, "")``, ``("elsewhere", reason, "")`` or ``("failed", reason, traceback)``.
 
-    The run writes its journal alone; the grid brings all journals to MLflow, whose import is then
-    paid once.
+    The run writes its journal alone; the grid's uploader copies all journals.
     """
     try:
         from fl_platform.run.runner import run

@@ -1,4 +1,4 @@
-"""Numbers about a round, tensors to floats; nothing here steers anything."""
+"""Metrics of a round: functions from tensors to numbers; no metric changes the training."""
 
 from fl_platform.metrics.deviation import deviation
 from fl_platform.metrics.robustness import empirical_kappa, kappa_bound, kappa_floor, nnm_kappa

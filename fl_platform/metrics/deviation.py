@@ -1,4 +1,4 @@
-"""How far the aggregate and the Byzantine rows are from the honest mean."""
+"""Distance of the aggregate and of the Byzantine updates from the honest mean."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from fl_platform.metrics.spread import offsets_sq
 def deviation(
     honest: Updates, aggregate: Tensor, byzantine: Tensor | None = None
 ) -> dict[str, Number]:
-    """Distances from the honest mean, plain and in honest radii sqrt(V).
+    """Distances from the honest mean, absolute and in honest radii sqrt(V).
 
     Args:
         honest: ``(h, d)`` honest updates.
-        aggregate: ``(d,)`` what the defense returned.
-        byzantine: ``(f, d)`` what the attack sent, if anything.
+        aggregate: ``(d,)`` result of the defense.
+        byzantine: ``(f, d)`` updates sent by the attack, if any.
 
     Returns:
         ``deviation`` = |A - mean|; ``deviation_ratio`` = the same over sqrt(V), whose square
         is the empirical kappa with the honest rows as G; ``cosine`` of A and the mean, from
-        -1 (straight uphill) to 1; ``honest_radius`` = sqrt(V). With Byzantine rows
-        ``byzantine_distance``: their mean distance from the mean in honest radii, the strength
-        of the attack, and ``byzantine_cosine`` of their mean and the mean. A ratio over zero
-        is infinite unless it is 0 / 0, which is 0; a cosine with a zero vector is 0.
+        -1 (opposite) to 1; ``honest_radius`` = sqrt(V). With Byzantine rows also
+        ``byzantine_distance``, their mean distance from the mean in honest radii (the strength
+        of the attack), and ``byzantine_cosine`` of their mean and the mean. A ratio over zero
+        is infinite, but 0 / 0 is 0; a cosine with a zero vector is 0.
 
     Raises:
         ValueError: ``aggregate`` or ``byzantine`` has another dimension.
@@ -48,28 +48,28 @@ def deviation(
         )
     radius = sqrt(number(offsets_sq(honest).mean()))
     off = honest.length(aggregate - mean)
-    told = {
+    values: dict[str, Number] = {
         "deviation": off,
         "deviation_ratio": ratio(off, radius),
         "cosine": cosine(honest, aggregate, mean),
         "honest_radius": radius,
     }
     if byzantine is None or len(byzantine) == 0:
-        return told
+        return values
     if byzantine.ndim != 2 or byzantine.shape[1:] != mean.shape:
         raise ValueError(
             f"Expected Byzantine rows of shape (f, {len(mean)}), got {tuple(byzantine.shape)}."
         )
-    # Equal rows come as a stride-0 view: one of them tells all.
+    # Equal rows are a stride-0 view: one of them suffices.
     rows = byzantine[:1] if byzantine.stride(0) == 0 else byzantine
     distance = sum(honest.length(row - mean) for row in rows) / len(rows)
-    told["byzantine_distance"] = ratio(distance, radius)
-    told["byzantine_cosine"] = cosine(honest, rows.mean(0), mean)
-    return told
+    values["byzantine_distance"] = ratio(distance, radius)
+    values["byzantine_cosine"] = cosine(honest, rows.mean(0), mean)
+    return values
 
 
 def ratio(part: Number, whole: Number) -> Number:
-    """part / whole for part and whole >= 0; 0 / 0 is 0, anything else over 0 infinite.
+    """part / whole for part and whole >= 0; 0 / 0 is 0, other ratios over 0 are infinite.
 
     Example:
         >>> from fl_platform.metrics.deviation import ratio
@@ -84,5 +84,5 @@ def ratio(part: Number, whole: Number) -> Number:
 
 
 def cosine(honest: Updates, a: Tensor, b: Tensor) -> Number:
-    """Cosine in float64 of two vectors that lie as the rows do; 0 where one of them is zero."""
+    """Cosine in float64 of two vectors in the layout of the rows; 0 if one of them is zero."""
     return over(honest.dot(a, b), honest.length(a) * honest.length(b))

@@ -1,43 +1,42 @@
-"""How much of a rule's worst case an attack reaches: (f, kappa)-robustness, measured.
+"""Empirical and proven robustness constants of rules: (f, kappa)-robustness.
 
 Definition 1 (eq. 5) after Y. Allouah et al., "Fixing by Mixing: A Recipe for Optimal Byzantine
 ML under Heterogeneity" (2023): for every set G of n - f rows the aggregate A satisfies
-|A - mean of G|^2 <= kappa V_G, V_G the mean squared distance of G from its mean. The paper sums
-eq. 5 over S where G is meant.
+|A - mean of G|^2 <= kappa V_G, V_G the mean squared distance of G from its mean. In eq. 5 the
+paper sums over S; G is meant.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fl_platform.core.rule import facts_of, settings_of
 from fl_platform.core.updates import Updates
 
 
 def empirical_kappa(
     updates: Updates, aggregate: Tensor, num_honest: int, *, swaps: int = 20
 ) -> dict[str, float]:
-    """The kappa that this round demands of the rule: with the honest rows as G, and at worst.
+    """Smallest kappa consistent with this round: for the honest rows as G, and at worst.
 
     Args:
         updates: ``(n, d)`` received rows, the honest ones first.
-        aggregate: ``(d,)`` what the rule made of them.
+        aggregate: ``(d,)`` aggregate of the rule.
         num_honest: h = n - f, the size of G, from 1 to n.
-        swaps: how many improving exchanges of a row in G for one outside are made at most
-            from each start.
+        swaps: Maximum number of improving exchanges of a row in G for one outside, per start.
 
     Returns:
-        ``kappa``: with G the honest rows; ``kappa_worst``: the largest found over G the honest
-        rows, the last h rows, the h rows nearest to and farthest from the aggregate, each
-        improved by exchanges. Both are certified lower bounds of the rule's kappa at this f; a
-        larger one may exist. 0 / 0 is 0, anything else over 0 infinite.
+        ``kappa``: for the honest rows as G. ``kappa_worst``: the largest found, starting from
+        the honest rows, the last h rows, and the h rows nearest to and farthest from the
+        aggregate, each improved by exchanges. Both are certified lower bounds of the rule's kappa
+        at this f. 0 / 0 is 0, other ratios over 0 are infinite.
 
     Raises:
-        ValueError: the aggregate has another dimension or h is no count of these rows.
+        ValueError: The aggregate has another dimension, or h is outside 1 to n.
 
     Example:
         >>> import torch
@@ -54,14 +53,14 @@ def empirical_kappa(
             f"Expected an aggregate of shape ({updates.dimension},) and 1 <= num_honest <= {rows},"
             f" got {tuple(aggregate.shape)} and num_honest={num_honest}."
         )
-    asked = kappa_products(updates, aggregate)
-    gram, inner = asked["gram"].cpu(), asked["inner"].cpu()
-    return kappa_found(gram, inner, float(asked["length_sq"]), num_honest, swaps=swaps)
+    products = kappa_products(updates, aggregate)
+    gram, inner = products["gram"].cpu(), products["inner"].cpu()
+    return kappa_found(gram, inner, float(products["length_sq"]), num_honest, swaps=swaps)
 
 
 def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
-    """All that `kappa_found` needs of the rows: ``gram`` ``(n, n)``, ``inner`` ``(n,)``, and
-    ``length_sq``, the inner products with the aggregate's way from the Gram's centre."""
+    """Inputs of `kappa_found`: ``gram`` ``(n, n)``; ``inner`` ``(n,)`` and ``length_sq``, inner
+    products of the rows and of itself with the aggregate minus the centre of the Gram."""
     off = aggregate.double() - updates.centre().double()
     inner = updates.project(off.to(aggregate))
     return {"gram": updates.gram(), "inner": inner, "length_sq": updates.dot(off, off)}
@@ -70,7 +69,7 @@ def kappa_products(updates: Updates, aggregate: Tensor) -> dict[str, Any]:
 def kappa_found(
     gram: Tensor, inner: Tensor, length_sq: float, num_honest: int, *, swaps: int = 20
 ) -> dict[str, float]:
-    """`empirical_kappa` from inner products on the CPU, which looks at many small sets."""
+    """`empirical_kappa` from inner products, on the CPU."""
     rows = len(gram)
     distances = gram.diagonal() - 2 * inner + length_sq
     nearest = distances.argsort(stable=True)
@@ -90,7 +89,7 @@ def kappa_found(
 
 
 class _Search:
-    """kappa of a set from inner products alone: about the centre c of the Gram, A - c and G."""
+    """kappa of sets of rows, from inner products about the centre c of the Gram."""
 
     def __init__(self, gram: Tensor, inner: Tensor, length_sq: float) -> None:
         self.gram, self.inner, self.length_sq = gram, inner, length_sq
@@ -102,7 +101,7 @@ class _Search:
         return float(_over(off, block.diagonal().mean() - block.mean()))
 
     def climb(self, chosen: Tensor, swaps: int) -> float:
-        """The best kappa that exchanges of one row at a time reach from ``chosen``."""
+        """Largest kappa that exchanges of single rows reach from ``chosen``."""
         size, best = len(chosen), self.kappa(chosen)
         inside = torch.zeros(len(self.gram), dtype=torch.bool)
         inside[chosen] = True
@@ -134,7 +133,7 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def kappa_floor(n: int, f: int) -> float:
-    """f / (n - 2f): no rule has a smaller kappa.
+    """Lower bound f / (n - 2f) of the kappa of any rule.
 
     Example:
         >>> from fl_platform.metrics import kappa_floor
@@ -145,31 +144,36 @@ def kappa_floor(n: int, f: int) -> float:
     return f / (n - 2 * f)
 
 
-def kappa_bound(rule: str, n: int, f: int) -> float:
-    """The constant that ``rule`` is proved to have for n rows, f of them Byzantine.
+def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
+    """Proven kappa of ``rule`` for n rows, f of them Byzantine.
 
-    Exact (attained by some rows): ``trimmed_mean`` (f cut at each end), ``median``
-    (midpoint) and ``median_lower``. Upper bounds: ``geometric_median`` (exactly minimised; RFA
-    stops after a few steps), ``krum`` (n - f neighbours, itself included), ``multi_krum``
-    (n - f rows averaged), ``aksel`` (the ceil(n / 2) rows nearest to the lower median).
-    ``mean``, ``centered_clipping`` with a fixed radius and ``dnc`` have none for f > 0.
+    A fact of the rule (`core.rule.Facts.kappa`), valid for its parameters.
+
+    Args:
+        rule: A rule, an instance of one, or a partial of either, such as ``median(kind="lower")``.
+        n: Number of rows.
+        f: Number of Byzantine rows, 0 <= f < n / 2.
+
+    Returns:
+        The constant; infinite if the rule has none for this f (``mean``, ``dnc``,
+        ``centered_clipping`` with its fixed radius); ``None`` if it is unknown.
 
     Raises:
-        ValueError: an unknown rule, or not 0 <= f < n / 2.
+        ValueError: f is outside 0 <= f < n / 2.
 
     Example:
+        >>> from fl_platform.defenses import trimmed_mean
         >>> from fl_platform.metrics import kappa_bound
-        >>> round(kappa_bound("trimmed_mean", 50, 10), 4)
+        >>> round(kappa_bound(trimmed_mean, 50, 10), 4)
         0.3333
     """
     _check(n, f)
-    if rule not in KAPPA:
-        raise ValueError(f"Expected a rule out of {', '.join(sorted(KAPPA))}, got {rule!r}.")
-    return KAPPA[rule](n, f)
+    kappa = facts_of(rule).kappa
+    return None if kappa is None else kappa(n, f, **settings_of(rule))
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
-    """kappa of a rule of constant ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
+    """kappa of a rule with kappa ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
 
     Example:
         >>> from fl_platform.metrics import nnm_kappa
@@ -183,41 +187,3 @@ def nnm_kappa(inner: float, n: int, f: int) -> float:
 def _check(n: int, f: int) -> None:
     if f < 0 or 2 * f >= n:
         raise ValueError(f"Expected 0 <= f < n / 2, got n={n} and f={f}.")
-
-
-def _median(n: int, f: int) -> float:
-    if n % 2:
-        return ((n - 1) / 2) / ((n + 1) / 2 - f)
-    return (n / 2 - 1) / (n / 2 - f + 1)
-
-
-def _median_lower(n: int, f: int) -> float:
-    if n % 2:
-        return _median(n, f)
-    return max((n / 2) / (n / 2 - f), (n / 2 - 1) / (n / 2 - f + 1))
-
-
-def _aksel(n: int, f: int) -> float:
-    median, kept = _median_lower(n, f), -(-n // 2)
-    share = (n - f) / (n - f - kept + 1) if n - f >= kept else math.inf
-    return (math.sqrt(share * (1 + median)) + math.sqrt(median)) ** 2
-
-
-def _unbounded(n: int, f: int) -> float:
-    return math.inf if f else 0.0
-
-
-_KRUM = 3 + 2 * math.sqrt(2)
-
-KAPPA: dict[str, Callable[[int, int], float]] = {
-    "trimmed_mean": lambda n, f: f / (n - 2 * f),
-    "median": _median,
-    "median_lower": _median_lower,
-    "geometric_median": lambda n, f: 4 * (1 + f / (n - 2 * f)) ** 2,
-    "krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f),
-    "multi_krum": lambda n, f: _KRUM * (n - f) / (n - 2 * f - 1) if n - 2 * f > 1 else math.inf,
-    "aksel": _aksel,
-    "mean": _unbounded,
-    "centered_clipping": lambda n, f: math.inf,
-    "dnc": lambda n, f: math.inf,
-}

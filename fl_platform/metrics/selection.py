@@ -1,4 +1,4 @@
-"""Whom the defense listened to: weight on Byzantine rows, honest rows left out."""
+"""Selection by the defense: weight of Byzantine updates, honest updates left out."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from fl_platform.core.updates import Updates
 
 
 def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
-    """What a rule with weights made of honest and Byzantine rows.
+    """Weights of honest and Byzantine rows in a rule with row weights.
 
     Args:
         weights: ``(m,)`` over all received rows, the honest ones first.
         num_honest: h, from 0 to m.
 
     Returns:
-        ``byzantine_weight``: the sum over Byzantine rows, f / m for the plain mean;
-        ``honest_left_out``: the part of the honest rows with weight exactly 0;
-        ``effective_rows``: (sum |w|)^2 / sum w^2, from 1 to m, how many rows it amounts to.
+        ``byzantine_weight``: sum over Byzantine rows; f / m for the plain mean.
+        ``honest_left_out``: share of honest rows with weight exactly 0.
+        ``effective_rows``: (sum |w|)^2 / sum w^2, the effective number of rows, from 1 to m.
 
     Raises:
-        ValueError: h is no count of these rows.
+        ValueError: h is outside 0 to m.
 
     Example:
         >>> import torch
@@ -48,24 +48,23 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
 def byzantine_coordinates(
     updates: Updates, num_honest: int, trim: int | None = None, *, limit: int = 16384
 ) -> float:
-    """The part of the values that a coordinate-wise rule keeps which Byzantine rows sent.
+    """Share of Byzantine values among those that a coordinate-wise rule keeps.
 
     The rule sorts each coordinate and keeps all but the ``trim`` lowest and highest: trimmed
-    mean keeps m - 2 trim values, the median one or two. f / m for rows that cannot be told
-    apart; 0 when every Byzantine value is cut. A value sent by both sides counts as honest.
+    mean keeps m - 2 trim values, the median one or two. The share is f / m for exchangeable rows
+    and 0 if every Byzantine value is cut. A value sent by both sides counts as honest.
 
     Args:
         updates: ``(m, d)`` received rows, the honest ones first.
         num_honest: h, from 0 to m.
-        trim: how many are cut at each end; ``None``: all but the middle one or two (median).
-        limit: at most so many coordinates are looked at, evenly spread; all of them where d is
-            not larger.
+        trim: Number of values cut per end. Default: all but the middle one or two (median).
+        limit: Maximum number of coordinates to examine, evenly spread.
 
     Returns:
-        From 0 to 1.
+        A share from 0 to 1.
 
     Raises:
-        ValueError: nothing would be kept, or h is no count of these rows.
+        ValueError: No value is kept, or h is outside 0 to m.
 
     Example:
         >>> import torch
@@ -86,7 +85,7 @@ def byzantine_coordinates(
     kept = torch.zeros((), dtype=torch.int64, device=updates.device)
     seen = 0
     for part, chunk in updates.columns():
-        first = -part.start % stride  # the grid 0, stride, 2 stride ... goes on across chunks
+        first = -part.start % stride  # the grid 0, stride, 2 stride ... continues across chunks
         order = chunk[:, first::stride].argsort(stable=True, dim=0)[trim : rows - trim]
         kept += (order >= num_honest).sum()
         seen += order.numel()

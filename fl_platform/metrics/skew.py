@@ -1,9 +1,9 @@
-"""How skewed a round's honest updates are, and how much a hidden row could make of it.
+"""Skew of the honest updates of a round, and what a hidden row can gain from it.
 
 The paper (Y. Liu et al., "Exploit Gradient Skewness to Circumvent Byzantine Defenses for
-Federated Learning", 2025) shows skew in pictures; these are numbers, most of them ours. Along
-the search direction even symmetric data look skewed, because the direction is computed from the
-same rows: read every number beside its sign-flip null.
+Federated Learning", 2025) shows skew in plots; these are statistics, most of them ours. Along the
+search direction even symmetric updates look skewed, because the direction is computed from the
+same updates: compare every statistic with its sign-flip null.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from fl_platform.metrics.spread import offsets_sq
 def skew(
     honest: Updates, num_byzantine: int, *, median: MedianStart = "midpoint"
 ) -> dict[str, Number]:
-    """All measures of one round: two passes beyond the median, the mean and the Gram.
+    """Skew statistics of one round: two passes besides the median, the mean and the Gram.
 
-    After STRIKE on the same ``Updates`` object not even these: what it found is remembered.
+    After STRIKE on the same ``Updates`` object no pass is needed: its results are cached.
 
     Args:
         honest: ``(h, d)`` honest updates.
-        num_byzantine: f, which decides how many rows are the skewed ones (h - f, at least 1).
-        median: as in STRIKE.
+        num_byzantine: f; the skewed set has h - f rows, at least 1.
+        median: Kind of median, as in STRIKE.
 
     Returns:
         Shape: ``rho`` = |median - mean| / sqrt(V), V the mean squared distance from the mean;
         ``sk2`` Pearson's 3 (mean p - median p) / sd p and ``gamma1`` Fisher's m3 / m2^1.5 of
-        the projections p on the search direction; ``mode_share`` the part of the rows with
-        p > 0; ``pc1_gamma1`` and ``pc1_share`` Fisher's and the explained part along the first
-        principal component, turned towards the median; ``t3`` the rotation-free third moment.
-        Room: ``variance_ratio`` V_S / V, ``diameter_ratio`` D_S / D, ``shift`` |mean of S -
-        mean| / sqrt(V), ``alpha`` STRIKE's largest step, ``union_shift`` and
-        ``union_variance_ratio`` the same two of S with f hidden rows. All are 0 where the rows
-        do not differ, and NaN where a row is not finite.
+        the projections p on the search direction; ``mode_share`` the share of rows with p > 0;
+        ``pc1_gamma1`` and ``pc1_share`` Fisher's skewness and the explained share of the first
+        principal component, oriented towards the median; ``t3`` the rotation-invariant third
+        moment. Hiding space: ``variance_ratio`` V_S / V, ``diameter_ratio`` D_S / D, ``shift``
+        |mean of S - mean| / sqrt(V), ``alpha`` STRIKE's largest step, ``union_shift`` and
+        ``union_variance_ratio`` the same two for S with f hidden rows. All are 0 for equal rows
+        and NaN if a row is not finite.
 
     Example:
         >>> import torch
@@ -71,7 +71,7 @@ def skew(
         "mode_share": number((p > 0).double().mean()),
         **principal(honest, p),
         "t3": third_moment(honest),
-        **hiding_room(honest, num_byzantine, found, variance),
+        **hiding_space_metrics(honest, num_byzantine, found, variance),
     }
 
 
@@ -101,43 +101,43 @@ def skew_null(
     draws: int = 20,
     median: MedianStart = "midpoint",
 ) -> dict[str, Number]:
-    """What the measures would be were the rows symmetric about their mean.
+    """Null distribution of the skew statistics: rows made symmetric about their mean.
 
     .. math:: g_i' = \\bar g + \\epsilon_i (g_i - \\bar g),\\quad \\epsilon_i = \\pm 1
 
-    The direction, the skewed set and everything else are computed anew from each draw, so the
-    bias of looking along a direction that the rows chose is in the null as well.
+    Direction, skewed set and all statistics are recomputed for each draw, so the null includes
+    the bias of a direction that is computed from the same rows.
 
     Args:
         honest: ``(h, d)`` honest updates.
         num_byzantine: f, as for ``skew``.
-        seed: of the run; draw k of round ``index`` comes from stream ``skew_null`` at both.
-        index: the round.
-        draws: how many sign patterns, at least 2; each costs about one ``skew``.
-        median: as for ``skew``.
+        seed: Seed of the run; draw k of round ``index`` comes from its stream ``skew_null``.
+        index: Index of the round.
+        draws: Number of sign patterns, at least 2; each costs about one ``skew``.
+        median: Kind of median, as for ``skew``.
 
     Returns:
-        For each name of ``skew`` its value's distance from the null mean in null standard
-        deviations (``<name>_z``, 0 where the null has no spread) and ``<name>_null``, that mean.
+        For each name of ``skew``: ``<name>_null``, the null mean, and ``<name>_z``, the distance
+        of the observed value from it in standard deviations of the null (0 if these are 0).
 
     Raises:
-        ValueError: fewer than two draws.
+        ValueError: ``draws`` is below 2.
     """
     if draws < 2:
-        raise ValueError(f"Expected draws >= 2, got {draws}; one draw has no spread.")
+        raise ValueError(f"Expected draws >= 2, got {draws}; one draw has no standard deviation.")
     seen = skew(honest, num_byzantine, median=median)
     drawn = []
     for k in range(draws):
         mixing = sign_flip(len(honest), generator(seed, "skew_null", index, k))
         flipped = honest.mixed(sent(mixing, honest.device))
         drawn.append(skew(flipped, num_byzantine, median=median))
-    told: dict[str, Number] = {}
+    result: dict[str, Number] = {}
     for name, value in seen.items():
         values = _vector([one[name] for one in drawn])
         mean, sd = number(values.mean()), number(values.std())
-        told[f"{name}_null"] = mean
-        told[f"{name}_z"] = over(value - mean, sd)
-    return told
+        result[f"{name}_null"] = mean
+        result[f"{name}_z"] = over(value - mean, sd)
+    return result
 
 
 def _vector(numbers: list[Number]) -> Tensor:
@@ -148,14 +148,14 @@ def _vector(numbers: list[Number]) -> Tensor:
 
 
 def sign_flip(rows: int, stream: torch.Generator) -> Tensor:
-    """``(h, h)`` mixing that reflects a random half of the rows at the mean; rows sum to 1."""
+    """``(h, h)`` matrix that reflects each row at the mean with probability 1/2; rows sum to 1."""
     signs = torch.randint(0, 2, (rows,), generator=stream).double() * 2 - 1
     mean = torch.full((rows, rows), 1 / rows, dtype=torch.float64)
     return signs[:, None] * (torch.eye(rows, dtype=torch.float64) - mean) + mean
 
 
 def gaussian_rho(rows: int) -> float:
-    """rho of h independent Gaussian rows in many dimensions: sqrt((pi / 2 - 1) / h).
+    """Expected rho of h independent Gaussian rows in high dimension: sqrt((pi / 2 - 1) / h).
 
     Example:
         >>> from fl_platform.metrics import gaussian_rho
@@ -180,10 +180,10 @@ def fisher(p: Tensor) -> Number:
 
 
 def principal(honest: Updates, towards: Tensor) -> dict[str, Number]:
-    """Fisher's skewness along the first principal component, and the part it explains.
+    """Fisher's skewness along the first principal component, and its explained share.
 
-    The sign of a component is free; it is turned so that it points along ``towards``, the
-    ``(h,)`` projections on the search direction. From the Gram, without a pass.
+    The component is oriented along ``towards``, the ``(h,)`` projections on the search direction.
+    Computed from the Gram, without a pass.
     """
     value, scores, total = leading(centred_gram(honest))
     scores = torch.where(scores @ towards.to(scores) < 0, -scores, scores)
@@ -191,10 +191,10 @@ def principal(honest: Updates, towards: Tensor) -> dict[str, Number]:
 
 
 def third_moment(honest: Updates) -> Number:
-    """The sum over pairs of <e_i, e_j>^3 / (h (h - 1) V^3): 0 for Gaussian rows.
+    """Sum over pairs of <e_i, e_j>^3 / (h (h - 1) V^3); expectation 0 for Gaussian rows.
 
-    An unbiased estimate of the squared length of the third cumulant, in units of V^3; it needs
-    no direction and no median. 0 where there is one row.
+    An unbiased estimate of the squared length of the third cumulant in units of V^3, without a
+    direction or a median. 0 for a single row.
     """
     gram = centred_gram(honest)
     rows = len(gram)
@@ -204,27 +204,27 @@ def third_moment(honest: Updates) -> Number:
 
 
 def centred_gram(updates: Updates) -> Tensor:
-    """``(m, m)`` float64 inner products of the rows about their mean."""
+    """``(m, m)`` float64 inner products of the rows minus their mean."""
     gram = updates.gram()
     return gram - gram.mean(0) - gram.mean(1)[:, None] + gram.mean()
 
 
-def hiding_room(
+def hiding_space_metrics(
     honest: Updates, num_byzantine: int, found: Skewed, variance: Number
 ) -> dict[str, Number]:
-    """How tight the skewed set is, how far off, and what f hidden rows would make of it."""
-    space, size = found.room, len(found.index)
+    """Spread and shift of the skewed set, alone and with f hidden rows."""
+    space, size = found.space, len(found.index)
     alpha = space.largest_step()
     off = space.centre - honest.mean()
     own = number(space.offsets_sq.mean())
     part = num_byzantine / (size + num_byzantine)
-    between = part * (1 - part) * alpha**2 * space.way_sq
+    between = part * (1 - part) * alpha**2 * space.direction_sq
     diameter_sq = number(honest.squared_distances().max())
     return {
         "variance_ratio": own / variance,
         "diameter_ratio": sqrt(over(space.diameter_sq, diameter_sq)),
         "shift": honest.length(off) / sqrt(variance),
         "alpha": alpha,
-        "union_shift": honest.length(off + part * alpha * space.way) / sqrt(variance),
+        "union_shift": honest.length(off + part * alpha * space.direction) / sqrt(variance),
         "union_variance_ratio": ((1 - part) * own + between) / variance,
     }

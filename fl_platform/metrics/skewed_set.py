@@ -1,8 +1,8 @@
-"""The skewed set of a round's honest updates and the room that it leaves for a hidden row.
+"""Skewed set of the honest updates of a round, and the space where a row can hide in it.
 
 Both stages of STRIKE's geometry, eq. 6-13 of Y. Liu et al., "Exploit Gradient Skewness to
-Circumvent Byzantine Defenses for Federated Learning" (2025): the attack uses them to hide, the
-skew report to measure how much could be hidden.
+Circumvent Byzantine Defenses for Federated Learning" (2025), shared by the attack and by the skew
+metrics.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MedianStart = Literal["midpoint", "lower", "upper"]
 
 
 def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tensor:
-    """``(d,)`` from the honest mean to the honest median: u = g_med - g_mean (eq. 6).
+    """``(d,)`` direction from the honest mean to the honest median: u = g_med - g_mean (eq. 6).
 
-    ``median`` decides between the two middle values of an even number of rows. ``upper`` is
-    the lower median of the negated rows, which is what the official code's ``torch.median``
-    takes on its ``w_i - w``.
+    ``median`` selects among the two middle values of an even number of rows. ``upper`` is the
+    negated lower median of the negated rows: the official code applies ``torch.median`` (lower)
+    to its ``w_i - w``.
 
     Example:
         >>> import torch
@@ -41,16 +41,16 @@ def search_direction(honest: Updates, median: MedianStart = "midpoint") -> Tenso
 
 
 def skewed_size(rows: int, num_byzantine: int, share: float | None = None) -> int:
-    """How many of the known rows S takes: h - f or the stated share, at least one, at most h."""
+    """Size of S: h - f or the given share of the known rows, from 1 to h."""
     size = rows - num_byzantine if share is None else round(share * rows)
     return min(max(size, 1), rows)
 
 
 def highest(projection: Tensor, size: int) -> Tensor:
-    """``(size,)`` rising indices of the highest projections (eq. 8), ties to the lower index.
+    """``(size,)`` ascending indices of the highest projections (eq. 8); ties: the lower index.
 
-    Of eq. 7 only the order counts, so ``Updates.project`` serves: neither its centre nor the
-    length of u changes the order.
+    Eq. 7 matters only by its order, which neither the centre of ``Updates.project`` nor the length
+    of u changes.
 
     Example:
         >>> import torch
@@ -62,78 +62,86 @@ def highest(projection: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Room:
-    """Where a row can hide among the skewed rows S, m of them.
+class HidingSpace:
+    """Space in which a row can hide among the m rows of the skewed set S.
 
     Attributes:
         centre: ``(d,)`` mean of S.
-        way: ``(d,)`` v = sign(lean) * std of S, the way of eq. 12.
+        direction: ``(d,)`` v = sign(direction_sign) * std of S, the direction of eq. 12.
         offsets_sq: ``(m,)`` float64 squared distances of S from its centre.
         along: ``(m,)`` float64 <centre - g_s, v>.
-        way_sq: squared length of v.
+        direction_sq: squared length of v.
         diameter_sq: largest squared distance between two rows of S.
     """
 
     centre: Tensor
-    way: Tensor
+    direction: Tensor
     offsets_sq: Tensor
     along: Tensor
-    way_sq: Number
+    direction_sq: Number
     diameter_sq: Number
 
     def largest_step(self) -> Number:
-        """alpha*: how far along the way every row of S stays within the diameter (eq. 9, 13)."""
-        return step_within(self.offsets_sq, self.along, self.way_sq, self.diameter_sq)
+        """alpha*: largest step whose distance to every row of S is within the diameter (eq. 13)."""
+        return step_within(self.offsets_sq, self.along, self.direction_sq, self.diameter_sq)
 
 
-def room(honest: Updates, index: Tensor, lean: Tensor | None = None) -> Room:
-    """Everything that eq. 9 and eq. 12 ask about the rows at ``index``: three reads and the Gram.
+def hiding_space(
+    honest: Updates, index: Tensor, direction_sign: Tensor | None = None
+) -> HidingSpace:
+    """Hiding space of eq. 9 and 12 for the rows at ``index``: three reads and the Gram.
 
     Args:
         honest: ``(h, d)`` honest updates.
-        index: ``(m,)`` the rows of S.
-        lean: ``(d,)`` whose sign gives the direction; ``None``: mean of S - honest mean.
+        index: ``(m,)`` indices of the rows of S.
+        direction_sign: ``(d,)`` vector whose signs are used. Default: mean of S - honest mean.
     """
     rows = honest.select(index)
     centre = rows.mean()
-    way = (centre - honest.mean() if lean is None else lean).sign() * rows.std()
-    projection = rows.project(way)  # about the Gram's centre, which cancels in what follows
-    return Room(
+    signs = centre - honest.mean() if direction_sign is None else direction_sign
+    direction = signs.sign() * rows.std()
+    projection = rows.project(direction)  # about the centre of the Gram, which cancels below
+    return HidingSpace(
         centre,
-        way,
+        direction,
         offsets_sq(rows),
         projection.mean() - projection,
-        honest.dot(way, way),
+        honest.dot(direction, direction),
         number(rows.squared_distances().max()),
     )
 
 
 @dataclass(frozen=True)
 class Skewed:
-    """What stage 1 finds: ``(h,)`` projections (up to a constant), the rows of S, their room."""
+    """Result of stage 1: ``(h,)`` projections (up to a constant), rows of S, hiding space."""
 
     projection: Tensor
     index: Tensor
-    room: Room
+    space: HidingSpace
 
 
-# The attack and the skew report ask the same of the same updates: the second gets the answer
-# of the first. Nothing here keeps updates alive.
+# Cache: the attack and the skew metrics need the same result for the same updates. Weak keys, so
+# that the cache keeps no updates alive.
 _found: WeakKeyDictionary[Updates, dict[tuple[str, int, bool], Skewed]] = WeakKeyDictionary()
 
 
 def skewed(
     honest: Updates, size: int, median: MedianStart = "midpoint", *, reverse: bool = False
 ) -> Skewed:
-    """The ``size`` rows of highest projection, of lowest where the search is run in reverse.
+    """Skewed set: the ``size`` rows of highest projection; with ``reverse`` of lowest.
 
-    Where all rows are taken, mean of S - mean vanishes and the search direction stands in.
+    If S has all rows, mean of S - mean vanishes and the search direction replaces it.
     """
     known = _found.setdefault(honest, {})
     if (median, size, reverse) not in known:
         direction = search_direction(honest, median)
         projection = honest.project(direction)
         index = highest(-projection if reverse else projection, size)
-        space = room(honest, index, lean=direction if size == len(honest) else None)
+        space = hiding_space(
+            honest, index, direction_sign=direction if size == len(honest) else None
+        )
         known[median, size, reverse] = Skewed(projection, index, space)
     return known[median, size, reverse]
+
+
+Room, room = HidingSpace, hiding_space  # the names of before, for code that imports them

@@ -1,4 +1,4 @@
-"""How far rows lie from their mean, and how far a point may go before a row is too far."""
+"""Distances of rows from their mean, and the largest step within a distance bound."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from fl_platform.core.updates import Updates
 
 
 def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
-    """``(m,)`` float64 squared distances of the rows from their own mean; no pass over them.
+    """``(m,)`` float64 squared distances of the rows from their mean, from the Gram.
 
-    ``index`` picks rows; their mean is then the mean of the picked.
+    ``index`` selects rows; the mean is then the mean of the selection.
 
     Example:
         >>> import torch
@@ -30,10 +30,10 @@ def offsets_sq(updates: Updates, index: Tensor | None = None) -> Tensor:
 
 
 def step_within(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: Number) -> Number:
-    """``core.geometry.largest_step``, or 0 where honest rows are not finite.
+    """``core.geometry.largest_step``, or 0 if honest rows are not finite.
 
-    What is made of such rows is not finite either, and the gate before the defense drops and
-    counts it; neither an attack nor a number about it may end the run.
+    The crafted row is then not finite either; the input check before the defense drops and counts
+    it. An attack or a metric must not end the run.
     """
     if not assumed(finite(step_sq) & finite(bound_sq)):
         return 0.0

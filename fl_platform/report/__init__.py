@@ -1,4 +1,4 @@
-"""Runs -> tables, figures and one page, beside the paper's own numbers; nothing is trained."""
+"""Tables, figures and one page from recorded runs, beside the paper's numbers; no training."""
 
 from fl_platform.report.cells import cells
 from fl_platform.report.write import write_report

@@ -1,4 +1,4 @@
-"""The sentences at the top of a report, made from what the tables hold."""
+"""Sentences at the top of a report, computed from its tables."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 from fl_platform.report.cells import Cell, by_setting
 from fl_platform.report.tables import Table, column_claims
-from fl_platform.report.tables.base import changed, distinct
+from fl_platform.report.tables.table import changed, distinct
 
 
 def headline(found: Sequence[Cell], comparisons: Sequence[Table]) -> list[str]:
-    """The findings in sentences: who is lowest and how sure, the paper, and what went wrong."""
+    """Findings in sentences: strongest attack with significance, the paper's numbers, warnings."""
     groups = by_setting(found).values()
     made = [claim for group in groups for claim in column_claims(group).values()]
     sentences = []
     contested = [claim for claim in made if claim.rival or claim.unranked]
     if any(not claim.unranked for claim in contested):
-        # Where another attack made runs diverge, the lowest mean is not the lowest attack.
+        # A column with diverged runs of another attack has no strongest attack.
         counts = Counter(claim.best for claim in contested if not claim.unranked)
         most = max(counts.values())
         names = sorted(name for name, count in counts.items() if count == most)
@@ -26,53 +26,53 @@ def headline(found: Sequence[Cell], comparisons: Sequence[Table]) -> list[str]:
         columns = "defense" if len(contested) == 1 else "defenses"
         if len(by_setting(found)) > 1:
             columns = "pairs of defense and setting"
-        sure = f"support it in {supported}" if supported else "support none of these"
+        significant = f"significant for {supported}" if supported else "not significant for any"
         sentences.append(
             f"{_joined(names)} {verb} the lowest accuracy against {most} of {len(contested)}"
-            f" {columns}; the seeds {sure}."
+            f" {columns}; the difference is {significant} of these."
         )
     else:
-        sentences.append(f"{len(found)} cells, no two attacks that could be ranked.")
+        sentences.append(f"{len(found)} cells; no two attacks can be ranked.")
     verdicts = Counter(str(row["verdict"]) for table in comparisons for row in table.records)
     if verdicts:
         sentences.append(
-            f"Beside the paper's {verdicts.total()} printed values: {verdicts['agrees']} agree,"
-            f" {verdicts['differs']} differ, {verdicts['cannot tell']} cannot be told."
+            f"Comparison with {verdicts.total()} published values: {verdicts['agrees']} agree,"
+            f" {verdicts['differs']} differ, {verdicts['cannot tell']} cannot be decided."
         )
     sentences += warnings(found)
     return sentences
 
 
 def warnings(found: Sequence[Cell]) -> list[str]:
-    """What a reader must know before trusting the numbers; empty where nothing is amiss."""
-    said = []
-    fates = {
+    """Warnings about failed runs, mixed configurations and code; empty if there are none."""
+    lines = []
+    outcomes = {
         "diverged": sum(len(cell.diverged) for cell in found),
         "failed": sum(len(cell.failed) for cell in found),
         "unfinished": sum(len(cell.unfinished) for cell in found),
     }
-    if any(fates.values()):
-        counts = ", ".join(f"{count} {name}" for name, count in fates.items() if count)
+    if any(outcomes.values()):
+        counts = ", ".join(f"{count} {name}" for name, count in outcomes.items() if count)
         total = sum(cell.total for cell in found)
-        said.append(f"Of {total} runs: {counts}; none of these is part of a mean.")
+        lines.append(f"Of {total} runs: {counts}; means leave these out.")
     conflicts = sum(len(cell.conflicting) for cell in found)
     if conflicts:
-        said.append(
-            f"{conflicts} seeds have runs of different configuration in one cell and are left out:"
-            " report one experiment at a time."
+        lines.append(
+            f"{conflicts} seeds are left out: their cell holds runs of different configurations."
+            " Report one experiment at a time."
         )
     runs = [run for cell in found for run in cell.runs]
     prints = distinct(runs, "code_fingerprint")
     if len(prints) > 1:
-        said.append(f"The runs come from {len(prints)} different states of the code.")
+        lines.append(f"The runs come from {len(prints)} different versions of the code.")
     dirty = sum(changed(run) for run in runs)
     if dirty:
-        said.append(f"{dirty} of {len(runs)} runs had changes that no commit holds.")
-    return said
+        lines.append(f"{dirty} of {len(runs)} runs come from code with uncommitted changes.")
+    return lines
 
 
 def facts(found: Sequence[Cell]) -> str:
-    """One line: how many runs of how many cells, which seeds, which code, data and device."""
+    """One line with the numbers of runs and cells, the seeds, code, data and device."""
     runs = [run for cell in found for run in cell.runs]
     seeds = sorted({seed for cell in found for seed in cell.values})
     parts = [

@@ -1,4 +1,4 @@
-"""Table -> markdown, csv or HTML; every name is escaped for the format it lands in."""
+"""Tables as markdown, CSV or HTML; every text is escaped for its format."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import html
 import io
 import re
 
-from fl_platform.report.tables.base import Entry, Table
+from fl_platform.report.tables.table import Table, TableEntry
 
 
 def markdown(table: Table) -> str:
-    """A GitHub table with its title above and its notes beneath."""
+    """GitHub table with the title above and the notes below."""
     lines = [f"### {escape_markdown(table.title)}", ""]
     lines.append("| " + " | ".join(escape_markdown(name) for name in table.header) + " |")
     lines.append("| --- |" + " ---: |" * (len(table.header) - 1))
@@ -23,7 +23,7 @@ def markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """The table's records at full precision, one row each; unknown values are empty."""
+    """Records of the table at full precision, one row per record; unknown values are empty."""
     text = io.StringIO()
     names = list(dict.fromkeys(name for record in table.records for name in record))
     writer = csv.DictWriter(text, names, lineterminator="\n")
@@ -34,7 +34,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A ``figure`` with the table, its title as heading and its notes as caption."""
+    """HTML ``figure`` with the title as heading and the notes as caption."""
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.header)
     body = []
     for index, row in enumerate(table.rows):
@@ -52,24 +52,24 @@ def to_html(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """``text`` as plain words inside a GitHub table."""
+    """``text`` escaped for a cell of a GitHub table."""
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_\[\]|#~!])", r"\\\1", plain)
 
 
-def _marked(entry: Entry) -> str:
+def _marked(entry: TableEntry) -> str:
     text = escape_markdown(entry.text)
     if entry.underlined:
         text = f"<ins>{text}</ins>"
     return f"**{text}**" if entry.bold else text
 
 
-def _html_cell(entry: Entry) -> str:
-    tone = f' class="{_slug(entry.tone)}"' if entry.tone else ""
+def _html_cell(entry: TableEntry) -> str:
+    style = f' class="{_slug(entry.style)}"' if entry.style else ""
     text = html.escape(entry.text)
     if entry.underlined:
         text = f"<u>{text}</u>"
-    return f"<td{tone}><b>{text}</b></td>" if entry.bold else f"<td{tone}>{text}</td>"
+    return f"<td{style}><b>{text}</b></td>" if entry.bold else f"<td{style}>{text}</td>"
 
 
 def _slug(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The report as one page: no script, no resource from elsewhere, every name escaped."""
+"""The report as one HTML page: no script, no external resource, all text escaped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fl_platform.report.cells import Setting
 from fl_platform.report.figures.style import settle, styled
 from fl_platform.report.formats import to_html
-from fl_platform.report.tables.base import Table
+from fl_platform.report.tables.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its file name and the sentence that stands beneath it."""
+    """Figure with its file name and caption."""
 
     name: str
     figure: Figure
@@ -29,28 +29,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Collapsed:
-    """A table that opens on a click."""
+class Collapsible:
+    """Table that is folded until a click opens it."""
 
     table: Table
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: sentences, pictures and tables in reading order."""
+    """Section of the page: sentences, pictures and tables in reading order."""
 
     title: str
-    items: Sequence[str | Picture | Table | Collapsed] = ()
+    items: Sequence[str | Picture | Table | Collapsible] = ()
 
 
 def page(title: str, headline: Sequence[str], facts: str, sections: Sequence[Section]) -> str:
-    """The whole document, from the template ``page.html.j2``.
+    """HTML document from the template ``page.html.j2``.
 
     Args:
-        title: name of the experiment.
-        headline: the findings, one sentence each; the first is printed large.
-        facts: one line on runs, seeds, code and data.
-        sections: in reading order; empty ones are left out.
+        title: Name of the experiment.
+        headline: Findings, one sentence each; the first is printed large.
+        facts: One line on runs, seeds, code and data.
+        sections: Sections in reading order; empty ones are left out.
     """
     import jinja2
 
@@ -69,9 +69,9 @@ def page(title: str, headline: Sequence[str], facts: str, sections: Sequence[Sec
     return text + "\n"
 
 
-def _item(item: str | Picture | Table | Collapsed) -> dict[str, str | int]:
+def _item(item: str | Picture | Table | Collapsible) -> dict[str, str | int]:
     if isinstance(item, Picture):
-        # Vector, and as an image rather than inline: ids of several drawings cannot meet.
+        # Vector graphics as an image, not inline: element ids of two figures cannot collide.
         data = io.BytesIO()
         with styled():
             settle(item.figure)
@@ -84,6 +84,6 @@ def _item(item: str | Picture | Table | Collapsed) -> dict[str, str | int]:
         }
     if isinstance(item, Table):
         return {"kind": "table", "html": to_html(item)}
-    if isinstance(item, Collapsed):
+    if isinstance(item, Collapsible):
         return {"kind": "collapsed", "title": item.table.title, "html": to_html(item.table)}
     return {"kind": "text", "text": item}

@@ -4,37 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fl_platform.config.static_signature import read_labels
+
 REFERENCES = ("none", "absent")
 
-ATTACKS = {
-    "none": "No attack",
-    "absent": "Absent",
-    "bit_flip": "BitFlip",
-    "label_flip": "LabelFlip",
-    "lie": "LIE",
-    "ipm": "IPM",
-    "min_max": "MinMax",
-    "min_sum": "MinSum",
-    "mimic": "Mimic",
-    "fang": "Fang",
-    "strike": "STRIKE",
-    "lie_matched": "LIE, matched",
-    "strike_ablation": "STRIKE, ablated",
-}
-DEFENSES = {
-    "mean": "Mean",
-    "krum": "Krum",
-    "multi_krum": "Multi-Krum",
-    "median": "Median",
-    "rfa": "RFA",
-    "aksel": "Aksel",
-    "centered_clipping": "CClip",
-    "dnc": "DnC",
-    "trimmed_mean": "RBTM",
-    "bulyan": "Bulyan",
-    "mda": "MDA",
-}
-MIXINGS = {"nnm": "NNM", "bucketing": "bucketing"}
+FIRST = (
+    *("none", "absent", "bit_flip", "label_flip", "lie", "ipm", "min_max", "min_sum"),
+    *("mimic", "fang", "strike", "lie_matched", "strike_ablation"),
+    *("mean", "krum", "multi_krum", "median", "rfa", "aksel", "centered_clipping", "dnc"),
+    *("trimmed_mean", "bulyan", "mda"),
+)
+
+
+def _labels(package: str) -> dict[str, str]:
+    """Printed names as the rules state them: those of the paper's tables first, in that order."""
+    labels = read_labels(package)
+    return {name: labels[name] for name in FIRST if name in labels} | labels
+
+
+ATTACKS = _labels("fl_platform.attacks")
+DEFENSES = MIXINGS = _labels("fl_platform.defenses")
 TASKS = {
     "cifar10": "CIFAR-10",
     "imagenet12": "ImageNet-12",

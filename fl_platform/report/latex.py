@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from fl_platform.report.tables.base import Entry, Table
+from fl_platform.report.tables.table import Table, TableEntry
 
 POINTS = 72.27  # TeX's points per inch
 SIZES = (("small", 9.0), ("footnotesize", 8.0), ("scriptsize", 7.0))  # of a 10-point class
@@ -143,7 +143,7 @@ def _broken(text: str, column: str) -> str:
     return re.sub(rf"(\\_|[{_BREAKS}])(?=.)", r"\1\\allowbreak{}", escaped)
 
 
-def _marked(entry: Entry, column: str) -> str:
+def _marked(entry: TableEntry, column: str) -> str:
     text = _broken(entry.text, column)
     if entry.underlined:
         text = rf"\underline{{{text}}}"

@@ -1,8 +1,8 @@
-"""What the paper prints: the numbers of its Tables 1 and 2, and what it leaves unknown.
+"""Published numbers of the paper's Tables 1 and 2, and what the paper does not state.
 
 Source: Yuchen Liu, Chen Chen, Lingjuan Lyu, Yaochu Jin, Gang Chen, "Exploit Gradient Skewness to
-Circumvent Byzantine Defenses for Federated Learning", AAAI 2025, arXiv 2502.04890. The two csv
-files beside this one are transcriptions; a value that is not printed is an empty field.
+Circumvent Byzantine Defenses for Federated Learning", AAAI 2025, arXiv 2502.04890. The two CSV
+files in this folder are transcriptions; an empty field is a value that is not printed.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from functools import cache
 from pathlib import Path
 
 ASSUMPTION = (
-    "The paper's ± is read as a sample standard deviation over n = 3 seeds: an assumption, for the"
-    " paper prints neither what its ± is nor the number of seeds."
+    "Assumption: the paper's ± is a sample standard deviation over n = 3 seeds. The paper states"
+    " neither the meaning of ± nor the number of seeds."
 )
 
 UNKNOWN = (
-    "the number of seeds behind each value, and what the ± of Table 1 is",
-    "any deviation for Table 2",
-    "whether an accuracy is that of the last round, an average of the last rounds or the best",
-    "the nu of Table 1 (its text says that nu = 1 suffices)",
+    "the number of seeds per value and the meaning of ± in Table 1",
+    "the standard deviations of Table 2",
+    "whether an accuracy is of the last round, the mean of the last rounds or the best round",
+    "nu in Table 1 (the text says that nu = 1 suffices)",
     "the accuracy without an attack",
-    "the values of Figures 4, 7 and 8 (pictures only)",
+    "the values of Figures 4, 7 and 8 (plots only)",
     "the bucket size of Figure 4 and the data set of Figure 8",
-    "which classes make up ImageNet-12 and how FEMNIST's writers were sampled",
-    "the number of neighbours and the fitted points of the LLE pictures",
+    "the classes of ImageNet-12 and the sampling of FEMNIST's writers",
+    "the number of neighbours and the fitted points of the LLE plots",
 )
 
 
 @dataclass(frozen=True)
 class Published:
-    """One printed accuracy in percent; ``sd`` and ``n_assumed`` are None where not printed."""
+    """One published accuracy in percent; ``sd`` and ``n_assumed`` are None if not printed."""
 
     table: int
     task: str
@@ -46,7 +46,7 @@ class Published:
 
 @cache
 def published() -> tuple[Published, ...]:
-    """All printed accuracies: 147 of Table 1 and 12 of Table 2."""
+    """All published accuracies: 147 of Table 1 and 12 of Table 2."""
     values = []
     for table in (1, 2):
         path = Path(__file__).with_name(f"paper_table{table}.csv")
@@ -73,5 +73,5 @@ def _by_cell() -> dict[tuple[str, str, str, str], Published]:
 
 
 def find(task: str, attack: str, defense: str, mixing: str = "") -> Published | None:
-    """The printed value of a cell by its configuration names, or None where there is none."""
+    """Published value of a cell by its configuration names; None if there is none."""
     return _by_cell().get((task, attack, defense, mixing))

@@ -1,9 +1,9 @@
-"""Curves of runs -> the tables behind the skew and robustness figures.
+"""Tables behind the skew and robustness figures, computed from the curves of runs.
 
 Keys: ``skew/NAME`` is a statistic of a round's honest updates, ``skew/NAME_null`` its mean on
 sign-flipped updates (symmetric by construction) and ``skew/NAME_z`` its distance from that mean
-in deviations of the null; ``round/kappa`` and ``round/kappa_bound`` are the empirical robustness
-ratio of the rule and the constant that its theory promises.
+in standard deviations of the null; ``round/kappa`` and ``round/kappa_bound`` are the empirical
+robustness constant of the rule and its proven bound.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ COLUMNS = ["metric", "step", "mean", "low", "high", "null_mean", "null_low", "nu
 
 
 def skew_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
-    """Each skew statistic over rounds: mean and middle 80 % of the runs, beside its null.
+    """Skew statistics per round: mean and middle 80 % of the runs, with the null distribution.
 
     Args:
-        found: Cells whose finished runs are pooled; the statistics are of honest updates.
+        found: Cells whose finished runs are pooled; the statistics describe honest updates.
         curves: Columns run_id, key, step, value.
 
     Returns:
-        Columns metric, step, mean, low, high, null_mean, null_low, null_high (null mean ± 2 of
-        its deviations; NaN where no null was logged), runs.
+        Columns metric, step, mean, low, high, null_mean, null_low, null_high (null mean ± 2
+        standard deviations; NaN if no null was logged), runs.
     """
     import pandas as pd
 
@@ -57,7 +57,7 @@ def skew_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
         own = wide[f"skew/{name}"].dropna()
         null = wide.get(f"skew/{name}_null", own * float("nan"))
         z = wide.get(f"skew/{name}_z", own * float("nan"))
-        # The null's deviation is not logged: it is what z was divided by.
+        # The null's standard deviation is not logged: it is (value - null mean) / z.
         spread = ((wide[f"skew/{name}"] - null) / z.where(z != 0)).abs().groupby("step").mean()
         by_step = own.groupby("step")
         part = pd.DataFrame(
@@ -73,10 +73,10 @@ def skew_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def kappa_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
-    """For each cell the largest empirical kappa of any round beside the rule's constant.
+    """Largest empirical kappa of any round per cell, with the rule's proven constant.
 
     Returns:
-        Columns attack, row, defense, kappa, constant (infinite: the rule has none; NaN: none was
+        Columns attack, row, defense, kappa, constant (infinite: the rule has none; NaN: not
         logged).
     """
     import pandas as pd
@@ -97,7 +97,7 @@ def kappa_table(found: Sequence[Cell], curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished_ids(found: Sequence[Cell]) -> set[str]:
-    """The run ids of the seeds that a cell's mean is made of."""
+    """Run ids of the seeds that enter the means of ``found``."""
     return {
         str(run["run_id"])
         for cell in found

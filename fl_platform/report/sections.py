@@ -1,4 +1,4 @@
-"""What the page tells, in reading order: one function a section, cells in, section out."""
+"""Sections of the page in reading order: one function per section, from cells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fl_platform.report.figures import (
 )
 from fl_platform.report.figures.embedding import LIMITS
 from fl_platform.report.figures.layout import Page
-from fl_platform.report.html import Collapsed, Picture, Section
+from fl_platform.report.html import Collapsible, Picture, Section
 from fl_platform.report.round_metrics import kappa_table, skew_table
 from fl_platform.report.tables import (
     Table,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Items = list[str | Picture | Table | Collapsed]
+Items = list[str | Picture | Table | Collapsible]
 
 
 def accuracies(found: Sequence[Cell], accuracy: str, page: Page) -> Section:
@@ -48,10 +48,10 @@ def accuracies(found: Sequence[Cell], accuracy: str, page: Page) -> Section:
     for setting, group in by_setting(found).items():
         caption = (
             f"Mean accuracy under each attack, and the worst case of each defense:"
-            f" {setting.title()}. Dark is high; a frame marks the lowest attack of a column."
+            f" {setting.title()}. Dark is high; a frame marks the lowest accuracy of a column."
         )
         items += [accuracy_table(group, accuracy)]
-        items += [Collapsed(claims_table(group)), Collapsed(best_table(group))]
+        items += [Collapsible(claims_table(group)), Collapsible(best_table(group))]
         items += _picture(
             "heatmap",
             partial(worst_case_heatmap, group, setting.title(), page),
@@ -62,18 +62,18 @@ def accuracies(found: Sequence[Cell], accuracy: str, page: Page) -> Section:
 
 
 def beside_the_paper(comparisons: Sequence[Table]) -> Section:
-    """Ours beside the printed values, and what the paper leaves unknown."""
-    text = f"Not printed in the paper, hence unknown here: {'; '.join(paper.UNKNOWN)}."
-    return Section("Beside the paper", [*comparisons, text] if comparisons else ())
+    """Our values beside the published ones, and what the paper does not state."""
+    text = f"Not stated in the paper: {'; '.join(paper.UNKNOWN)}."
+    return Section("Comparison with the paper", [*comparisons, text] if comparisons else ())
 
 
 def over_rounds(found: Sequence[Cell], curves: pd.DataFrame, page: Page) -> Section:
-    """Accuracy curves of each setting."""
+    """Accuracy curves per setting."""
     pictures: Items = []
     for setting, group in by_setting(found).items():
         caption = (
-            f"Test accuracy over rounds: {setting.title()}. Lines are means over finished seeds,"
-            " bands ± one standard deviation; a thin dotted line ending in a cross diverged."
+            f"Test accuracy over rounds: {setting.title()}. Lines: means over finished seeds;"
+            " bands: ± one standard deviation; thin dotted lines with a cross: diverged runs."
             f" {settings_note(group)}"
         )
         pictures += _picture(
@@ -82,16 +82,16 @@ def over_rounds(found: Sequence[Cell], curves: pd.DataFrame, page: Page) -> Sect
             caption,
             setting,
         )
-    return Section("Over the rounds", pictures)
+    return Section("Accuracy per round", pictures)
 
 
 def sweeps(found: Sequence[Cell], page: Page) -> Section:
-    """nu, beta and mixing, wherever the runs vary them."""
+    """Sweeps of nu, beta and pre-aggregation, if the runs vary them."""
     pictures: Items = []
     for setting, group in by_setting(found).items():
         caption = (
-            f"STRIKE's strength: {setting.title()}. Bars are 95 % intervals over seeds; the"
-            " dashed line is ν = 1, the largest step that the attack's own constraint allows."
+            f"Strength of STRIKE: {setting.title()}. Bars: 95 % intervals over seeds; dashed line:"
+            " ν = 1, the largest step that satisfies the constraint of the attack."
         )
         pictures += _picture(
             "nu",
@@ -101,7 +101,7 @@ def sweeps(found: Sequence[Cell], page: Page) -> Section:
         )
     for setting, group in _alike(found, beta=None).items():
         caption = (
-            f"Heterogeneity: {setting.title()}. Smaller β is more heterogeneous; bars are 95 %"
+            f"Heterogeneity: {setting.title()}. Smaller β is more heterogeneous; bars: 95 %"
             " intervals over seeds."
         )
         pictures += _picture(
@@ -111,7 +111,9 @@ def sweeps(found: Sequence[Cell], page: Page) -> Section:
             setting,
         )
     for setting, group in _alike(found, mixing="").items():
-        caption = f"Without and with mixing: {setting.title()}. Bars are 95 % intervals over seeds."
+        caption = (
+            f"Without and with pre-aggregation: {setting.title()}. Bars: 95 % intervals over seeds."
+        )
         pictures += _picture(
             "mixing",
             partial(mixing_bars, group, title=setting.title(), page=page),
@@ -127,14 +129,14 @@ def skewness(
     clouds: Sequence[Mapping[str, Any]],
     page: Page,
 ) -> Section:
-    """Skew statistics against their null, empirical kappa, and the clouds."""
+    """Skew statistics with their null, empirical kappa, and the embeddings of updates."""
     pictures = _clouds(clouds, page)
     if curves is None or curves.empty:
         return Section("Gradient skew", pictures)
     for setting, group in by_setting(found).items():
         table = skew_table(group, curves)
         null = (
-            "Only what leaves the grey band is more than symmetric updates would show."
+            "Values inside the grey band are consistent with symmetric updates."
             if table["null_mean"].notna().any()
             else "The values of symmetric updates were not logged (observers.skew.null_every=0)."
         )
@@ -146,8 +148,8 @@ def skewness(
         )
         kappas = kappa_table(group, curves)
         caption = (
-            f"Robustness reached by the attacks: {setting.title()}. Points are the largest"
-            " empirical κ of any round; a bar is the constant that holds for every attack."
+            f"Robustness constant: {setting.title()}. Points: largest empirical κ of any round;"
+            " bars: the proven constant, valid for every attack."
         )
         pictures += _picture(
             "kappa",
@@ -166,17 +168,17 @@ def _clouds(clouds: Sequence[Mapping[str, Any]], page: Page) -> Items:
     for name, group in by_name.items():
         drawn, left_out = embedded(group)
         kind = "cloud" if len(by_name) == 1 else f"cloud-{name}"
-        caption = f"Updates in the plane: {name}. {LIMITS}"
+        caption = f"Updates in two dimensions: {name}. {LIMITS}"
         items += _picture(kind, partial(cloud_figure, drawn, title=name, page=page), caption)
         items += [f"No picture of the updates of {name}, {reason}" for reason in left_out]
     return items
 
 
-def accounts(found: Sequence[Cell]) -> Section:
-    """What the cells cost, and where every number comes from."""
+def cost_and_provenance(found: Sequence[Cell]) -> Section:
+    """Cost of the cells and provenance of every number."""
     tables = [cost_table(group) for group in by_setting(found).values()]
     tables.append(provenance_table(found))
-    return Section("Cost and provenance", [Collapsed(table) for table in tables])
+    return Section("Cost and provenance", [Collapsible(table) for table in tables])
 
 
 def _alike(found: Sequence[Cell], **common: Any) -> dict[Setting, list[Cell]]:

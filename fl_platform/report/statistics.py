@@ -1,6 +1,6 @@
-"""From numbers to what they support: intervals over seeds, paired differences, verdicts.
+"""Intervals over seeds, paired differences, tests and verdicts.
 
-Accuracies are percentages, one a seed. Nothing here knows tables or runs.
+Accuracies are percentages, one per seed. This module depends on no table or run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Verdict = Literal["agrees", "differs", "cannot tell"]
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean, sample standard deviation and interval of n values; NaN where n is too small."""
+    """Mean, sample standard deviation and interval of n values; NaN if n is too small."""
 
     n: int
     mean: float
@@ -31,7 +31,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference with its interval and two-sided p value; n is the number of seeds."""
+    """Mean difference with interval and two-sided p value; n is the number of seeds."""
 
     n: int
     mean: float
@@ -46,19 +46,19 @@ def summarize(values: Sequence[float], level: float = 0.95) -> Summary:
     .. math:: \bar x \pm t_{n-1,\,(1+\text{level})/2} \; s / \sqrt n
 
     Args:
-        values: One finite number a seed.
+        values: One finite number per seed.
         level: Coverage of the interval, between 0 and 1.
 
     Returns:
-        All NaN for no value; no deviation and no interval (NaN) for a single one.
+        All NaN for no value; deviation and interval NaN for a single value.
 
     Raises:
-        ValueError: a value is not finite; such runs are counted apart, never averaged.
+        ValueError: A value is not finite; such runs are counted separately, never averaged.
     """
     x = np.asarray(values, dtype=float)
     if not np.isfinite(x).all():
         raise ValueError(
-            f"Expected finite values, got {x.tolist()}; count diverged and failed runs apart."
+            f"Expected finite values, got {x.tolist()}; count diverged and failed runs separately."
         )
     n = len(x)
     if n == 0:
@@ -77,7 +77,7 @@ def paired_difference(
     """Paired t interval of ``first - second`` over the seeds that both have.
 
     Runs of equal seed share partition, participants and initial weights, so their difference
-    varies less than either. None where fewer than three seeds are shared.
+    varies less than either. None if fewer than three seeds are shared.
 
     Args:
         first: Accuracy by seed.
@@ -98,17 +98,17 @@ def difference_to_published(
     n: int | None,
     level: float = 0.90,
 ) -> Difference | None:
-    """Welch interval of our mean minus a printed mean (B. L. Welch, 1947).
+    """Welch interval of our mean minus a published mean (B. L. Welch, 1947).
 
     Args:
-        values: Our accuracies, one a seed.
-        mean: The printed mean.
-        sd: The printed ±, read as a sample standard deviation; None where there is none.
-        n: The number of seeds assumed behind it.
+        values: Our accuracies, one per seed.
+        mean: The published mean.
+        sd: The published ±, read as a sample standard deviation; None if there is none.
+        n: The assumed number of seeds of the published mean.
         level: Coverage of the interval; 0.90 makes the verdict two one-sided tests at 5 %.
 
     Returns:
-        None with fewer than three seeds of ours, or where the paper prints no deviation.
+        None if we have fewer than three seeds or the paper prints no deviation.
     """
     ours = summarize(values)
     if ours.n < FEWEST_SEEDS or sd is None or n is None:
@@ -122,11 +122,11 @@ def difference_to_published(
 
 
 def verdict(difference: Difference | None, margin: float = MARGIN) -> Verdict:
-    """Whether an interval of ours minus published says *agrees*, *differs* or neither.
+    """Verdict from an interval of ours minus published: *agrees*, *differs* or *cannot tell*.
 
-    *agrees*: it lies within ±margin (equivalence by two one-sided tests, D. J. Schuirmann,
-    1987). *differs*: it excludes 0 and reaches beyond ±margin. Else, or without an interval,
-    *cannot tell*.
+    *agrees*: the interval lies within ±margin (equivalence by two one-sided tests, D. J.
+    Schuirmann, 1987). *differs*: it excludes 0 and reaches beyond ±margin. *cannot tell*:
+    otherwise, or without an interval.
     """
     if difference is None:
         return "cannot tell"
@@ -140,8 +140,8 @@ def verdict(difference: Difference | None, margin: float = MARGIN) -> Verdict:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values, in the order given (S. Holm, "A simple sequentially rejective …", 1979).
 
-    Rejecting where the adjusted value is at most alpha keeps the chance of any false rejection
-    among all of them at alpha, whatever their dependence.
+    Rejecting at an adjusted value of at most alpha bounds the probability of any false rejection
+    among all hypotheses by alpha, under any dependence.
     """
     m = len(p_values)
     adjusted = [0.0] * m
@@ -153,7 +153,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _quantile(level: float, freedom: float) -> float:
-    from scipy import special  # lazily: a tenth of the import time of scipy.stats
+    from scipy import special  # imports in a tenth of the time of scipy.stats
 
     if not 0 < level < 1:
         raise ValueError(f"Expected a level between 0 and 1, got {level}.")
@@ -164,7 +164,7 @@ def _quantile(level: float, freedom: float) -> float:
 def _p_value(mean: float, error: float, freedom: float) -> float:
     from scipy import special
 
-    if error == 0:  # equal differences on every seed: exact ties say nothing, all else is certain
+    if error == 0:  # the same difference for every seed: no evidence if 0, certain otherwise
         return 1.0 if mean == 0 else 0.0
     return float(2 * special.stdtr(freedom, -abs(mean) / error))
 
@@ -174,12 +174,12 @@ Accuracies = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Claim:
-    """That ``best`` is the lowest (or the highest) mean of a group, beside its nearest rival.
+    """Claim that ``best`` has the lowest (or highest) mean of a group, with the closest competitor.
 
-    ``difference`` is that mean minus the nearest rival's, over shared seeds. ``p`` is the largest
-    paired p value over all rivals, that of ``weakest``; ``adjusted`` is Holm's over the table.
-    ``reason`` says why the claim is not supported; ``unranked`` are those without a mean that
-    could be ranked.
+    ``difference`` is that mean minus that of ``rival``, the next mean, over shared seeds. ``p`` is
+    the largest paired p value over all competitors, that of ``weakest``; ``adjusted`` is Holm's
+    over the table. ``supported``: significant. ``reason``: why not. ``unranked``: members whose
+    mean cannot be ranked.
     """
 
     best: str
@@ -199,19 +199,19 @@ def claims(
     alpha: float = 0.05,
     highest: bool = False,
 ) -> dict[str, Claim]:
-    """For each group the member of lowest (or highest) mean, tested against all others.
+    """Member of lowest (or highest) mean per group, tested against all others.
 
-    A group's claim is false as soon as one other member is as low, so its p value is the largest
-    of the paired two-sided ones (an intersection-union test; two-sided, since the lowest was
-    picked by looking: S. Gutmann and Z. Maymin, "Is the selected population the best?", 1987).
-    Holm's procedure runs over the groups of the table.
+    A group's claim is false if one other member is as low, so its p value is the largest of the
+    paired two-sided ones (an intersection-union test; two-sided, since the lowest is selected
+    from the data: S. Gutmann and Z. Maymin, "Is the selected population the best?", 1987). Holm's
+    procedure runs over the groups of the table.
 
     Args:
         groups: Group -> member -> seed -> accuracy, finished runs only: the attacks on a defense,
             or the defenses against an attack.
-        unranked: Group -> members about which too little is known to call another one lower (or
-            higher): the claim of such a group is not supported.
-        alpha: Chance allowed of any false claim in the table.
+        unranked: Group -> members with a diverged run or without a finished run. No member ranks
+            below (or above) these, so a group with such a member has no significant claim.
+        alpha: Allowed probability of any false claim in the table.
         highest: Whether the highest mean is claimed.
     """
     found: dict[str, Claim] = {}
@@ -240,7 +240,7 @@ def _claim(ranked: Accuracies, unranked: list[str], highest: bool) -> Claim:
     if any(difference is None for difference in pairs.values()):
         reason = f"fewer than {FEWEST_SEEDS} shared seeds"
         return Claim(best, others[0], None, nan, nan, False, reason, apart)
-    # A rival that is ahead on the shared seeds contradicts the claim outright.
+    # A lower (or higher) mean of another member on the shared seeds contradicts the claim.
     p = {
         name: difference.p if sign * difference.mean < 0 else 1.0
         for name, difference in pairs.items()

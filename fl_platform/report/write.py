@@ -1,4 +1,4 @@
-"""A frame of runs -> a folder with the page, the tables and the figures."""
+"""Writes a report folder (page, tables, figures) from a frame of runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fl_platform.report.figures.style import save
 from fl_platform.report.file_names import by_file_name
 from fl_platform.report.findings import facts, headline
 from fl_platform.report.formats import markdown, to_csv
-from fl_platform.report.html import Collapsed, Picture
+from fl_platform.report.html import Collapsible, Picture
 from fl_platform.report.html import page as whole_page
 from fl_platform.report.latex import latex
 from fl_platform.report.tables import Table, comparison_table
@@ -43,25 +43,27 @@ def write_report(
     wholes, so that two reports of one folder at once both succeed.
 
     Args:
-        frame: One row a run (``tracking/table.py``).
-        curves: Columns run_id, key, step, value; None or empty leaves the curves out.
-        clouds: Dicts with gram, labels, step and name; empty leaves the pictures out.
-        out: Folder, made where it is missing; files of equal name are replaced.
+        frame: One row per run (``tracking/frames.py``).
+        curves: Columns run_id, key, step, value. None or empty: no curves.
+        clouds: Dicts with gram, labels, step and name. Empty: no embeddings.
+        out: Folder, created if missing; files of equal name are replaced.
         formats: Any of html, markdown, latex, csv.
         title: Name of the experiment.
         accuracy: tail, last or best.
-        figures: Kinds of figure files: png, pdf, svg; none leaves the files out.
+        figures: Formats of figure files: png, pdf, svg. Empty: no files.
         page: Width and type size of figures, and width of LaTeX tables.
 
     Raises:
-        ValueError: an unknown format, or a frame without runs.
+        ValueError: A format is unknown, or the frame has no run.
     """
     wanted = list(dict.fromkeys(formats))
     unknown = sorted(set(wanted) - set(FORMATS))
     if unknown:
         raise ValueError(f"Expected formats among {list(FORMATS)}, got {unknown}.")
     if frame.empty:
-        raise ValueError("Expected at least one run, got an empty frame; check its experiment.")
+        raise ValueError(
+            "Expected at least one run, got an empty frame. Check the name of the experiment."
+        )
     found, page = cells(frame, accuracy), page or Page()
     tried = [comparison_table(group) for group in by_setting(found).values()]
     comparisons = [table for table in tried if table is not None]
@@ -70,7 +72,7 @@ def write_report(
         sections.beside_the_paper(comparisons),
         sections.sweeps(found, page),
         sections.skewness(found, curves, clouds, page),
-        sections.accounts(found),
+        sections.cost_and_provenance(found),
     ]
     if curves is not None and not curves.empty:
         parts.insert(2, sections.over_rounds(found, curves, page))
@@ -81,7 +83,7 @@ def write_report(
         document = whole_page(title, headline(found, comparisons), facts(found), parts)
         paths.append(_write(out / "index.html", document))
     items = [item for part in parts for item in part.items]
-    shown = [item.table if isinstance(item, Collapsed) else item for item in items]
+    shown = [item.table if isinstance(item, Collapsible) else item for item in items]
     paths += _write_tables([t for t in shown if isinstance(t, Table)], wanted, out, page)
     if "csv" in wanted:
         paths.append(_write(out / "runs.csv", frame.to_csv(index=False, lineterminator="\n")))

@@ -1,4 +1,4 @@
-"""Whether results have drifted from their reference; pure functions on accuracies by seed."""
+"""Drift of results from their reference: pure functions on accuracies per seed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fl_platform.report.statistics import holm, summarize
-from fl_platform.repro.spec import Bands
+from fl_platform.repro.spec import Tolerance
 
-FEWEST = 10  # seeds behind a verdict that is not by digest
+FEWEST = 10  # seeds per cell for a verdict without equal bits
 POWER = 0.99
 
 Verdict = Literal["same bits", "agrees", "drifted"]
@@ -18,9 +18,9 @@ Verdict = Literal["same bits", "agrees", "drifted"]
 
 @dataclass(frozen=True)
 class Pair:
-    """One seed then and now: accuracies in percent, None where the run diverged.
+    """One seed in the reference and now: accuracies in percent, None if the run diverged.
 
-    ``same`` says that the digests of the final weights are equal too.
+    ``same``: whether the digests of the final weights are equal.
     """
 
     seed: int
@@ -30,27 +30,26 @@ class Pair:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs, to the bit."""
+        """Whether weights and accuracy are equal to the bit."""
         return self.same and self.before == self.after
 
     @property
     def difference(self) -> float:
-        """Points now minus then. A diverged run has no accuracy; for this alone it counts as 0."""
+        """Accuracy now minus reference, in points; a diverged run counts as 0 % here only."""
         return (self.after or 0.0) - (self.before or 0.0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one cell came to.
+    """Comparison of one cell with its reference.
 
     Attributes:
-        cell: its name.
-        n: seeds compared; ``equal`` of them to the bit.
-        mean: difference in points, with the interval ``low`` to ``high`` that holds for all cells
-            of the suite at once; NaN where n is 1.
-        p: adjusted for all cells; 0 where bits had to be equal and are not.
-        noticed: the smallest change, in points, that these differences would let through in at
-            most 1 of 100; NaN where bits decide.
+        cell: Name of the cell.
+        n: Number of seeds; ``equal`` of them agree to the bit.
+        mean: Mean difference in points; ``low`` to ``high`` is its interval, simultaneous over
+            all cells of the suite. NaN if n is 1.
+        p: p value adjusted for all cells; 0 if bits must be equal and differ.
+        detectable: Minimal detectable change in points at power 0.99; NaN if bits decide.
     """
 
     cell: str
@@ -60,15 +59,15 @@ class Comparison:
     low: float
     high: float
     p: float
-    noticed: float
+    detectable: float
     verdict: Verdict
 
 
-def suspects(cells: Mapping[str, Sequence[Pair]], bands: Bands) -> list[str]:
-    """Cells whose mean difference leaves the margin: to be run with every reference seed.
+def flag(cells: Mapping[str, Sequence[Pair]], bands: Tolerance) -> list[str]:
+    """Cells whose mean difference exceeds the margin: they are run with all reference seeds.
 
-    No test is made here, so a few seeds that scatter cannot hide a change larger than the margin
-    for lack of power, and :func:`compare` alone decides.
+    This is no test: with few seeds a test has low power and misses changes beyond the margin.
+    Only :func:`compare` decides.
     """
     return [
         name
@@ -77,28 +76,29 @@ def suspects(cells: Mapping[str, Sequence[Pair]], bands: Bands) -> list[str]:
     ]
 
 
-def compare(cells: Mapping[str, Sequence[Pair]], bands: Bands, *, exact: bool) -> list[Comparison]:
-    r"""Every cell against its reference.
+def compare(
+    cells: Mapping[str, Sequence[Pair]], bands: Tolerance, *, exact: bool
+) -> list[Comparison]:
+    r"""Compare every cell with its reference.
 
-    Where ``exact`` (same code, versions, device, processor, data), a single run that is not equal
-    to the bit is drift. Otherwise the paired differences of each cell are put to a t test of
+    If ``exact`` (same code, versions, device, processor, data), one run that is not equal to the
+    bit is drift. Otherwise a t test on the paired differences of each cell tests
     :math:`|\delta| \le \text{margin}` (J. L. Hodges and E. L. Lehmann, 1954), and the p values
-    adjusted for the number of cells (S. Holm, 1979):
+    are adjusted for the number of cells (S. Holm, 1979):
 
     .. math:: t = (|\bar d| - \text{margin}) \sqrt n / s_d, \quad n - 1 \text{ degrees of freedom}
 
-    For an unchanged population the differences of a cell are symmetric about 0, also when the
-    seeds are fresh and the pairs unrelated; tails heavier than the normal's then make the t test
-    more cautious (B. Efron, "Student's t-test under symmetry conditions", 1969), and the margin
-    keeps ties from mattering. Cells with fewer than :data:`FEWEST` seeds are never called
-    drifted: they count in the adjustment, and :func:`suspects` has the others run where they
-    matter. Leaving cells out in this way can only lower the number of alarms.
+    For an unchanged population the differences of a cell are symmetric about 0, even if the pairs
+    are independent. Under symmetry, heavy tails make the t test conservative (B. Efron, "Student's
+    t-test under symmetry conditions", 1969), and the margin absorbs ties. A cell with fewer than
+    :data:`FEWEST` seeds never has the verdict *drifted*, which can only lower the number of false
+    alarms; it counts in the adjustment, and :func:`flag` selects it for more seeds.
     """
-    judged = {name: pairs for name, pairs in cells.items() if pairs}
-    level = bands.level / max(1, len(judged))
-    adjusted = holm([_p_value(pairs, bands.margin) for pairs in judged.values()])
+    paired = {name: pairs for name, pairs in cells.items() if pairs}
+    level = bands.level / max(1, len(paired))
+    adjusted = holm([_p_value(pairs, bands.margin) for pairs in paired.values()])
     found = []
-    for (name, pairs), p in zip(judged.items(), adjusted, strict=True):
+    for (name, pairs), p in zip(paired.items(), adjusted, strict=True):
         differences = [pair.difference for pair in pairs]
         s = summarize(differences, 1 - level)
         equal = sum(pair.equal for pair in pairs)
@@ -113,18 +113,20 @@ def compare(cells: Mapping[str, Sequence[Pair]], bands: Bands, *, exact: bool) -
                 low=s.low,
                 high=s.high,
                 p=(1.0 if whole else 0.0) if exact else p,
-                noticed=math.nan if exact else noticed(differences, bands.margin, level),
+                detectable=math.nan
+                if exact
+                else detectable_change(differences, bands.margin, level),
                 verdict="drifted" if drifted else "same bits" if whole else "agrees",
             )
         )
     return found
 
 
-def noticed(differences: Sequence[float], margin: float, level: float) -> float:
-    """The change in points that would be called drift in 99 of 100 repetitions.
+def detectable_change(differences: Sequence[float], margin: float, level: float) -> float:
+    """Minimal detectable change in points: drift is found in 99 of 100 repetitions.
 
-    From the noncentral t distribution, at the spread of these differences and :data:`FEWEST`
-    seeds; NaN for a single one.
+    From the noncentral t distribution, with the standard deviation of ``differences`` and
+    :data:`FEWEST` seeds; NaN for a single difference.
     """
     from scipy import special
 

@@ -1,4 +1,4 @@
-"""What is stored of a suite's runs, and whether today's code on this machine made it."""
+"""Stored runs of a suite, their conditions, and the preconditions of a comparison."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from typing import Any
 
 from fl_platform.config import Config, config_hash
 from fl_platform.grid.plan import Cell
-from fl_platform.repro.reference import DIGITS, Outcome, Reference
+from fl_platform.repro.reference import DIGITS, Reference, ReferenceRun
 from fl_platform.run import provenance
 from fl_platform.run.result import Result, finished
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
 
-PER_SEED = "partition_digest"  # a condition that follows from the seed; weights cover it
+PER_SEED = "partition_digest"  # follows from the seed; the digest of the weights covers it
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A run that is over: its result, what decided its bits, and the tree that it came from."""
+    """Finished run: result, conditions, and the commit of its code."""
 
     result: Result
     conditions: dict[str, Any]
     commit: str
     dirty: bool
 
-    def outcome(self, cell: str, seed: int) -> Outcome:
-        """The run as a reference keeps it."""
+    def reference_run(self, cell: str, seed: int) -> ReferenceRun:
+        """The run in the form of a reference."""
         result = self.result
         accuracy = result.accuracy_tail if result.status == "FINISHED" else None
         digests = (result.config_hash[:DIGITS], result.weights_sha256[:DIGITS])
-        return Outcome(cell, seed, *digests, accuracy)
+        return ReferenceRun(cell, seed, *digests, accuracy)
 
 
 def stored(home: Path, cell: Cell) -> Stored | None:
-    """The stored run of ``cell``; None where there is none that is over."""
+    """Stored run of ``cell``; None if it is missing or unfinished."""
     result = finished(home, cell.config_hash)
     if result is None:
         return None
@@ -48,10 +48,11 @@ def stored(home: Path, cell: Cell) -> Stored | None:
 
 
 def conditions_now(config: Config, home: Path) -> dict[str, Any]:
-    """What decides the bits of a run of ``config`` here and now, beside the configuration.
+    """Current conditions of a run of ``config``: what determines its bits besides the config.
 
     Raises:
-        ConfigError, DataError: the machine or the data do not serve.
+        ConfigError: This machine cannot run the configuration.
+        DataError: The data are missing or damaged.
     """
     from fl_platform.run.build import choose_local, load_population, resolve_device
     from fl_platform.run.runner import conditions
@@ -63,9 +64,9 @@ def conditions_now(config: Config, home: Path) -> dict[str, Any]:
 
 
 def renewed(cells: Sequence[Cell], home: Path) -> list[Cell]:
-    """``cells``, told to begin anew where what is stored was made under other conditions.
+    """``cells`` with ``fresh`` set for stored runs of other conditions, so that they restart.
 
-    What an interrupted run left is continued where it was begun under today's.
+    An interrupted run of the current conditions continues.
     """
     now: dict[str, dict[str, Any]] = {}
     made = []
@@ -85,9 +86,9 @@ def renewed(cells: Sequence[Cell], home: Path) -> list[Cell]:
 
 
 def named(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
-    """Each run with its cell's name: its own without the seed.
+    """Pairs of cell name and run; the cell name is the run's name without the seed.
 
-    Settings that no name tells apart get digits of their hash.
+    Cells of equal name get the first digits of their hash.
     """
     bare = [cell.name.rpartition(" s")[0] for cell in cells]
     settings = [config_hash(replace(cell.config, seed=0))[:6] for cell in cells]
@@ -98,67 +99,70 @@ def named(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
     ]
 
 
-def _conditions(told: dict[str, Any], processor: str) -> dict[str, Any]:
-    kept = {key: value for key, value in told.items() if key != PER_SEED}
+def _conditions(recorded: dict[str, Any], processor: str) -> dict[str, Any]:
+    kept = {key: value for key, value in recorded.items() if key != PER_SEED}
     return {**kept, "processor": processor}
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The keys that two mappings do not share, with both values."""
+    """Keys whose values differ between two mappings, with both values."""
     keys = sorted(first.keys() | second.keys())
     return {k: (first.get(k), second.get(k)) for k in keys if first.get(k) != second.get(k)}
 
 
-TOLD = 5  # names in a message
+LISTED = 5  # names in a message
 
 
-class CouldNotRun(RuntimeError):  # noqa: N818 - told to the user by its name
-    """There is nothing to compare, for a reason that a person can mend."""
+class CouldNotRun(RuntimeError):  # noqa: N818 - the wording of the verdict
+    """No comparison is possible; the message says what to do."""
 
 
 def refuse_unnamed_code(reference: Reference | None) -> None:
-    """Refuse code that no commit names; that of an installed release must be the reference's."""
+    """Refuse uncommitted code; an installed release must have the code of the reference."""
     commit, dirty = provenance.git_state()
     if dirty:
-        raise CouldNotRun("the tree has changes that no commit holds: commit or stash them.")
+        raise CouldNotRun("expected a clean working tree, got uncommitted changes: commit them.")
     known = None if reference is None else reference.origin.conditions.get("code_fingerprint")
     if not commit and known != provenance.code_fingerprint():
         raise CouldNotRun(
-            "expected a git checkout, so that a commit names the code, or an installed release"
-            " whose code is the reference's; got neither."
+            "expected a git checkout, or an installed release with the code of the reference;"
+            " got neither. Run the suite from a clone of the repository."
         )
 
 
 def refuse_other_runs(reference: Reference, cells: Sequence[Cell]) -> None:
-    """Refuse a reference of other configurations than the suite's: nothing could be paired."""
+    """Refuse a reference whose configurations differ from those of the suite."""
     asked = {cell.config_hash[:DIGITS]: cell.name for cell in cells}
     missing = [name for key, name in asked.items() if key not in reference.outcomes]
     beyond = [f"{o.cell} s{o.seed}" for k, o in reference.outcomes.items() if k not in asked]
     if missing or beyond:
         raise CouldNotRun(
-            f"the reference is of other settings: {some(missing, len(asked))} are not in it,"
-            f" {len(beyond)} of its own are not in the suite; `repro accept` a new one."
+            f"the reference has other settings: {some(missing, len(asked))} of the suite are"
+            f" missing in it, {len(beyond)} of its runs are not in the suite. Accept a new"
+            " reference: fl-platform repro accept."
         )
 
 
 def shared_conditions(runs: Sequence[Stored]) -> dict[str, Any]:
-    """The conditions that all ``runs`` were made under; refuses several."""
+    """Conditions shared by all ``runs``; refuses runs of different conditions."""
     first = runs[0].conditions
     for run in runs[1:]:
         found = differing(first, run.conditions)
         if found:
             pairs = ", ".join(f"{key}: {a!r}, {b!r}" for key, (a, b) in found.items())
-            raise CouldNotRun(f"expected runs under the same conditions, got others ({pairs}).")
+            raise CouldNotRun(
+                f"expected runs of the same conditions, got different ones ({pairs})."
+            )
     return first
 
 
 def diverged_before(before: Reference | None, config_hash: str) -> bool:
-    """Whether the reference before has this run as a diverged one."""
-    outcome = None if before is None else before.outcomes.get(config_hash)
-    return outcome is not None and outcome.accuracy is None
+    """Whether this run diverged in the previous reference."""
+    run = None if before is None else before.outcomes.get(config_hash)
+    return run is not None and run.accuracy is None
 
 
 def some(names: Sequence[str], total: int) -> str:
     """``3 of 72 (a, b, c)``."""
-    listed = "; ".join(names[:TOLD]) + (" …" if len(names) > TOLD else "")
+    listed = "; ".join(names[:LISTED]) + (" …" if len(names) > LISTED else "")
     return f"{len(names)} of {total} ({listed})" if names else f"0 of {total}"

@@ -1,21 +1,22 @@
-"""The log of a suite: one JSON line per start, appended and never changed."""
+"""Log of a suite: one JSON line per start, append only."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fl_platform.core.outside import OutsideError, open_file, parse_json, read_file
 from fl_platform.tracking.atomic import write_all
 from fl_platform.tracking.lock import RunLock
 
 
 class Clock(NamedTuple):
-    """Time of day, and a clock for durations that never goes back."""
+    """Time of day, and a monotonic clock for durations."""
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -24,8 +25,8 @@ class Clock(NamedTuple):
 KINDS = ("run", "skipped")
 
 
-class Diary:
-    """The folder ``mlruns/repro/SUITE``: its diary, its lock, and the reports beside them."""
+class SuiteLog:
+    """Folder ``mlruns/repro/SUITE`` with log (``diary.jsonl``), lock and reports."""
 
     def __init__(self, home: Path, suite: str) -> None:
         self.folder = home.absolute() / "mlruns" / "repro" / suite
@@ -34,10 +35,10 @@ class Diary:
         self.lock = RunLock(self.folder / "lock")
 
     def note(self, kind: str, at: float, **values: Any) -> None:
-        """Append one entry and make it durable; ``at`` in seconds since 1970."""
+        """Append one entry durably; ``at`` in seconds since 1970."""
         entry = {"kind": kind, "at": at, "utc": stamp(at), **values}
         line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
@@ -47,20 +48,42 @@ class Diary:
             os.close(descriptor)
 
     def entries(self, kind: str = "") -> Iterator[dict[str, Any]]:
-        """The entries of ``kind``, or all, in order; a torn line or an old kind is left out."""
-        lines = self.path.read_bytes().split(b"\n") if self.path.exists() else []
+        """Entries of ``kind`` (default: all) in order; skips torn lines and unknown kinds.
+
+        Raises:
+            OutsideError: The log is no regular file, or has more than 64 MiB.
+        """
+        try:
+            lines = read_file(self.path, "log").split(b"\n")
+        except FileNotFoundError:
+            return
         for line in lines:
             try:
-                entry = json.loads(line)
-            except ValueError:
+                entry = parse_json(line, self.path)
+            except OutsideError:  # torn by a loss of power
                 continue
-            if entry["kind"] in KINDS and kind in ("", entry["kind"]):
+            if isinstance(entry, dict) and _fits(entry) and kind in ("", entry["kind"]):
                 yield entry
 
 
+def _fits(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry is of a known kind and its fields have their types."""
+    if entry.get("kind") not in KINDS:
+        return False
+    numbers = (entry.get("at", 0.0),)
+    texts = (entry.get("utc", ""), entry.get("verdict", ""))
+    differences = entry.get("differences", {})
+    return (
+        all(isinstance(number, int | float | None) for number in numbers)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(differences, dict)
+        and all(isinstance(value, int | float) for value in differences.values())
+    )
+
+
 def stamp(at: float) -> str:
-    """``2026-03-01T02:30:00Z``."""
+    """UTC time in the form ``2026-03-01T02:30:00Z``."""
     try:
         return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (OverflowError, ValueError):  # a clock beyond the year 9999
+    except (OverflowError, ValueError):  # the clock is beyond the year 9999
         return f"{at:.0f} s"

@@ -1,4 +1,4 @@
-"""The accepted results of a suite: one small JSON file, committed beside the suite."""
+"""Accepted results of a suite: one small JSON file, committed with the suite."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from typing import Any
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import shown
 from fl_platform.config.validation import build_dataclass
+from fl_platform.core.outside import OutsideError, parse_json, read_file
 from fl_platform.report.statistics import summarize
 from fl_platform.tracking.atomic import write_atomic
 
-DIGITS = 16  # of a digest: enough to tell results apart, and the file stays small
+DIGITS = 16  # stored digits of a digest: results stay distinct and the file small
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What one run came to.
+class ReferenceRun:
+    """Accepted result of one run.
 
     Attributes:
-        cell: the run's name without its seed.
-        config_hash, weights: the first 16 digits of each; of the final weights' SHA-256.
-        accuracy: the tail's, in percent; None where the run diverged.
+        cell: Name of the run without its seed.
+        seed: Seed of the run.
+        config_hash: First 16 digits of the config hash.
+        weights: First 16 digits of the SHA-256 of the final weights.
+        accuracy: Tail accuracy in percent; None if the run diverged.
     """
 
     cell: str
@@ -36,12 +39,13 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """Where a reference comes from.
+    """Provenance of a reference.
 
     Attributes:
-        accepted: when, in UTC, and ``why``, in a person's words.
-        commit: of the code; several only where no Python file differs between them.
-        conditions: what decides bits beside the configuration: code, data, versions, device,
+        accepted: Time of acceptance, in UTC.
+        why: Reason for the acceptance.
+        commit: Commit of the code; several commits if their source files are equal.
+        conditions: What determines bits besides the configuration: code, data, versions, device,
             processor, threads.
     """
 
@@ -53,54 +57,56 @@ class Origin:
 
 @dataclass(frozen=True)
 class Reference:
-    """Accepted results by ``config_hash``, and where they come from."""
+    """Accepted results by ``config_hash``, with their provenance."""
 
     origin: Origin
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, ReferenceRun]
 
     def seeds(self, cell: str) -> int:
-        """How many seeds stand behind ``cell``."""
-        return sum(outcome.cell == cell for outcome in self.outcomes.values())
+        """Number of seeds of ``cell``."""
+        return sum(run.cell == cell for run in self.outcomes.values())
 
 
-def by_cell(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    """The outcomes of each cell, by seed."""
-    found: dict[str, list[Outcome]] = {}
-    for outcome in sorted(outcomes, key=lambda outcome: outcome.seed):
-        found.setdefault(outcome.cell, []).append(outcome)
+def by_cell(runs: Iterable[ReferenceRun]) -> dict[str, list[ReferenceRun]]:
+    """Runs of each cell, in the order of their seeds."""
+    found: dict[str, list[ReferenceRun]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        found.setdefault(run.cell, []).append(run)
     return found
 
 
 def write_reference(path: Path, reference: Reference) -> None:
-    """Write the file: one line a run, so that a change reads well in a diff; n and spread a cell.
+    """Write the file: one line per run, for readable diffs; n, mean and sd per cell.
 
-    ``n``, ``mean`` and ``sd`` are for people: they are read from the runs again.
+    ``n``, ``mean`` and ``sd`` are for readers of the file; the program recomputes them.
     """
     cells = [_cell(name, runs) for name, runs in by_cell(reference.outcomes.values()).items()]
     head = json.dumps(vars(reference.origin), indent=1).removesuffix("\n}")
     text = "\n".join([f"{head},", ' "cells": [', ",\n".join(cells), " ]", "}", ""])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.encode())
-    path.chmod(0o644)  # it is to be committed and shared, unlike what lies under mlruns/
+    path.chmod(0o644)  # committed and shared, unlike the files under mlruns/
 
 
 def read_reference(path: Path) -> Reference | None:
-    """The reference in ``path``, or None where there is no file.
+    """Reference in ``path``; None if there is no file.
 
     Raises:
-        ConfigError: it is not what :func:`write_reference` writes.
+        ConfigError: The content differs from the format of :func:`write_reference`.
     """
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(read_file(path, "reference", follow=True), path)
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise ConfigError(f"{path.name}: expected JSON, got: {error}") from None
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
     try:
         cells = tree.pop("cells")
-        outcomes = [
+        runs = [
             build_dataclass(
-                Outcome, {"cell": cell["cell"], **dict(zip(_COLUMNS, run, strict=True))}, path.name
+                ReferenceRun,
+                {"cell": cell["cell"], **dict(zip(_COLUMNS, run, strict=True))},
+                path.name,
             )
             for cell in cells
             for run in cell["runs"]
@@ -110,20 +116,20 @@ def read_reference(path: Path) -> Reference | None:
             f"{path.name}: expected a reference as `repro accept` writes it, got {shown(error)}."
         ) from None
     origin = build_dataclass(Origin, tree, path.name)
-    return Reference(origin, {outcome.config_hash: outcome for outcome in outcomes})
+    return Reference(origin, {run.config_hash: run for run in runs})
 
 
 _COLUMNS = ("seed", "config_hash", "weights", "accuracy")
 
 
-def _cell(name: str, runs: Sequence[Outcome]) -> str:
+def _cell(name: str, runs: Sequence[ReferenceRun]) -> str:
     s = summarize([run.accuracy for run in runs if run.accuracy is not None])
-    told: dict[str, Any] = {"cell": name, "n": len(runs)}
+    head: dict[str, Any] = {"cell": name, "n": len(runs)}
     if s.n:
-        told["mean"] = round(s.mean, 2)
+        head["mean"] = round(s.mean, 2)
     if s.n > 1:
-        told["sd"] = round(s.sd, 2)
+        head["sd"] = round(s.sd, 2)
     lines = ",\n".join(
         "   " + json.dumps([getattr(run, column) for column in _COLUMNS]) for run in runs
     )
-    return f'  {json.dumps(told, ensure_ascii=False)[:-1]}, "runs": [\n{lines}\n  ]}}'
+    return f'  {json.dumps(head, ensure_ascii=False)[:-1]}, "runs": [\n{lines}\n  ]}}'

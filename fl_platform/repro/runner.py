@@ -1,4 +1,4 @@
-"""The story of a reproduction: suite -> slot -> runs -> comparison -> report, exit code, diary."""
+"""A reproduction from start to end: suite, runs, comparison, report, log entry, exit code."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fl_platform.grid.plan import Cell
 from fl_platform.repro import compare as drift
 from fl_platform.repro.conditions import (
     CouldNotRun,
+    Stored,
     differing,
     diverged_before,
     named,
@@ -25,15 +26,16 @@ from fl_platform.repro.conditions import (
     some,
     stored,
 )
-from fl_platform.repro.log import Clock, Diary, stamp
+from fl_platform.repro.log import Clock, SuiteLog, stamp
 from fl_platform.repro.reference import (
     DIGITS,
     Origin,
     Reference,
+    ReferenceRun,
     read_reference,
     write_reference,
 )
-from fl_platform.repro.report import Judged, sentences, table, write_page
+from fl_platform.repro.report import ComparisonResult, sentences, table, write_page
 from fl_platform.repro.spec import Suite, load_suite
 from fl_platform.run import provenance
 from fl_platform.tracking.lock import RunOwned
@@ -44,24 +46,24 @@ if TYPE_CHECKING:
 AGREES, DRIFTED, COULD_NOT_RUN = 0, 1, 2
 
 
-class Stopped(Exception):  # noqa: N818 - no error: asked for
-    """A signal ended the runs; the same command goes on."""
+class Interrupted(Exception):  # noqa: N818 - requested by the user, not an error
+    """A signal ended the runs; the same command continues them."""
 
     def __init__(self, signal: int) -> None:
         self.signal = signal
 
 
 @dataclass
-class Session:
+class SuiteSession:
     """One start of a suite, under its lock.
 
     Attributes:
-        facts: what the diary says of it beside the verdict.
+        facts: Values of the log entry besides the verdict.
     """
 
     suite: Suite
     home: Path
-    diary: Diary
+    log: SuiteLog
     clock: Clock
     jobs: int | None = None
     tracking: str = "journal"
@@ -77,28 +79,31 @@ def run_suite(
 ) -> int:
     """Repeat a suite and compare it with its reference; 0: agrees, 1: drifted.
 
-    What is done under today's conditions is not run again; what other code or another machine
-    made is run anew beside it.
+    Finished runs of the current conditions are not repeated. Runs of other code or another machine
+    are repeated; the old ones are kept.
 
     Args:
-        jobs: number of processes. Default: one per GPU or physical core.
+        name: Name of the suite.
+        home: The workspace.
+        jobs: Number of processes. Default: one per GPU or physical core.
+        clock: Clocks of the log entry.
 
     Returns:
-        128 and the signal's number where one stopped it; the same call then goes on.
+        Exit code; 128 plus the number of a signal that stopped it. The same call then continues.
 
     Raises:
-        ConfigError: the suite's file cannot be used.
-        CouldNotRun: there was nothing to compare; the diary has the reason.
+        ConfigError: The suite file is missing or invalid.
+        CouldNotRun: No comparison is possible; the log has the reason.
     """
     suite = load_suite(name, home)
-    session = Session(suite, home, Diary(home, name), clock, jobs)
+    session = SuiteSession(suite, home, SuiteLog(home, name), clock, jobs)
     try:
-        with session.diary.lock:
+        with session.log.lock:
             return _recorded(session)
     except RunOwned as owned:
-        who = f"process {owned.owner.get('pid', '?')} on {owned.owner.get('host', '?')}"
-        why = f"{who} is at work on {name}; this start is skipped"
-        session.diary.note("skipped", clock.wall(), why=why)
+        owner = f"process {owned.owner.get('pid', '?')} on {owned.owner.get('host', '?')}"
+        why = f"{owner} is running {name}; this start is skipped"
+        session.log.note("skipped", clock.wall(), why=why)
         raise CouldNotRun(why) from None
 
 
@@ -110,215 +115,235 @@ def accept(
     diverged: bool = False,
     clock: Clock = Clock(),  # noqa: B008
 ) -> Path:
-    """Make the finished runs of a suite its reference; the file, which is then to be committed.
+    """Make the finished runs of a suite its reference; returns the file, to be committed.
 
     Args:
-        why: in a person's words; stays in the file.
-        diverged: take runs that diverged, although the reference before did not have them so.
+        name: Name of the suite.
+        home: The workspace.
+        why: Reason, stored in the file.
+        diverged: Accept diverged runs that had not diverged in the previous reference.
+        clock: Clocks of the time of acceptance.
 
     Raises:
-        ConfigError: no reason was given, or the files do not serve.
-        CouldNotRun: runs are missing, of other code, of changed trees, of mixed conditions, or
-            diverged.
+        ConfigError: The reason is empty, or the suite file is missing or invalid.
+        CouldNotRun: Runs are missing, diverged, or come from other code, uncommitted changes or
+            different conditions.
     """
     suite = load_suite(name, home)
     if not why.strip():
-        raise ConfigError("--why: expected a reason that others can check, got nothing.")
+        raise ConfigError("--why: expected a reason for the new reference, got nothing.")
     if suite.folder.parent != (home / "conf").resolve():
-        raise ConfigError(f"repro accept: expected conf/suite/ in {home}, found that of a wheel.")
+        raise ConfigError(
+            f"repro accept: expected the suite in {home}/conf/suite/, got the package's."
+        )
     refuse_unnamed_code(None)
-    from fl_platform.grid.runner import plan_grid  # imports torch, for which no refusal need wait
+    from fl_platform.grid.runner import plan_grid  # imports torch; refusals come first
 
-    with Diary(home, name).lock:
+    with SuiteLog(home, name).lock:
         _, cells = plan_grid(suite.grid(0, suite.reference_seeds), home)
-        runs = [(label, cell, stored(home, cell)) for label, cell in named(cells)]
-        found = [(label, cell, run) for label, cell, run in runs if run is not None]
-        if len(found) < len(runs):
-            missing = [cell.name for _, cell, run in runs if run is None]
-            typed = " ".join(f"'{word}'" for word in suite.grid(0, suite.reference_seeds))
-            raise CouldNotRun(
-                f"{some(missing, len(runs))} are not finished: fl-platform grid {typed}"
-            )
-        conditions = shared_conditions([run for _, _, run in found])
-        if conditions["code_fingerprint"] != provenance.code_fingerprint():
-            raise CouldNotRun("the runs are of other code than today's: run them anew first.")
-        dirty = [cell.name for _, cell, run in found if run.dirty]
-        if dirty:
-            raise CouldNotRun(f"{some(dirty, len(found))} come from a tree with changes.")
-        before = read_reference(suite.reference_file)
-        outcomes = [run.outcome(label, cell.config.seed) for label, cell, run in found]
-        fallen = [
-            f"{o.cell} s{o.seed}"
-            for o in outcomes
-            if o.accuracy is None and not diverged and not diverged_before(before, o.config_hash)
-        ]
-        if fallen:
-            raise CouldNotRun(
-                f"{some(fallen, len(outcomes))} diverged; --diverged takes that as the result."
-            )
-        commits = sorted({run.commit for _, _, run in found})
+        found = _accepted_runs(suite, home, cells)
+        runs = [run.reference_run(label, cell.config.seed) for label, cell, run in found]
+        if not diverged:
+            _refuse_diverged(runs, read_reference(suite.reference_file))
         origin = Origin(
-            accepted=stamp(clock.wall()), why=why.strip(), commit=" ".join(commits),
-            conditions=conditions,
-        )  # fmt: skip
-        by_hash = {outcome.config_hash: outcome for outcome in outcomes}
+            accepted=stamp(clock.wall()),
+            why=why.strip(),
+            commit=" ".join(sorted({run.commit for _, _, run in found})),
+            conditions=shared_conditions([run for _, _, run in found]),
+        )
+        by_hash = {run.config_hash: run for run in runs}
         write_reference(suite.reference_file, Reference(origin, by_hash))
-    cells_found = len({outcome.cell for outcome in outcomes})
-    print(f"{cells_found} cells, {suite.reference_seeds} seeds each: {suite.reference_file}")
+    num_cells = len({run.cell for run in runs})
+    print(f"{num_cells} cells, {suite.reference_seeds} seeds per cell: {suite.reference_file}")
     if suite.reference_seeds < drift.FEWEST:
-        print(f"fewer than {drift.FEWEST} seeds: under other conditions only bits can be compared")
-    print("commit it: a tree with changes is not reproduced")
+        print(
+            f"With fewer than {drift.FEWEST} seeds, results can only be compared on the same"
+            " machine and code."
+        )
+    print("Commit this file: reproduction runs need a clean working tree.")
     return suite.reference_file
 
 
+def _accepted_runs(
+    suite: Suite, home: Path, cells: Sequence[Cell]
+) -> list[tuple[str, Cell, Stored]]:
+    """Stored runs of all cells; refuses missing runs and runs of other or uncommitted code."""
+    runs = [(label, cell, stored(home, cell)) for label, cell in named(cells)]
+    found = [(label, cell, run) for label, cell, run in runs if run is not None]
+    if len(found) < len(runs):
+        missing = [cell.name for _, cell, run in runs if run is None]
+        typed = " ".join(f"'{word}'" for word in suite.grid(0, suite.reference_seeds))
+        raise CouldNotRun(f"{some(missing, len(runs))} are not finished: fl-platform grid {typed}")
+    conditions = shared_conditions([run for _, _, run in found])
+    if conditions["code_fingerprint"] != provenance.code_fingerprint():
+        raise CouldNotRun("the runs come from other code than the current: repeat them first.")
+    dirty = [cell.name for _, cell, run in found if run.dirty]
+    if dirty:
+        raise CouldNotRun(f"{some(dirty, len(found))} come from code with uncommitted changes.")
+    return found
+
+
+def _refuse_diverged(runs: Sequence[ReferenceRun], before: Reference | None) -> None:
+    """Refuse diverged runs that had not diverged in the previous reference."""
+    fallen = [
+        f"{run.cell} s{run.seed}"
+        for run in runs
+        if run.accuracy is None and not diverged_before(before, run.config_hash)
+    ]
+    if fallen:
+        raise CouldNotRun(
+            f"{some(fallen, len(runs))} diverged; accept them as the result with --diverged."
+        )
+
+
 def history(name: str, home: Path) -> Path | None:
-    """Print every past start of a suite and draw them; the figure, if there is one."""
+    """Print the past starts of a suite and draw their differences; returns the figure's path."""
     from fl_platform.report.figures.style import save
     from fl_platform.repro.timeline import history_figure, show_history
 
     load_suite(name, home)
-    diary = Diary(home, name)
-    entries = list(diary.entries())
+    log = SuiteLog(home, name)
+    entries = list(log.entries())
     if not entries:
-        print(f"no run of {name} yet: fl-platform repro run {name}")
+        print(f"No run of {name} yet. Start it: fl-platform repro run {name}")
         return None
     show_history(entries, standard_output())
     figure = history_figure(entries)
-    return None if figure is None else save(figure, diary.folder / "history", ("png",))[0]
+    return None if figure is None else save(figure, log.folder / "history", ("png",))[0]
 
 
-def _recorded(session: Session) -> int:
-    """Run and compare; whatever comes of it, the diary says so."""
-    began = session.clock.monotonic()
+def _recorded(session: SuiteSession) -> int:
+    """Run, compare, and write the outcome to the log in every case."""
+    start = session.clock.monotonic()
     commit, _ = provenance.git_state()
     code = provenance.code_fingerprint()
     session.facts = {"commit": commit, "code_fingerprint": code}
 
     def note(verdict: str, code: int, why: str = "") -> None:
-        seconds = session.clock.monotonic() - began
-        session.diary.note(
+        seconds = session.clock.monotonic() - start
+        session.log.note(
             "run", session.clock.wall(), verdict=verdict, code=code, why=why, seconds=seconds,
             **session.facts,
         )  # fmt: skip
 
     try:
-        judged = _judge(session)
-        _tell(session, judged, session.clock.monotonic() - began)
-    except Stopped as stopped:
-        note("stopped", 128 + stopped.signal, f"by signal {stopped.signal}")
-        return 128 + stopped.signal
+        result = _compare(session)
+        _report(session, result, session.clock.monotonic() - start)
+    except Interrupted as stop:
+        note("stopped", 128 + stop.signal, f"by signal {stop.signal}")
+        return 128 + stop.signal
     except Exception as error:
         why = printable(" ".join(str(error).split()) or type(error).__name__)
         if not isinstance(error, CouldNotRun | ConfigError | OSError):
-            file = session.diary.folder / "failure.txt"
+            file = session.log.folder / "failure.txt"
             file.write_text(traceback.format_exc(), encoding="utf-8")
             why = f"{type(error).__name__}: {why} ({file})"
         note("could not run", COULD_NOT_RUN, why)
         raise CouldNotRun(f"{session.suite.name} could not run: {why}") from error
-    verdict, code_out = ("drifted", DRIFTED) if judged.drifted else ("agrees", AGREES)
+    verdict, code_out = ("drifted", DRIFTED) if result.drifted else ("agrees", AGREES)
     note(verdict, code_out)
     return code_out
 
 
-def _judge(session: Session) -> Judged:
-    """Run what is to be run, and compare."""
+def _compare(session: SuiteSession) -> ComparisonResult:
+    """Run unfinished runs and compare all cells with the reference."""
     suite, home = session.suite, session.home
     reference = read_reference(suite.reference_file)
     refuse_unnamed_code(reference)
-    from fl_platform.grid.runner import plan_grid  # imports torch, for which no refusal need wait
+    from fl_platform.grid.runner import plan_grid  # imports torch; refusals come first
 
     grid, every = plan_grid(suite.grid(0, suite.reference_seeds), home)
     if reference is None:
         _work(session, grid, every)
         raise CouldNotRun(
-            f"there is no reference yet; {len(every)} runs are done:"
+            f"{len(every)} runs are finished, but no reference exists. Create it:"
             f" fl-platform repro accept {suite.name} --why ..."
         )
     refuse_other_runs(reference, every)
     cells = named([cell for cell in every if cell.config.seed < suite.seeds])
     _work(session, grid, [cell for _, cell in cells])
-    pairs, changed = _beside(reference, cells, home)
-    doubted = [] if not changed else drift.suspects(pairs, suite.bands)
-    if doubted:
-        rest = [(label, cell) for label, cell in named(every) if label in doubted]
-        if len(rest) > sum(len(pairs[label]) for label in doubted):
-            print(f"{len(doubted)} cells look off: they are run with every reference seed")
+    pairs, changed = _paired(reference, cells, home)
+    flagged = [] if not changed else drift.flag(pairs, suite.bands)
+    if flagged:
+        rest = [(label, cell) for label, cell in named(every) if label in flagged]
+        if len(rest) > sum(len(pairs[label]) for label in flagged):
+            print(f"{len(flagged)} cells exceed the margin: running them with all reference seeds")
             _work(session, grid, [cell for _, cell in rest])
-            more, changed = _beside(reference, rest, home)
+            more, changed = _paired(reference, rest, home)
             pairs |= more
-        few = [label for label in doubted if len(pairs[label]) < drift.FEWEST]
+        few = [label for label in flagged if len(pairs[label]) < drift.FEWEST]
         if few:
             raise CouldNotRun(
                 f"{some(few, len(pairs))} differ by more than {suite.bands.margin:g} points under"
-                f" other conditions ({', '.join(changed)}), and fewer than {drift.FEWEST} reference"
-                " seeds cannot tell chance from drift."
+                f" other conditions ({', '.join(changed)}), and a reference of fewer than"
+                f" {drift.FEWEST} seeds cannot separate chance from drift."
             )
     exact = not changed
     found = drift.compare(pairs, suite.bands, exact=exact)
-    return Judged(suite, reference, found, exact, changed)
+    return ComparisonResult(suite, reference, found, exact, changed)
 
 
-def _work(session: Session, grid: Grid, cells: Sequence[Cell]) -> None:
-    """Have every cell finished under today's conditions."""
+def _work(session: SuiteSession, grid: Grid, cells: Sequence[Cell]) -> None:
+    """Run every cell that is unfinished under the current conditions."""
     from fl_platform.grid.runner import Options, run_grid
 
     options = Options(jobs=session.jobs, report=False)
     outcome = run_grid(grid, renewed(cells, session.home), session.home, options, ["repro"])
     session.tracking = cells[0].config.runtime.tracking
     if outcome.signal:
-        raise Stopped(outcome.signal)
+        raise Interrupted(outcome.signal)
     failed = outcome.board.of_state("failed")
     if failed:
-        told_cells = [f"{entry.cell.name} ({entry.reason})" for entry in failed]
-        raise CouldNotRun(f"{some(told_cells, len(cells))} failed")
+        reasons = [f"{entry.cell.name} ({entry.reason})" for entry in failed]
+        raise CouldNotRun(f"{some(reasons, len(cells))} failed")
 
 
-def _beside(
+def _paired(
     reference: Reference, cells: Sequence[tuple[str, Cell]], home: Path
 ) -> tuple[dict[str, list[drift.Pair]], dict[str, tuple[Any, Any]]]:
-    """The runs of each cell beside their reference, and the conditions that are not its."""
+    """Pairs of reference and current run per cell, and the conditions that differ."""
     pairs: dict[str, list[drift.Pair]] = {}
     changed: dict[str, tuple[Any, Any]] = {}
     for label, cell in cells:
         run = stored(home, cell)
         if run is None:
-            raise CouldNotRun(f"{cell.name} was over and is not any more: who moved it?")
+            raise CouldNotRun(f"the result of {cell.name} disappeared during the comparison.")
         changed |= differing(reference.origin.conditions, run.conditions)
-        then, now = reference.outcomes[cell.config_hash[:DIGITS]], run.outcome(label, 0)
+        then, now = reference.outcomes[cell.config_hash[:DIGITS]], run.reference_run(label, 0)
         same = then.weights == now.weights
         pair = drift.Pair(cell.config.seed, then.accuracy, now.accuracy, same)
         pairs.setdefault(label, []).append(pair)
     return pairs, changed
 
 
-def _tell(session: Session, judged: Judged, seconds: float) -> None:
-    """Screen, page, MLflow; and what the diary keeps."""
+def _report(session: SuiteSession, result: ComparisonResult, seconds: float) -> None:
+    """Print the result, write the page, record it in MLflow, and collect the log's facts."""
     from fl_platform.grid.results import show
     from fl_platform.report.html import Picture
-    from fl_platform.repro.parent import publish
+    from fl_platform.repro.publish import publish
     from fl_platform.repro.timeline import history_figure
 
-    suite, found, at = judged.suite, judged.comparisons, session.clock.wall()
+    suite, found, at = result.suite, result.comparisons, session.clock.wall()
     runs, equal = sum(c.n for c in found), sum(c.equal for c in found)
-    figure = history_figure(list(session.diary.entries()))
-    caption = "Differences to the reference that was then valid, a line a cell."
+    figure = history_figure(list(session.log.entries()))
+    caption = "Differences to the reference of the time, one line per cell."
     picture = None if figure is None else Picture("history", figure, caption)
-    folder = session.diary.folder / stamp(at).replace(":", "")
-    paths = write_page(judged, folder, picture)
-    show([table(judged)], standard_output())
-    for sentence in sentences(judged):
+    folder = session.log.folder / stamp(at).replace(":", "")
+    paths = write_page(result, folder, picture)
+    show([table(result)], standard_output())
+    for sentence in sentences(result):
         print(printable(sentence))
     print(f"report: {paths[0]}")
-    verdict = "drifted" if judged.drifted else "agrees"
+    verdict = "drifted" if result.drifted else "agrees"
     largest = max((c.mean for c in found), key=abs, default=0.0)
     session.facts |= {
         "cells": len(found),
         "runs": runs,
         "equal": equal,
-        "exact": judged.exact,
-        "drifted": [c.cell for c in judged.drifted],
+        "exact": result.exact,
+        "drifted": [c.cell for c in result.drifted],
         "differences": {c.cell: c.mean for c in found if c.mean},
-        "report": str(paths[0].relative_to(session.diary.folder)),
+        "report": str(paths[0].relative_to(session.log.folder)),
         "run_id": publish(
             session.home,
             name=f"repro {suite.name}: {verdict}",
@@ -327,15 +352,15 @@ def _tell(session: Session, judged: Judged, seconds: float) -> None:
             tags={
                 "suite": suite.name,
                 "verdict": verdict,
-                "drifted": ", ".join(c.cell for c in judged.drifted),
+                "drifted": ", ".join(c.cell for c in result.drifted),
                 "commit": session.facts["commit"],
                 "code_fingerprint": session.facts["code_fingerprint"],
-                "reference": judged.reference.origin.accepted,
+                "reference": result.reference.origin.accepted,
                 "dirty": "false",
             },
             values={
                 "repro/cells": len(found),
-                "repro/drifted": len(judged.drifted),
+                "repro/drifted": len(result.drifted),
                 "repro/equal": equal / runs,
                 "repro/largest": largest,
                 "repro/seconds": seconds,

@@ -20,40 +20,40 @@ MARK = "# fl-platform repro"
 def install(
     name: str, home: Path, environment: Mapping[str, str], *, cron: bool, write: bool
 ) -> str:
-    """The units or the line that run suite ``name`` on its schedule; ``write`` puts them in place.
+    """Print or install the systemd units or crontab line that run a suite on schedule.
 
     Raises:
-        ConfigError: there is no such suite, or ``write`` and the caller is root.
+        ConfigError: The suite does not exist, or root calls it with ``write``.
     """
     suite = load_suite(name, home)
     if cron:
         line = cron_line(suite, home)
         if not write:
-            return f"{line}\n# nothing is installed; --write puts this line into your crontab"
+            return f"{line}\n# not installed; --write adds this line to your crontab"
         write_cron(suite, line)
-        return f"{line}\n# written into your crontab: crontab -l"
+        return f"{line}\n# added to your crontab; show it: crontab -l"
     units = systemd(suite, home)
     text = "\n".join(f"# {file}\n{content}" for file, content in units.items())
     start = f"systemctl --user daemon-reload && systemctl --user enable --now {list(units)[-1]}"
     if not write:
         folder = unit_folder(environment)
-        return f"{text}\n# nothing is installed; --write puts these files into {folder}"
+        return f"{text}\n# not installed; --write writes these files to {folder}"
     paths = write_systemd(units, environment)
-    told = "\n".join(f"# written: {path}" for path in paths)
-    return f"{text}\n{told}\n# start it: {start}"
+    written = "\n".join(f"# written: {path}" for path in paths)
+    return f"{text}\n{written}\n# start it: {start}"
 
 
 def command(suite: Suite, home: Path) -> list[str]:
-    """The command as absolute paths, since a timer has neither this folder nor this PATH."""
+    """Command with absolute paths: a timer has another working folder and another PATH."""
     verb = ["-P", "-m", "fl_platform.cli", "repro", "run", suite.name]
     return [sys.executable, *verb, "--home", str(home.absolute())]
 
 
 def systemd(suite: Suite, home: Path) -> dict[str, str]:
-    """File name -> text of a user's service and timer.
+    """Systemd service and timer of a user: file name -> text.
 
-    A start that the machine slept through is made up for once (``Persistent``). A start beside a
-    running one is refused by the suite's lock, and finished runs are not repeated.
+    ``Persistent`` runs a missed start once, after the next boot. The suite's lock refuses a second
+    start beside a running one, and finished runs are not repeated.
     """
     name = f"fl-platform-repro-{suite.name}"
     weekly = suite.schedule.every == "week"
@@ -82,7 +82,7 @@ WantedBy=timers.target
 
 
 def cron_line(suite: Suite, home: Path) -> str:
-    """A line of a user's crontab; cron reads the time of day in the machine's time zone."""
+    """Crontab line of a user; cron reads the time of day in the time zone of the machine."""
     log = home.absolute() / "mlruns" / "repro" / suite.name / "cron.log"
     words = shlex.join(command(suite, home))
     place, log_word = shlex.quote(str(home.absolute())), shlex.quote(str(log))
@@ -95,10 +95,10 @@ def cron_line(suite: Suite, home: Path) -> str:
 
 
 def write_systemd(units: Mapping[str, str], environment: Mapping[str, str]) -> list[Path]:
-    """Write the units where systemd looks for this user's own; nothing is started.
+    """Write the units into the systemd folder of the user; starts nothing.
 
     Raises:
-        ConfigError: called by root.
+        ConfigError: The caller is root.
     """
     _refuse_root()
     folder = unit_folder(environment)
@@ -111,22 +111,25 @@ def write_systemd(units: Mapping[str, str], environment: Mapping[str, str]) -> l
 
 
 def unit_folder(environment: Mapping[str, str]) -> Path:
-    """Where systemd looks for this user's own units."""
+    """Folder of the systemd units of this user."""
     base = environment.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     return Path(base) / "systemd" / "user"
 
 
 def write_cron(suite: Suite, line: str) -> None:
-    """Put ``line`` into this user's crontab, in the place of an earlier one of the same suite.
+    """Add ``line`` to the crontab of this user; replaces an earlier line of the same suite.
 
     Raises:
-        ConfigError: called by root, or there is no ``crontab``.
+        ConfigError: The caller is root, or the command ``crontab`` is missing.
     """
     _refuse_root()
     if shutil.which("crontab") is None:
-        raise ConfigError("repro install: expected the command crontab, found none.")
-    told = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
-    before = told.stdout.splitlines() if told.returncode == 0 else []
+        raise ConfigError(
+            "repro install: expected the command crontab, found none. Install cron or use"
+            " --systemd."
+        )
+    listed = subprocess.run(["crontab", "-l"], capture_output=True, text=True, check=False)
+    before = listed.stdout.splitlines() if listed.returncode == 0 else []
     lines = [each for each in before if not each.endswith(f"{MARK} {suite.name}")]
     text = "\n".join([*lines, line, ""])
     subprocess.run(["crontab", "-"], input=text, text=True, check=True)
@@ -135,8 +138,8 @@ def write_cron(suite: Suite, line: str) -> None:
 def _refuse_root() -> None:
     if os.geteuid() == 0:
         raise ConfigError(
-            "repro install --write: expected an ordinary user, got root; experiments need no"
-            " rights. Log in as the user whose runs these are."
+            "repro install --write: expected an ordinary user, got root. Log in as the user who"
+            " owns the runs."
         )
 
 
@@ -146,9 +149,9 @@ def _when(suite: Suite) -> str:
 
 
 def _systemd(word: str, *, bare: bool = False) -> str:
-    """A word of a unit file: systemd reads ``%`` and ``$`` itself, and quotes as C does."""
+    """Escaped word of a unit file: ``%`` and ``$`` are special, quotes follow C."""
     plain = _one_line(word).replace("%", "%%")
-    if bare:  # a path to the end of the line: neither quotes nor variables are read there
+    if bare:  # a path up to the end of the line: systemd reads no quotes or variables
         return plain
     plain = plain.replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{plain}"' if plain != word or " " in plain or "'" in plain else plain

@@ -1,4 +1,4 @@
-"""A suite file: which experiment is repeated, how often, and what counts as drift."""
+"""Suite file: experiment, seeds, schedule and tolerance."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
-from fl_platform.config import ConfigError, conf_folder
+from fl_platform.config import ConfigError, conf_folders, looked_in
 from fl_platform.config.errors import nearest
 from fl_platform.config.hydra_tree import parse_overrides
 from fl_platform.config.validation import build_dataclass
+from fl_platform.core.outside import OutsideError, read_yaml
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bands:
-    """What is called drift where bits cannot be compared.
+class Tolerance:
+    """Tolerance of a comparison whose bits need not be equal.
 
     Attributes:
-        level: chance that an unchanged tree alarms, over all cells of a suite together.
-        margin: mean differences of at most so many percentage points are never drift.
+        level: Probability of any false alarm over all cells of a suite, for unchanged results.
+        margin: Mean differences of at most this many percentage points are never drift.
     """
 
     level: float = 0.01
@@ -38,8 +37,8 @@ class Bands:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """When the suite runs, in UTC: no change to or from summer time doubles or skips a start."""
+class SuiteSchedule:
+    """SuiteSchedule of a suite in UTC, so that summer time neither doubles nor skips a start."""
 
     every: Literal["day", "week"]
     at: str
@@ -52,13 +51,16 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What a file of ``conf/suite/`` says; docs/reproduction.md explains one line by line.
+    """Settings of a file in ``conf/suite/``; see docs/reproduction.md.
 
     Attributes:
-        experiment: a file of ``conf/experiment/``; ``overrides`` win over it and its axes.
-        seeds: of a run, counted from 0.
-        reference: file of the accepted results, beside the suite's own.
-        reference_seeds: that it holds; cells that look off are run with all of them.
+        experiment: Name of a file in ``conf/experiment/``.
+        overrides: Overrides of the experiment and its axes.
+        seeds: Number of seeds per cell of a repetition: 0 to ``seeds - 1``.
+        reference: Path of the reference, relative to ``conf/suite/``.
+        reference_seeds: Number of seeds per cell of the reference; flagged cells run all of them.
+        bands: Tolerance of the comparison.
+        schedule: When the suite runs.
     """
 
     title: str
@@ -67,8 +69,8 @@ class Settings:
     seeds: int
     reference: str
     reference_seeds: int
-    bands: Bands = field(default_factory=Bands)
-    schedule: Schedule
+    bands: Tolerance = field(default_factory=Tolerance)
+    schedule: SuiteSchedule
 
     def __post_init__(self) -> None:
         if self.seeds < 1:
@@ -84,41 +86,43 @@ class Settings:
                 f" got {self.reference!r}."
             )
         if any(text.partition("=")[0] == "seed" for text in self.overrides):
-            raise ValueError("overrides: expected no seed; seeds: says how many.")
+            raise ValueError("overrides: expected no seed. The key seeds sets their number.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite(Settings):
-    """A suite with its name and the folder of its file."""
+    """Suite with its name and the folder of its file."""
 
     name: str
     folder: Path
 
     @property
     def reference_file(self) -> Path:
-        """Where the reference lies."""
+        """Path of the reference."""
         return self.folder / self.reference
 
     def grid(self, first: int, after: int) -> list[str]:
-        """What ``fl-platform grid`` would be told for the seeds from ``first`` to ``after - 1``."""
+        """Arguments of ``fl-platform grid`` for the seeds ``first`` to ``after - 1``."""
         return [self.experiment, *self.overrides, f"seed=range({first},{after})"]
 
 
 def load_suite(name: str, home: Path) -> Suite:
-    """The suite in ``conf/suite/<name>.yaml``.
+    """Suite of ``conf/suite/<name>.yaml``.
 
     Raises:
-        ConfigError: no such file, no yaml, or a setting that is unknown or out of range.
+        ConfigError: The file is missing or no yaml, or a setting is unknown or out of range.
     """
-    folder = conf_folder(home) / "suite"
-    files = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    folders = [each / "suite" for each in conf_folders(home)]
+    found = [path for folder in folders[::-1] for path in folder.glob("*.yaml")]
+    files = {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
     if name not in files:
         close, has = nearest(name, files), ", ".join(files) or "none"
-        raise ConfigError(f"repro: there is no suite '{name}'{close} There are: {has}.")
+        told = f"repro: there is no suite '{name}'{close} There are: {has}."
+        raise ConfigError(told + looked_in(folders))
     try:
-        tree = yaml.safe_load(files[name].read_text(encoding="utf-8"))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{files[name].name}: expected yaml, got: {error}") from None
+        tree = read_yaml(files[name])
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
     settings = build_dataclass(Settings, tree if isinstance(tree, Mapping) else {}, name)
     parse_overrides(settings.overrides)
-    return Suite(**vars(settings), name=name, folder=folder)
+    return Suite(**vars(settings), name=name, folder=files[name].parent)

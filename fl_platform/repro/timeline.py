@@ -1,4 +1,4 @@
-"""Every past run of a suite as a table and a figure."""
+"""Past starts of a suite as a table and a figure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.text import Text
 from fl_platform.core.text import printable
 from fl_platform.grid.progress import clock
 from fl_platform.report.figures.style import BLUE, GREY, VERMILION, WIDTH, legend_below, styled
-from fl_platform.report.tables.base import signed
+from fl_platform.report.tables.table import signed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LATEST = 30  # lines on the screen
-Entry = Mapping[str, Any]
+LATEST = 30  # printed lines
+LogEntry = Mapping[str, Any]
 
 
-def show_history(entries: Sequence[Entry], console: Console) -> None:
-    """One line per start: runs and skipped starts."""
+def show_history(entries: Sequence[LogEntry], console: Console) -> None:
+    """Print one line per start; skipped starts included."""
     shown = Table(box=None, pad_edge=False)
     for name in ("when (UTC)", "verdict", "runs", "equal", "largest", "time", "commit", "what"):
         right = name in ("runs", "equal", "largest", "time")
@@ -45,10 +45,10 @@ def show_history(entries: Sequence[Entry], console: Console) -> None:
     console.print(shown)
 
 
-def history_figure(entries: Sequence[Entry]) -> Figure | None:
-    """Differences to the reference over all runs, a line a cell; None before there is one.
+def history_figure(entries: Sequence[LogEntry]) -> Figure | None:
+    """Figure of the differences to the reference, one line per cell; None if there is no run.
 
-    Drifted cells are crosses; a run that could not be made is a tick below.
+    Crosses: drifted cells. Ticks at the bottom: starts that could not run.
     """
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
     from matplotlib.figure import Figure
@@ -87,22 +87,22 @@ def history_figure(entries: Sequence[Entry]) -> Figure | None:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
         low, high = axes.get_ylim()
-        axes.set_ylim(min(low, -1.0), max(high, 1.0))  # so that nothing does not look like much
+        axes.set_ylim(min(low, -1.0), max(high, 1.0))  # small differences must look small
         legend_below(figure)
     return figure
 
 
-def _moment(entry: Entry) -> Any:
+def _moment(entry: LogEntry) -> Any:
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(entry["at"], UTC)
 
 
-def _what(entry: Entry) -> str:
+def _what(entry: LogEntry) -> str:
     return ", ".join(entry.get("drifted", [])) or str(entry.get("why", ""))
 
 
-def _style(entry: Entry) -> str:
+def _style(entry: LogEntry) -> str:
     if entry.get("verdict") == "agrees":
         return "green"
     return "red" if entry.get("verdict") in ("drifted", "could not run") else "yellow"

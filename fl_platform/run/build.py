@@ -15,10 +15,18 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node, flat
-from fl_platform.config.schema import Runtime, role
+from fl_platform.config.schema import Local, Runtime, role, schedule_of
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
-from fl_platform.data import DataError, Dataset, Partition, divide, hold_out, subset
+from fl_platform.data import (
+    Dataset,
+    Partition,
+    deal,
+    divide,
+    hold_out,
+    set_aside,
+    subset,
+)
 from fl_platform.federated import (
     Aggregator,
     FederatedModule,
@@ -29,7 +37,9 @@ from fl_platform.federated import (
 )
 from fl_platform.federated.callbacks.roles import rule_name
 from fl_platform.federated.client_training import Choice, WayName, choose
+from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.run.naming import run_name
+from fl_platform.run.refusals import build_network, refused
 
 
 @dataclass(frozen=True)
@@ -41,39 +51,63 @@ class Population:
         partition: who holds which training sample.
         federation: the clients' samples.
         held_out: evaluation sets by name: ``test``, and ``validation`` where there is one.
+        root: the server's own samples as those of one client, where it has any.
     """
 
     dataset: Dataset
     partition: Partition
     federation: Federation
     held_out: dict[str, Samples]
+    root: Federation | None = None
 
 
 def load_population(config: Config, home: Path) -> Population:
-    """Load the task's data and split it; a relative ``root`` of the data lies in ``home``."""
-    dataset = load_dataset(data_node(config, home))
+    """Load the task's data and split it; a relative ``root`` of the data lies in ``home``.
+
+    Raises:
+        DataError: the data are absent, damaged or too few.
+        ConfigError: the data do not go together with what was asked for.
+    """
+    with refused("task.data"):
+        dataset = load_dataset(data_node(config, home))
     if config.task.samples is not None:
-        dataset = subset(dataset, config.task.samples, config.seed)
-    dataset, images, labels = hold_out(dataset, config.task.validation, config.seed)
+        dataset = subset(dataset, config.task.samples, config.data_seed)
+    dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
     samples = functools.partial(Samples, mean=dataset.mean, std=dataset.std)
-    task = config.task
-    try:
-        partition = divide(
-            dataset, task.partition, task.clients, config.seed, beta=task.beta, minimum=task.minimum
+    root = None
+    if config.task.root_samples is not None:
+        dataset, root_images, root_labels = set_aside(
+            dataset, config.task.root_samples, config.data_seed
         )
-    except DataError:
-        raise
-    except ValueError as error:  # what was asked for does not go together with these data
-        raise ConfigError(str(error)) from None
+        whole = torch.arange(len(root_labels))
+        root = Federation(samples(root_images, root_labels), (whole,), dataset.num_classes)
+    with refused("task.partition"):
+        partition = build_partition(config, dataset)
     held_out = {"test": samples(dataset.test_images, dataset.test_labels)}
     if len(labels):
         held_out["validation"] = samples(images, labels)
-    federation = Federation(
-        samples(dataset.train_images, dataset.train_labels),
-        partition.indices,
-        dataset.num_classes,
-    )
-    return Population(dataset, partition, federation, held_out)
+    with refused("task.partition"):
+        federation = Federation(
+            samples(dataset.train_images, dataset.train_labels),
+            partition.indices,
+            dataset.num_classes,
+            partition.idle,
+        )
+    return Population(dataset, partition, federation, held_out, root)
+
+
+def build_partition(config: Config, dataset: Dataset) -> Partition:
+    """Who holds which training sample."""
+    task, byzantine, seed = config.task, config.byzantine, config.data_seed
+    how: Any = task.partition if isinstance(task.partition, str) else build_rule(task.partition)
+
+    def split(clients: int | None) -> Partition:
+        return divide(dataset, how, clients, seed, beta=task.beta, minimum=task.minimum)
+
+    if task.clients is None or byzantine.data == "share":
+        return split(task.clients)
+    members = byzantine_clients(task.clients, byzantine.share, config.seed)
+    return deal(split, task.clients, members, byzantine.data, dataset.train_labels, seed)
 
 
 def load_dataset(node: Mapping[str, Any]) -> Dataset:
@@ -97,52 +131,59 @@ def _load(node: str) -> Dataset:
 
 def build_model(config: Config, dataset: Dataset) -> nn.Module:
     """The task's network with initial weights from the stream ``model`` of the seed."""
-    build = build_rule(config.task.model)
     with torch.random.fork_rng([]):
         torch.manual_seed(stream_seed(config.seed, "model"))
-        return build(dataset.num_classes, dataset.image_shape)
+        return build_network(config, dataset)
 
 
 def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choice:
     """The way that clients of this run train; a function of its configuration and device."""
     with torch.device("meta"):
-        model = build_rule(config.task.model)(dataset.num_classes, dataset.image_shape)
-    batch = config.task.local.batch
-    try:
-        return choose(config.runtime.local, device, model, dataset.image_shape, batch)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+        model = build_network(config, dataset)
+    local, shape = config.task.local, dataset.image_shape
+    augments = local_training(local).augments
+    if augments and len(shape) != 3:
+        raise ConfigError(f"task.local.crop: expected 0 and flip=false for inputs {shape}.")
+    with refused("runtime.local"):
+        return choose(config.runtime.local, device, model, shape, local.batch, augments=augments)
 
 
 def build_roles(config: Config) -> list[Any]:
     """The aggregator, and the adversary unless there is no attack."""
     defense = role(config.defense, "defense")
-    roles: list[Any] = [
-        Aggregator(
-            build_rule(config.defense, config.seed),
-            [build_rule(node, config.seed) for node in config.mixing],
-            on_excess_f=defense.on_excess_f,
-            assumed_f=defense.assumed_f,
-        )
-    ]
-    attack = build_rule(config.attack, config.seed)
+    with refused("mixing"):
+        mixings = [build_rule(node, config.seed) for node in config.mixing]
+    with refused("defense", TypeError):
+        rule = build_rule(config.defense, config.seed)
+        options = {"on_excess_f": defense.on_excess_f, "assumed_f": defense.assumed_f}
+        roles: list[Any] = [Aggregator(rule, mixings, **options)]
+    with refused("attack"):
+        attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
-        roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+        with refused("attack", TypeError):
+            roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+        if config.byzantine.data == "none" and roles[-1].trains:
+            raise ConfigError(
+                f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"
+                " clients train on data of their own, got 'none'."
+            )
     return roles
 
 
 def build_callbacks(config: Config, folder: Path) -> list[Callback]:
     """The callbacks of the configuration; one that asks for ``folder`` writes its files there."""
     nodes = config.callbacks.values()
-    return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
+    with refused("callbacks"):
+        return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
 
 
 def build_loggers(config: Config, folder: Path) -> list[Logger]:
     """The loggers of the configuration, each with the run's parameters logged."""
-    loggers = [
-        cast("Logger", build_rule(node, config.seed, folder=folder, name=run_name(config)))
-        for node in config.loggers.values()
-    ]
+    with refused("loggers"):
+        loggers = [
+            cast("Logger", build_rule(node, config.seed, folder=folder, name=run_name(config)))
+            for node in config.loggers.values()
+        ]
     for logger in loggers:
         logger.log_hyperparams(flat(config))
     return loggers
@@ -155,22 +196,29 @@ def build_module(
     way: WayName = "sequential",
 ) -> FederatedModule:
     """The Lightning module of the run."""
-    local = config.task.local
     return FederatedModule(
         build_model(config, population.dataset),
         population.federation,
-        LocalTraining(
-            local.epochs, local.batch, local.lr, local.momentum, local.weight_decay, local.clip
-        ),
-        byzantine=config.byzantine.fraction,
+        local_training(config.task.local),
+        byzantine=config.byzantine.share,
         sampled=config.task.sampled,
         sampling=config.byzantine.sampling,
         state=config.task.state,
         seed=config.seed,
         server=functools.partial(server_optimizer, config),
+        server_schedule=schedule_of(config.server.schedule),
+        worker_momentum=config.worker.momentum,
+        worker_dampening=config.worker.dampening,
         should_stop=between,
         way=way,
+        root=population.root,
     )
+
+
+def local_training(local: Local) -> LocalTraining:
+    """The settings of the clients' SGD."""
+    settings = vars(local) | {"epochs": local.epochs or 1, "schedule": schedule_of(local.schedule)}
+    return LocalTraining(**settings)
 
 
 def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
@@ -179,14 +227,17 @@ def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.opti
     SGD at rate 1 is federated averaging (eq. 3); with momentum it is FedAvgM (Hsu, Qi and Brown,
     "Measuring the Effects of Non-Identical Data Distribution", 2019). FedAdam is Adam on the
     aggregate (Reddi et al., "Adaptive Federated Optimization", 2021); torch's Adam corrects the
-    bias of its moments, which theirs does not.
+    bias of its moments, which theirs does not. ``server.weight_decay`` adds that share of the
+    parameters to the aggregate, before any momentum.
     """
     server = config.server
     if server.optimizer == "fedadam":
         betas = (server.beta1, server.beta2)
-        return torch.optim.Adam(parameters, lr=server.lr, betas=betas, eps=server.eps)
+        return torch.optim.Adam(
+            parameters, server.lr, betas, server.eps, weight_decay=server.weight_decay
+        )
     momentum = server.momentum if server.optimizer == "fedavgm" else 0.0
-    return torch.optim.SGD(parameters, lr=server.lr, momentum=momentum)
+    return torch.optim.SGD(parameters, server.lr, momentum, weight_decay=server.weight_decay)
 
 
 def resolve_device(runtime: Runtime) -> torch.device:

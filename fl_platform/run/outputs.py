@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from omegaconf import OmegaConf
+from torch import Tensor
 
 from fl_platform.config import Config
 from fl_platform.data import classes_per_client
 from fl_platform.federated import FederatedModule
+from fl_platform.federated.evaluation import Score
 from fl_platform.run.build import Population
 from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.atomic import write_atomic
+from fl_platform.tracking.checkpoint import weights_sha256
 from fl_platform.tracking.history import History
 
 
@@ -28,8 +36,10 @@ def write_artifacts(
     """Write all artifacts into the run's folder of them; their paths."""
     folder, history = record.folder, record.journal.history
     yaml = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-    (folder.artifacts / "config.yaml").write_text(yaml)
-    torch.save(module.model.state_dict(), folder.artifacts / "weights.pt")
+    (folder.artifacts / "config.yaml").write_text(yaml, encoding="utf-8")
+    weights = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
+    torch.save(module.model.state_dict(), weights)
+    write_atomic(folder.artifacts / "weights.pt", weights.getbuffer())
     counts = classes_per_client(
         population.partition, population.dataset.train_labels, population.dataset.num_classes
     )
@@ -68,3 +78,32 @@ def partition_figure(counts: torch.Tensor, byzantine: tuple[int, ...]) -> Figure
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure).print_png(str(path))
+
+
+def summary(
+    history: History,
+    scores: Mapping[str, Score],
+    weights: Mapping[str, Tensor],
+    config: Config,
+) -> dict[str, Any]:
+    """What a result says beside status and accuracy over the evaluations; see `Result`."""
+    validation = [value for _, value in history.curve("validation/accuracy")]
+    per_class = scores["test"].per_class if "test" in scores else ()
+    return {
+        "rounds": max((step for step, _ in history.curve("time/local")), default=0),
+        "validation_tail": percent(validation, config.evaluation.tail),
+        "accuracy_per_class": [None if math.isnan(share) else 100 * share for share in per_class],
+        "seconds_training": sum(value for _, value in history.curve("time/local")),
+        "weights_sha256": weights_sha256(_flat(weights)),
+    }
+
+
+def percent(accuracies: Sequence[float], tail: int) -> float:
+    """Mean of the last ``tail`` accuracies (shares from 0 to 1) in percent; NaN without any."""
+    last = [100 * value for value in accuracies[-tail:]]
+    return sum(last) / len(last) if last else math.nan
+
+
+def _flat(weights: Mapping[str, Tensor]) -> Tensor:
+    """All tensors of a state in order, as float64, which holds float32 and counters exactly."""
+    return torch.cat([value.detach().cpu().double().reshape(-1) for value in weights.values()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import subprocess
 from collections.abc import Iterable
@@ -28,6 +29,11 @@ COMPUTES = (
 )
 _CPUINFO = Path("/proc/cpuinfo")
 _VECTORS = ("avx", "fma", "amx", "sse4", "sve", "asimd")
+# Read by torch, MKL, oneDNN and OpenBLAS: which vector instructions they use.
+_INSTRUCTIONS = (
+    *("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE"),
+    *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"),
+)
 DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scikit-learn")
 
 
@@ -53,6 +59,7 @@ def code(config: Config) -> dict[str, str]:
     task = config.task
     nodes = [config.attack, config.defense, *config.mixing, task.data, task.model]
     nodes += [*config.callbacks.values(), *config.observers.metrics.values()]
+    nodes += [task.partition] if isinstance(task.partition, dict) else []
     own = {"code_fingerprint": code_fingerprint()}
     return own | {f"plugin.{name}": _plugin(source) for name, source in borrowed(nodes).items()}
 
@@ -86,6 +93,16 @@ def git_state() -> tuple[str, bool]:
         return "", False
 
 
+def code_tags() -> dict[str, str]:
+    """What a parent run is tagged with: the commit, whether the tree has changes, the code."""
+    commit, dirty = git_state()
+    return {
+        "commit": commit,
+        "dirty": str(dirty).lower(),
+        "code_fingerprint": code_fingerprint(),
+    }
+
+
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of what computes the numbers."""
@@ -96,6 +113,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
+
+
+def instructions() -> dict[str, str]:
+    """The processor, and the variables that keep libraries from using all of it."""
+    limits = {name: os.environ[name] for name in _INSTRUCTIONS if os.environ.get(name)}
+    return {"processor": processor(), **limits}
 
 
 @functools.cache

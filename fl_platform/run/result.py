@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fl_platform.tracking.journal import read
+from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import run_folder
 
 
@@ -26,6 +26,7 @@ class Result:
         seconds: wall time of the process that ended the run.
         seconds_training: of local training, over all processes.
         weights_sha256: of the final parameters and buffers.
+        alarms: rounds' values that came out otherwise when a round was run again; 0 is right.
     """
 
     run_id: str
@@ -42,6 +43,7 @@ class Result:
     config_hash: str
     weights_sha256: str
     reason: str = ""
+    alarms: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -55,16 +57,37 @@ class Result:
         return cls(**{**values, "accuracy_per_class": tuple(values["accuracy_per_class"])})
 
 
+_NEEDED = tuple(field.name for field in fields(Result) if field.name not in ("reason", "alarms"))
+
+
 def finished(home: Path, config_hash: str) -> Result | None:
     """The stored result of a run that is over, else ``None``; imports neither torch nor Lightning.
 
     The journal's status decides: a process that was killed between the result and the last word
     of the journal has not finished.
+
+    Raises:
+        RecordError: a file of the run does not fit, or is another run's.
     """
     folder = run_folder(home, config_hash)
-    stored, described = folder.result, folder.describe()
-    if stored is None or described is None:
+    described = folder.describe()
+    if described is None:
         return None
-    if read(folder.journal).status not in ("FINISHED", "DIVERGED"):
+    history = folder.history(described)
+    if history.status not in ("FINISHED", "DIVERGED"):
         return None
-    return Result.from_json({"name": described["name"], **stored})
+    stored = folder.result
+    if stored is None:
+        return None
+    if described["config_hash"] != config_hash or stored["status"] != history.status:
+        told = f"expected {config_hash[:16]} {history.status}, got {stored['status']}"
+        raise RecordError(folder.result_file, f"{folder.result_file}: {told}.")
+    content = {"name": described["name"], **stored, "alarms": len(history.alarms)}
+    absent = [name for name in _NEEDED if name not in content]
+    if absent:
+        raise RecordError(
+            folder.result_file,
+            f"{folder.result_file}: expected {absent[0]}, got none. Remove the file: the same"
+            " command writes it again.",
+        )
+    return Result.from_json(content)

@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
-from fl_platform.core.native import compiler as native
+from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
@@ -37,15 +37,13 @@ from fl_platform.run.build import (
     load_population,
     resolve_device,
 )
-from fl_platform.run.known_data import remember
-from fl_platform.run.lookup import stored
+from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
-from fl_platform.run.outputs import write_artifacts
+from fl_platform.run.outputs import summary, write_artifacts
+from fl_platform.run.refusals import check_network
 from fl_platform.run.result import Result
-from fl_platform.run.summary import summary
 from fl_platform.tracking.active_run import RunRecord, Status
-from fl_platform.tracking.checkpoint_io import DigestCheckpointIO
-from fl_platform.tracking.lightning import JournalLogger
+from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
 
 
 def run(
@@ -81,6 +79,7 @@ def run(
     population = load_population(config, home)
     refuse_excess(config, len(population.federation))
     dataset = population.dataset
+    check_network(config, dataset, population.federation)
     choice = choose_local(config, device, dataset)
     with (
         tensor_float32(config.runtime.precision == "tf32"),
@@ -116,10 +115,11 @@ def run(
                 record.publish(path)
         scores = evaluation.scores
         if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
-            scores = {
-                name: score(module.model, samples, dataset.num_classes)
-                for name, samples in population.held_out.items()
-            }
+            with trainer.precision_plugin.forward_context():
+                scores = {
+                    name: score(module.model, samples.to(module.device), dataset.num_classes)
+                    for name, samples in population.held_out.items()
+                }
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
@@ -132,22 +132,19 @@ def refuse_excess(config: Config, clients: int) -> None:
     Where a round's participants are drawn, ``on_excess_f`` decides in each round instead whether
     the defense tolerates f.
     """
-    sampled, f = config.task.sampled, config.byzantine.count(clients)
+    sampled, f = config.task.sampled, config.byzantine.number(clients)
     if sampled is not None and sampled > clients:
         raise ConfigError(f"task.sampled: expected at most {clients}, all clients, got {sampled}.")
-    if 2 * f >= clients:
-        raise ConfigError(
-            f"byzantine.fraction: expected fewer than half of {clients} clients, got {f}."
-        )
+    roles = build_roles(config)
     try:
+        config.byzantine.refuse_majority(clients, f"{clients} clients")
         config.refuse_idle(clients)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     if sampled is not None and sampled < clients:
         return
-    aggregator = build_roles(config)[0]
     try:
-        aggregator.refuse_excess(clients, f)
+        roles[0].refuse_excess(clients, f)
     except ValueError as error:
         raise ConfigError(f"byzantine.fraction: {error}") from None
 
@@ -157,6 +154,8 @@ def conditions(
 ) -> dict[str, Any]:
     """What alters the bits of a run beside its configuration."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    dtype = torch.float64 if config.runtime.precision == "64-true" else torch.float32
+    on_processor = {} if device.type == "cuda" else provenance.instructions()
     return {
         "device": name,
         "threads": config.runtime.threads,
@@ -164,9 +163,10 @@ def conditions(
         "deterministic": config.runtime.deterministic,
         "local": way,
         "evaluation_batch": config.runtime.evaluation_batch or "auto",
-        "kernels": "compiled" if native.enabled() else "eager",
+        "kernels": "compiled" if kernels.decide_bits(dtype) else "eager",
         "data_digest": population.dataset.digest,
         "partition_digest": population.partition.digest,
+        **on_processor,
         **provenance.code(config),
         **provenance.versions(),
     }
@@ -212,7 +212,7 @@ def build_trainer(
             callbacks=callbacks,
             # SLURM's own environment would requeue the job, save beside our checkpoint, and
             # resume from any hpc_ckpt_*.ckpt that lies in the working directory.
-            plugins=[DigestCheckpointIO(), LightningEnvironment()],
+            plugins=[DigestCheckpointIO(record.checkpoint), LightningEnvironment()],
             default_root_dir=record.folder.path,
             enable_checkpointing=True,
             enable_progress_bar=False,
@@ -227,6 +227,8 @@ def fit(
 ) -> tuple[Status, str]:
     """Train from the last commit, if any, to the end: the run's status and the reason for it."""
     resume = record.checkpoint.path if record.checkpoint.exists() else None
+    # Lightning loads a checkpoint before it converts the model: float64 would be rounded on the way
+    trainer.precision_plugin.convert_module(module)
     try:
         with _quiet():
             trainer.fit(module, ckpt_path=resume, weights_only=True)

@@ -35,7 +35,7 @@ def refuse_weightless(config: Config) -> None:
     aggregator = build_roles(config)[0]
     answer = aggregator.aggregate(
         Updates(torch.zeros(rows, 4)),
-        config.byzantine.count(rows),
+        config.byzantine.number(rows),
         torch.arange(rows),
         torch.ones(rows),
     )

@@ -11,7 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from fl_platform.study.storage import database, open_storage
 from fl_platform.tracking.mlflow.store import StoreError
-from fl_platform.tracking.mlflow.ui import expect_free
+from fl_platform.tracking.mlflow.ui import SHARED, expect_free
 
 Application = Callable[..., Iterable[bytes]]
 
@@ -29,7 +29,7 @@ def open_dashboard(
         StoreError: the extra ``tune`` is not installed, or there are no studies yet.
     """
     with dashboard_server(home, port, url) as server:
-        announce(f"http://127.0.0.1:{port}/dashboard/\nCtrl-C ends it.")
+        announce(f"{SHARED}\nhttp://127.0.0.1:{port}/dashboard/\nCtrl-C ends it.")
         server.serve_forever()
 
 

@@ -8,15 +8,14 @@ validation splits, and their test accuracies are written down, all of them.
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from scipy.stats import t as student
 
+from fl_platform.report.statistics import summarize
 from fl_platform.run.build import load_population
 from fl_platform.run.result import Result
 from fl_platform.study.objective import Objective
@@ -39,13 +38,10 @@ class Sample:
     validation: tuple[float, ...]
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Mean and half-width of Student's interval for it; the half-width of one value is infinite."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return mean, math.inf
-    spread = statistics.stdev(values) / math.sqrt(len(values))
-    return mean, float(student.ppf((1 + level) / 2, len(values) - 1)) * spread
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and half-width of Student's 95 % interval; the half-width of one value is infinite."""
+    found = summarize(values)
+    return found.mean, found.mean - found.low if found.n > 1 else math.inf
 
 
 def difference(a: Sample, b: Sample) -> tuple[float, float]:

@@ -9,6 +9,7 @@ attacks that were tuned against it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,10 +19,9 @@ import optuna
 
 from fl_platform.config import Config, ConfigError, target_name
 from fl_platform.study.final_comparison import Sample, as_json, fresh_seeds, sample, winner
-from fl_platform.study.objective import Objective
-from fl_platform.study.parent import Parent
+from fl_platform.study.objective import GivenBack, Objective
 from fl_platform.study.problem import Stage
-from fl_platform.study.session import Session
+from fl_platform.study.session import Session, leave
 from fl_platform.study.spec import (
     Plan,
     Range,
@@ -31,6 +31,8 @@ from fl_platform.study.spec import (
     parse_space,
     tuning_folder,
 )
+from fl_platform.tracking.lock import alone
+from fl_platform.tracking.parent_run import ParentRun
 
 
 @dataclass
@@ -64,9 +66,7 @@ def play(session: Session, table: Stage) -> bool:
         table: name, plan and base of the whole game, without attack and strength; its one rival
             is the first attack, and its base says which defense plays.
     """
-    plan, position = table.plan, Position()
-    game = plan.game
-    assert game is not None
+    plan = table.plan
     defense = target_name(table.config({}, plan.seeds[0]).defense)
     if not (tuning_folder(table.home) / f"{defense}.yaml").exists():
         raise ConfigError(
@@ -79,7 +79,21 @@ def play(session: Session, table: Stage) -> bool:
     book = optuna.create_study(
         study_name=table.name, storage=session.storage, direction="maximize", load_if_exists=True
     )
-    parent = Parent(book, table.home, table.name)
+    with alone(session.lock):
+        parent = session.join(book, table)
+    complete = False
+    with parent:
+        with contextlib.suppress(GivenBack):
+            complete = _turns(session, table, book, parent, answer)
+        leave(parent, session.stopper, complete)
+    return complete
+
+
+def _turns(
+    session: Session, table: Stage, book: optuna.Study, parent: ParentRun, answer: Plan
+) -> bool:
+    position, game = Position(), table.plan.game
+    assert game is not None
     for turn in range(1, game.turns + 1):
         stages = (
             _attacks(table, turn, position) if turn % 2 else _defense(table, turn, position, answer)
@@ -88,7 +102,6 @@ def play(session: Session, table: Stage) -> bool:
             stage.check()
             study, objective = session.open(stage, parent)
             if not _finish(session, study, objective):
-                session.deliver(objective)
                 return False
             best = winner(study)
             assert best is not None
@@ -100,14 +113,11 @@ def play(session: Session, table: Stage) -> bool:
             else:
                 position.defense = best.params
             session.publish(study, objective, short.replace("/", "-"))
-            session.deliver(objective)
     book.set_user_attr("position", vars(position))
-    objective = Objective(table, parent, session.stopper)
+    objective = Objective(table, parent, session.stopper, upload=session.upload)
     samples = _compare(objective, position)
-    parent.note(status="FINISHED")
     stored = {"seeds": list(samples[0].seeds), "samples": as_json(samples)}
     book.set_user_attr("final", [stored])
-    session.deliver(objective)
     return True
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import optuna
 from optuna.trial import Trial
@@ -17,12 +18,12 @@ from fl_platform.run.build import load_population
 from fl_platform.run.provenance import code_fingerprint
 from fl_platform.run.result import Result
 from fl_platform.study.constraint import weight_share
-from fl_platform.study.parent import Parent
 from fl_platform.study.problem import Stage
 from fl_platform.study.spec import suggest
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
-from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
+from fl_platform.tracking.parent_run import ParentRun
+from fl_platform.tracking.run_folder import IdentityMismatch, head, run_folder
 
 
 def worst(scores: Sequence[Sequence[float]], direction: str) -> float:
@@ -46,6 +47,7 @@ class Objective:
     Args:
         parent: the run that the trial's runs are children of.
         suggested: called once the parameters are known and another worker may ask for the next.
+        upload: called with the folder of each run, when it begins and when it ends.
 
     Attributes:
         seconds: wall time spent in runs, over all trials so far.
@@ -56,12 +58,13 @@ class Objective:
     def __init__(
         self,
         stage: Stage,
-        parent: Parent,
+        parent: ParentRun,
         stopper: Stopper,
         suggested: Callable[[], None] = lambda: None,
+        upload: Callable[[Path], None] = lambda folder: None,
     ) -> None:
         self.stage, self.parent = stage, parent
-        self.stopper, self.suggested = stopper, suggested
+        self.stopper, self.suggested, self.upload = stopper, suggested, upload
         self.seconds = 0.0
         self.hashes: list[str] = []
         self.number = -1
@@ -111,6 +114,8 @@ class Objective:
             GivenBack: a signal came before the end.
         """
         began = time.perf_counter()
+        folder = run_folder(self.stage.home, config_hash(config)).path
+        self.upload(folder)
         try:
             result = self._to_its_end(config)
         finally:
@@ -118,6 +123,7 @@ class Objective:
         if result.status == "KILLED":
             raise GivenBack(result.reason)
         self._link(config, number)
+        self.upload(folder)
         self.hashes.append(config_hash(config))
         return result
 
@@ -142,7 +148,7 @@ class Objective:
         while True:
             try:
                 with RunLock(folder.lock):
-                    journal = Journal(folder.journal)
+                    journal = Journal(folder.journal, head(folder.describe() or {}))
                     tags = journal.history.tags
                     added = {
                         key: " ".join(filter(None, [tags.get(key), value]))

@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
-from fl_platform.run.known_data import digest_of
+from fl_platform.run.lookup import digest_of
 from fl_platform.study.samplers import NUMBERS_ONLY, build_pruner, build_sampler
 from fl_platform.study.spec import Direction, Plan, Range, Space, as_overrides
 
@@ -47,7 +47,7 @@ class Stage:
     def config(
         self, values: Mapping[str, Any], seed: int, rival: Sequence[str] | None = None
     ) -> Config:
-        """The run of one point with one seed; journal only, as the worker brings it to MLflow."""
+        """The run of one point with one seed; the study has it uploaded."""
         against = self.rivals[0] if rival is None else rival
         typed = [*self.base, *against, *as_overrides(values)]
         config = _composed(tuple(typed), self.home, self.plugins)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +14,12 @@ from fl_platform.config.hydra_tree import parse_overrides
 from fl_platform.study.console import find_study, settings, show_study
 from fl_platform.study.problem import Stage
 from fl_platform.study.spec import Plan, load_plan
-from fl_platform.study.storage import open_storage
+from fl_platform.study.storage import faults_of_storage, open_storage
 
 if TYPE_CHECKING:
+    from optuna import Study
+
+    from fl_platform.study.objective import Objective
     from fl_platform.study.session import Session
 
 
@@ -61,7 +65,6 @@ def tune(
     # Below are Lightning and torch, for which a refusal need not wait.
     from fl_platform.core.process import Stopper
     from fl_platform.study.minimax import play
-    from fl_platform.study.objective import GivenBack
     from fl_platform.study.session import Session
     from fl_platform.study.worker import Limits
 
@@ -69,12 +72,10 @@ def tune(
     limits = Limits(trials, None if wait is None else time.monotonic() + wait)
     with Stopper() as stopper:
         session = Session(home, open_storage(home, storage), stopper, limits, _tracking(stage))
-        try:
+        with faults_of_storage(session.storage, stage.name):
             print(f"study {stage.name}", flush=True)
             complete = play(session, stage) if stage.plan.game else _plain(session, stage, final)
-        except GivenBack:
-            complete = False
-        show_study(find_study(session.storage, stage.name))
+            show_study(find_study(session.storage, stage.name))
         print(session.summary())
         return Outcome(stage.name, complete, stopper.signal)
 
@@ -140,25 +141,35 @@ def assemble(
 
 
 def _plain(session: Session, stage: Stage, final: bool) -> bool:
-    from fl_platform.study.final_comparison import as_json, fresh_seeds, sample, winner
+    from fl_platform.study.objective import GivenBack
+    from fl_platform.study.session import leave
 
     study, objective = session.open(stage)
-    complete = session.work(study, objective)
-    best = winner(study)
-    if (complete or final) and best is not None and session.stopper.signal is None:
-        looks = list(study.user_attrs.get("final", []))
-        if not looks or looks[-1]["params"] != best.params:
-            seeds = fresh_seeds(stage, len(looks))
-            samples = [
-                sample(objective, "default", {}, seeds),
-                sample(objective, f"tuned: {settings(best.params)}", best.params, seeds),
-            ]
-            looks.append({"params": best.params, "samples": as_json(samples)})
-            study.set_user_attr("final", looks)
-    session.publish(study, objective)
-    objective.parent.note(status="FINISHED" if complete else "RUNNING")
-    session.deliver(objective)
-    return complete
+    complete = False
+    with objective.parent as parent:
+        with contextlib.suppress(GivenBack):
+            complete = session.work(study, objective)
+            if (complete or final) and session.stopper.signal is None:
+                _look_at_test_set(study, objective)
+        session.publish(study, objective)
+        leave(parent, session.stopper, complete)
+    return complete and session.stopper.signal is None
+
+
+def _look_at_test_set(study: Study, objective: Objective) -> None:
+    """Run the winner and the default with fresh seeds, once for each winner."""
+    from fl_platform.study.final_comparison import as_json, fresh_seeds, sample, winner
+
+    best, looks = winner(study), list(study.user_attrs.get("final", []))
+    if best is None or (looks and looks[-1]["params"] == best.params):
+        return
+    seeds = fresh_seeds(objective.stage, len(looks))
+    samples = [
+        sample(objective, "default", {}, seeds),
+        sample(objective, f"tuned: {settings(best.params)}", best.params, seeds),
+    ]
+    looks.append({"params": best.params, "samples": as_json(samples)})
+    study.set_user_attr("final", looks)
 
 
 def _tracking(stage: Stage) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from optuna.trial import Trial
 
 import fl_platform
-from fl_platform.config import ConfigError
+from fl_platform.config import ConfigError, looked_in
 from fl_platform.config.errors import nearest, shown
 from fl_platform.config.validation import build_dataclass
+from fl_platform.core.outside import OutsideError, read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +233,12 @@ def load_plan(name: str, home: Path) -> Plan:
     files = {path.stem: path for path in sorted(tuning_folder(home).glob("*.yaml"))}
     if name not in files:
         close, has = nearest(name, files), ", ".join(files)
-        raise ConfigError(f"tuning: there is no '{name}'{close} It has: {has}.")
+        where = looked_in([tuning_folder(home)])
+        raise ConfigError(f"tuning: there is no '{name}'{close} It has: {has}.{where}")
     try:
-        tree = yaml.safe_load(files[name].read_text(encoding="utf-8"))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{files[name].name}: expected yaml, got: {error}") from None
+        tree = read_yaml(files[name])
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
     plan = build_dataclass(Plan, tree, name)
     if plan.space:
         parse_space(plan.space, f"{name}.space")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import warnings
@@ -14,12 +13,16 @@ from pathlib import Path
 import optuna
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
-from fl_platform.tracking.mlflow.store import StoreError, safe_uri, store_folder
+from fl_platform.core.text import reason
+from fl_platform.tracking.lock import alone
+from fl_platform.tracking.mlflow.store import StoreError, safe_uri, sqlite_uri, store_folder
 
 HEARTBEAT = 10  # seconds between two signs of life of a running trial
 GRACE = 60  # seconds without one until somebody else takes the trial over
 RETRIES = 3
+PATIENCE = 60.0  # seconds to wait for another process that writes
 
 
 def database(home: Path) -> Path:
@@ -48,9 +51,9 @@ def open_storage(
             with alone(file.with_name(".optuna.lock")):
                 if not file.exists():
                     _create(file)
-            url = f"sqlite:///{file}"
+            url = sqlite_uri(file)
         sqlite = url.startswith("sqlite")
-        engine = {"connect_args": {"timeout": 60}} if sqlite else {"pool_pre_ping": True}
+        engine = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
         return RDBStorage(
             url,
             engine_kwargs=engine,
@@ -64,6 +67,48 @@ def open_storage(
             f"Cannot open the studies in {where}: {type(error).__name__}. Expected a database that"
             " exists and answers; PostgreSQL also needs the extra 'postgres'."
         ) from error
+
+
+@contextmanager
+def faults_of_storage(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Tell in one line what the storage of the study ``name`` does in the middle of the work.
+
+    Raises:
+        StoreError: it does not answer, or the study was deleted. Runs are kept; the same command
+            continues.
+    """
+    kept = "Nothing is lost: the runs are kept, and the same command continues the study."
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # Optuna raises others while it handles these
+        fault = next((e for e in _chain(error) if isinstance(e, _FAULTS)), None)
+        if fault is not None:
+            cause = reason(fault.__cause__ or fault)
+            told = f"The storage of study {name} does not answer: {cause}. {kept}"
+        elif isinstance(error, _GONE) and _deleted(storage, name):
+            told = f"Study {name} was deleted while this worker ran. {kept}"
+        else:
+            raise
+        raise StoreError(told) from error
+
+
+_FAULTS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+_GONE = (KeyError, UnboundLocalError, AssertionError)  # Optuna's, where rows are gone
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _deleted(storage: RDBStorage, name: str) -> bool:
+    try:
+        return name not in optuna.get_all_study_names(storage)
+    except Exception:  # then nothing is known
+        return False
 
 
 def quiet() -> None:
@@ -108,15 +153,6 @@ def origin(trial: FrozenTrial) -> int:
     return int(trial.system_attrs.get("failed_trial", trial.number))
 
 
-@contextmanager
-def alone(lock: Path) -> Iterator[None]:
-    """One process of this machine at a time."""
-    lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with lock.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
-
-
 def _has_heartbeat(storage: RDBStorage, trial: FrozenTrial) -> bool:
     from sqlalchemy import text
 
@@ -126,10 +162,10 @@ def _has_heartbeat(storage: RDBStorage, trial: FrozenTrial) -> bool:
 
 
 def _create(file: Path) -> None:
-    """Make the database under another name first: half a schema is never met by anybody."""
+    """Make the database under another name first: other processes never see half a schema."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     fresh.unlink(missing_ok=True)
-    storage = RDBStorage(f"sqlite:///{fresh}")
+    storage = RDBStorage(sqlite_uri(fresh))
     storage.remove_session()
     storage.engine.dispose()
     with closing(sqlite3.connect(fresh)) as connection:

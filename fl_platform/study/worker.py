@@ -1,13 +1,12 @@
-"""A worker: asks for trials until the study has enough, and leaves nothing half done unsaid."""
+"""The worker loop: request, run and report trials until the study has enough."""
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +16,7 @@ from fl_platform.study.objective import GivenBack, Objective
 from fl_platform.study.problem import Stage
 from fl_platform.study.samplers import build_sampler
 from fl_platform.study.storage import give_back, recover
+from fl_platform.tracking.lock import alone
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -60,19 +60,15 @@ class Turn:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stream: IO[str] | None = None
+        self._held = ExitStack()
 
     def take(self) -> None:
         """Wait for the turn."""
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._stream = self.path.open("a")
-        fcntl.flock(self._stream, fcntl.LOCK_EX)
+        self._held.enter_context(alone(self.path))
 
     def give(self) -> None:
         """Let the next one ask; does nothing the second time."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._held.close()
 
 
 def work(

@@ -1,28 +1,89 @@
-"""The run loop's one handle on tracking: open, resume, log, commit, finish, forward."""
+"""The run loop's one handle on tracking: open, resume, log, commit, finish."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from fl_platform.core.outside import read_file
 from fl_platform.core.text import reason
 from fl_platform.tracking.atomic import remove_orphans
-from fl_platform.tracking.cadence import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
+from fl_platform.tracking.history import JournalError
 from fl_platform.tracking.journal import Journal
-from fl_platform.tracking.lock import RunLock
-from fl_platform.tracking.mlflow.uploader import Courier
-from fl_platform.tracking.params import flat
-from fl_platform.tracking.run_folder import RunFolder, run_folder, write_json
+from fl_platform.tracking.lightning import flat
+from fl_platform.tracking.lock import RunLock, RunOwned, take
+from fl_platform.tracking.run_folder import RunFolder, head, run_folder, write_json
+from fl_platform.tracking.stamp import Stamper
 from fl_platform.tracking.summary import accuracies
 from fl_platform.tracking.system_metrics import MachineSampler
+from fl_platform.tracking.uploader import follow
+
+
+class Cadence:
+    """Says at a round's end whether a commit is due.
+
+    Due once ``max(minimum, cost / share)`` seconds have passed since the last commit ended, where
+    ``cost`` is the mean of the last three commits: commits then take at most about ``share`` of a
+    run, whatever the disk, and a kill loses at most that interval and one round.
+
+    Args:
+        minimum: seconds; no commit comes sooner after the last.
+        share: of the time, in (0, 1), that commits may take.
+        clock: seconds from any origin that never run backwards.
+    """
+
+    def __init__(
+        self,
+        *,
+        minimum: float = 1.0,
+        share: float = 0.02,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not minimum >= 0 or not 0 < share < 1:
+            raise ValueError(
+                f"Expected minimum >= 0 and 0 < share < 1, got minimum={minimum}, share={share}."
+            )
+        self.minimum = minimum
+        self.share = share
+        self.spent = 0.0
+        self._clock = clock
+        self._last = clock()
+        self._begun: float | None = None
+        self._costs: deque[float] = deque(maxlen=3)
+
+    @property
+    def interval(self) -> float:
+        """Seconds between the end of a commit and the next."""
+        cost = sum(self._costs) / len(self._costs) if self._costs else 0.0
+        return max(self.minimum, cost / self.share)
+
+    def due(self) -> bool:
+        """Whether the round that just ended should be committed."""
+        return self._clock() - self._last >= self.interval
+
+    def __enter__(self) -> Cadence:
+        self._begun = self._clock()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        now = self._clock()
+        cost = now - (now if self._begun is None else self._begun)
+        self.spent += cost
+        self._costs.append(cost)
+        self._last = now
+
 
 Status = Literal["FINISHED", "KILLED", "FAILED", "DIVERGED"]
 _FINAL = ("FINISHED", "DIVERGED")
+_TURNS = 100
 
 
 class RunRecord:
@@ -36,11 +97,11 @@ class RunRecord:
     ) -> None:
         self.folder, self.described = folder, described
         self.run_id: str = described["run_id"]
-        self.journal = Journal(folder.journal)
-        self.checkpoint = CheckpointFile(folder.checkpoint)
+        self.journal = Journal(folder.journal, head(described))
+        self._stamper = Stamper(described, self.journal)
+        self.checkpoint = CheckpointFile(folder.checkpoint, self._stamper)
         self.cadence = Cadence()
         self._lock, self._home, self._tracking = lock, home, tracking
-        self._courier: Courier | None = None
         self._sampler: MachineSampler | None = None
         self._open = True
 
@@ -53,7 +114,7 @@ class RunRecord:
         config_hash: str,
         experiment: str,
         conditions: Mapping[str, Any],
-        tracking: Literal["mlflow", "journal"] = "mlflow",
+        tracking: str = "mlflow",
         parent_run_id: str = "",
         fresh: bool = False,
         continue_anyway: bool = False,
@@ -64,8 +125,8 @@ class RunRecord:
             RunOwned: another process works on it.
             IdentityMismatch: it was started under other conditions.
         """
-        folder = run_folder(home, config_hash).create()
-        lock = RunLock(folder.lock).acquire()
+        folder = run_folder(home, config_hash)
+        lock = _take(folder)
         try:
             if fresh:
                 lock = _begin_afresh(folder, lock)
@@ -85,11 +146,15 @@ class RunRecord:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The stored result where this run is over, else None."""
+        """The stored result where this run is over, else None.
+
+        Raises:
+            RecordError: it does not fit, or is another run's.
+        """
         return self.folder.result if self.journal.history.status in _FINAL else None
 
     def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> RunRecord:
-        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and forward.
+        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and to upload.
 
         The run's conditions become tags too. ``params`` may be nested.
         """
@@ -104,8 +169,7 @@ class RunRecord:
         self.journal.note("status", status="RUNNING")
         self.journal.flush()
         self._sampler = MachineSampler(self.journal).start()
-        if self._tracking == "mlflow":
-            self._courier = Courier(self.folder, self._home).start()
+        follow(self._home, self._tracking, self.folder.path)
         return self
 
     def log(self, round_index: int, values: Mapping[str, float]) -> None:
@@ -115,7 +179,7 @@ class RunRecord:
     def commit(self, write: Callable[[], None]) -> None:
         """Make the journal durable, then let ``write`` save the checkpoint; measures the cost."""
         with self.cadence:
-            self.journal.flush()
+            self._stamper.mark = self.journal.flush()
             write()
 
     def publish(self, path: Path, folder: str = "") -> None:
@@ -131,7 +195,7 @@ class RunRecord:
         reason: str = "",
         tail: int = 10,
     ) -> dict[str, Any]:
-        """End the run: store its result, say its status, bring the rest to MLflow, let go.
+        """End the run: store its result, say its status, let go; the uploader copies the rest.
 
         Args:
             result: the run's own entries; ``accuracy_last``, ``accuracy_tail``, ``accuracy_best``
@@ -149,21 +213,19 @@ class RunRecord:
             "run_id": self.run_id,
             "status": status,
             "config_hash": self.described["config_hash"],
+            "alarms": len(history.alarms),
             **{k: _plain(v) for k, v in {**numbers, **(result or {})}.items()},
         }
         if status in _FINAL:
+            self._note_clouds()
             self._log_result(stored)
             write_json(self.folder.result_file, stored)
         self.journal.note("status", status=status, reason=reason)
-        self.close(hurry=status == "KILLED")
+        self.close()
         return stored
 
-    def close(self, *, hurry: bool = False) -> None:
-        """Stop the threads, bring the rest, let the run go; does nothing the second time.
-
-        Args:
-            hurry: whoever stopped the run waits: open no store for it, and drain two seconds.
-        """
+    def close(self) -> None:
+        """Stop sampling and let the run go; does nothing the second time."""
         if not self._open:
             return
         self._open = False
@@ -171,8 +233,6 @@ class RunRecord:
             self._sampler.close()
         try:
             self.journal.close()
-            if self._courier is not None:
-                self._courier.close(*((2.0, 0.0) if hurry else ()))
         finally:
             self._lock.release()
 
@@ -192,6 +252,15 @@ class RunRecord:
                 self.finish("KILLED" if killed else "FAILED", reason=why)
         self.close()
 
+    def _note_clouds(self) -> None:
+        """Journal the digests of kept clouds, so that a report draws no other run's."""
+        known = self.journal.history.digests
+        for file in sorted(self.folder.artifacts.glob("cloud_*.npz")):
+            path = f"{self.folder.artifacts.name}/{file.name}"
+            digest = hashlib.sha256(read_file(file, "cloud")).hexdigest()
+            if known.get(path) != digest:
+                self.journal.note("file", path=path, sha256=digest)
+
     def _log_result(self, stored: Mapping[str, Any]) -> None:
         rounds = [self.journal.history.next_step(family) for family in ("test/", "round/")]
         step = max(0, *(r - 1 for r in rounds))
@@ -203,17 +272,31 @@ class RunRecord:
         self.journal.metrics(step, values)
 
 
+def _take(folder: RunFolder) -> RunLock:
+    """Make the folder and lock it; again where another process moved it away in between."""
+    for _ in range(_TURNS):
+        with contextlib.suppress(FileNotFoundError):
+            return take(folder.create().lock)
+    raise RunOwned(folder.lock, {})
+
+
 def _begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
-    """Put the old run aside under the old lock, then lock the new folder."""
-    if folder.identity_file.exists():
+    """Put the old run aside and lock the new folder; both while the old lock is held.
+
+    Raises:
+        RunOwned: another process took the new folder first; it then works on the new run.
+    """
+    if not folder.used:
+        return lock
+    with contextlib.suppress(JournalError):  # what is unreadable is put aside too
         journal = Journal(folder.journal)
         journal.note("tags", values={"superseded": "true"})
         journal.close()
-        folder.set_aside()
-        folder.create()
+    folder.set_aside()
+    try:
+        return _take(folder)
+    finally:
         lock.release()
-        lock = RunLock(folder.lock).acquire()
-    return lock
 
 
 def _plain(value: Any) -> Any:

@@ -32,7 +32,8 @@ def write_beside(target: Path, *chunks: Bytes, mode: int = 0o600) -> Path:
     ``TMPDIR`` is often another. On an error nothing is left behind.
     """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(temporary, flags, mode)
     try:
         try:
             for chunk in chunks:
@@ -64,7 +65,7 @@ def sync_file(path: Path) -> None:
 
 
 def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW)
     try:
         os.fsync(descriptor)
     finally:

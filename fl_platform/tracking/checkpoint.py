@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
+from fl_platform.core.outside import OutsideError, open_file, parse_json
 from fl_platform.core.text import reason
 from fl_platform.tracking.atomic import sync_folder, write_beside
+from fl_platform.tracking.records import Stamp, described
 
 NAME = "checkpoint.pt"
-_MAGIC = b"fl_platform checkpoint 1\n"
-_HEADER = len(_MAGIC) + 32  # magic, then SHA-256 of the payload
+_FIRST = b"fl_platform checkpoint 1\n"  # then SHA-256 of the payload, payload
+_MAGIC = b"fl_platform checkpoint 2\n"  # then SHA-256 of the rest, a line of JSON, payload
+_HEADER = len(_MAGIC) + 32
+_LONGEST = 4096  # bytes of a stamp
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +34,31 @@ class CheckpointError(RuntimeError):
     """No checkpoint could be used; the message names each file and what is wrong with it."""
 
 
+class Stamping(Protocol):
+    """Whose checkpoints these are; see `stamp.Stamper`."""
+
+    def make(self) -> dict[str, Any]:
+        """The stamp of a checkpoint that is saved now."""
+
+    def misfit(self, path: Path, stamp: Mapping[str, Any] | None) -> str:
+        """Why a checkpoint is not one of this run; empty where it is."""
+
+
 class CheckpointFile:
     """The checkpoint at ``path`` and its predecessor beside it.
 
     A commit renames the current file to ``<name>.previous`` and the new one into its place. A
     stop between the two leaves the predecessor alone, which is the old state. A current file
-    that is damaged never replaces a good predecessor.
+    that is damaged or another run's never replaces a good predecessor.
+
+    Args:
+        path: of the current file.
+        stamping: of the run whose checkpoints these are; None for files that stand for themselves.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, stamping: Stamping | None = None) -> None:
         self.path = Path(path)
+        self.stamping = stamping
         self.previous = self.path.with_name(self.path.name + ".previous")
         self._intact: tuple[int, int, int] | None = None
 
@@ -49,8 +71,10 @@ class CheckpointFile:
         payload = io.BytesIO()
         torch.save(dict(state), payload)
         body = payload.getbuffer()
-        header = _MAGIC + hashlib.sha256(body).digest()
-        fresh = write_beside(self.path, header, body)
+        stamp = b"" if self.stamping is None else json.dumps(self.stamping.make()).encode()
+        digest = hashlib.sha256(stamp + b"\n")
+        digest.update(body)
+        fresh = write_beside(self.path, _MAGIC + digest.digest(), stamp + b"\n", body)
         try:
             if self._current_is_intact():
                 self.path.replace(self.previous)
@@ -62,9 +86,9 @@ class CheckpointFile:
         self._intact = _fingerprint(self.path)
 
     def load(self, map_location: Any = "cpu") -> dict[str, Any]:
-        """The newest intact state, verified before anything is unpickled.
+        """The newest state that is intact and fits the run, verified before it is unpickled.
 
-        Falls back to the predecessor with a warning that names the damaged file.
+        Falls back to the predecessor with a warning that names the file and what is wrong with it.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
@@ -75,7 +99,7 @@ class CheckpointFile:
             if not path.exists():
                 continue
             try:
-                state = _unpickle(_verified(path), path, map_location)
+                state = _unpickle(self._verified(path), path, map_location)
             except CheckpointError as fault:
                 faults.append(str(fault))
                 continue
@@ -102,10 +126,19 @@ class CheckpointFile:
         if self._intact == _fingerprint(self.path):
             return True
         try:
-            _verified(self.path)
+            self._verified(self.path)
         except CheckpointError:
             return False
         return True
+
+    def _verified(self, path: Path) -> memoryview:
+        """The payload of ``path``, whose digest is right and whose stamp is this run's."""
+        stamp, payload = _intact(path)
+        if self.stamping is not None:
+            told = self.stamping.misfit(path, stamp)
+            if told:
+                raise CheckpointError(told)
+        return payload
 
 
 def save(folder: Path, state: Mapping[str, Any]) -> None:
@@ -129,18 +162,37 @@ def _fingerprint(path: Path) -> tuple[int, int, int]:
     return (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _verified(path: Path) -> memoryview:
-    """The payload of ``path``, whose digest was found right."""
+def _intact(path: Path) -> tuple[dict[str, Any] | None, memoryview]:
+    """Stamp and payload of ``path``, whose digest was found right."""
     try:
-        content = memoryview(path.read_bytes())
+        with os.fdopen(open_file(path, os.O_RDONLY), "rb") as stream:
+            content = memoryview(stream.read())
+    except OutsideError as error:
+        raise CheckpointError(f"Cannot read a checkpoint: {error}") from None
     except OSError as error:
         raise CheckpointError(f"Cannot read checkpoint {path}: {error}.") from error
-    header, payload = content[:_HEADER], content[_HEADER:]
-    if len(header) < _HEADER or header[: len(_MAGIC)] != _MAGIC:
+    header, rest = content[:_HEADER], content[_HEADER:]
+    if len(header) < _HEADER or header[: len(_MAGIC)] not in (_MAGIC, _FIRST):
         raise CheckpointError(f"Expected a checkpoint of this platform, got other bytes in {path}.")
-    if hashlib.sha256(payload).digest() != header[len(_MAGIC) :]:
+    if hashlib.sha256(rest).digest() != header[len(_MAGIC) :]:
         raise CheckpointError(f"Checkpoint {path} is damaged: its SHA-256 does not fit.")
-    return payload
+    if header[: len(_MAGIC)] == _FIRST:
+        return None, rest
+    line = bytes(rest[:_LONGEST]).partition(b"\n")[0]
+    return _stamp(line, path), rest[len(line) + 1 :]
+
+
+def _stamp(line: bytes, path: Path) -> dict[str, Any] | None:
+    if not line:
+        return None
+    try:
+        stamp: dict[str, Any] = parse_json(line, f"the stamp of {path}")
+        Stamp.model_validate(stamp)
+    except OutsideError as error:
+        raise CheckpointError(f"{error}.") from None
+    except ValidationError as error:
+        raise CheckpointError(f"Expected a stamp in {path}, got: {described(error)}.") from None
+    return stamp
 
 
 def _unpickle(payload: memoryview, path: Path, map_location: Any) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fl_platform.tracking.journal import read
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow.level import ABSENT
-from fl_platform.tracking.run_folder import all_runs, runs_root
+from fl_platform.tracking.records import RecordError, skip
+from fl_platform.tracking.run_folder import RunFolder, all_runs, runs_root
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ COLUMNS = (
     *("preset", "seed", "config_hash", "commit", "dirty", "code_fingerprint", "data_digest"),
     *("device", "status", "rounds", "clients", "byzantine_fraction", "beta", "nu"),
     *("accuracy_last", "accuracy_tail", "accuracy_best", "seconds", "experiment"),
-    *("parent_run_id", "setting", "parameters"),
+    *("parent_run_id", "setting", "parameters", "alarms"),
 )
 # What other columns say, or labels.
 _TOLD = ("seed", "rounds", "preset", "byzantine.fraction", "task.beta", "task.clients")
@@ -60,13 +60,16 @@ class _Run:
     params: Mapping[str, Any]
     last: dict[str, float]
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    alarms: int = 0
 
 
 def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
-    """One row a run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
+    """One row per run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
 
     Runs that ``--fresh`` replaced are left out. ``setting`` is a digest of all parameters but the
-    seed; ``parameters`` holds those that no other column and no label tells.
+    seed; ``parameters`` holds those that no other column and no label tells; ``alarms`` counts
+    values that came out otherwise when a round was run again. A folder that cannot be read is
+    skipped, in one line.
 
     Args:
         source: ``folders`` reads this machine's run folders, ``mlflow`` the store; ``auto`` is
@@ -77,7 +80,8 @@ def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     rows = [_row(run) for run in _all(home, source, ())]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     numbers = [*_NUMBERS, *_RESULTS]
-    frame = frame.astype(dict.fromkeys(_TEXT, "object") | dict.fromkeys(numbers, "float64"))
+    types = dict.fromkeys(_TEXT, "object") | dict.fromkeys(numbers, "float64")
+    frame = frame.astype(types | {"alarms": "int64"})
     return frame.sort_values(["name", "run_id"], ignore_index=True)
 
 
@@ -130,6 +134,7 @@ def _row(run: _Run) -> dict[str, Any]:
     }
     for column, key in _RESULTS.items():
         row[column] = _finite(run.last.get(key, math.nan))
+    row["alarms"] = run.alarms
     return row
 
 
@@ -158,14 +163,26 @@ def _all(home: Path | str, source: Source, keys: Sequence[str]) -> Iterable[_Run
 
 def _from_folders(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
     for folder in all_runs(home):
-        if not folder.journal.exists():
+        if folder.aside or not folder.journal.exists():
             continue
-        described, history = folder.describe() or {}, read(folder.journal)
-        own = ("run_id", "name", "config_hash", "experiment", "parent_run_id")
-        tags = {**history.tags, **{key: described[key] for key in own}, "status": history.status}
-        last = {k: history.curve(k)[-1][1] for k in _RESULTS.values() if k in history.metrics}
-        wanted = {k: [(s, _finite(v)) for s, v in history.curve(k)] for k in keys}
-        yield _Run(tags, history.params, last, wanted)
+        try:
+            yield _from_folder(folder, keys)
+        except RecordError as error:
+            skip(error)
+        except OSError as error:
+            skip(RecordError(folder.path, f"{folder.path}: {error.strerror}."))
+
+
+def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
+    described = folder.describe() or {}
+    history = folder.history(described)
+    own = ("run_id", "name", "config_hash", "experiment")
+    told = {key: described[key] for key in own}
+    told["parent_run_id"] = described.get("parent_run_id", "")
+    tags = {**history.tags, **told, "status": history.status}
+    last = {k: history.curve(k)[-1][1] for k in _RESULTS.values() if k in history.metrics}
+    wanted = {k: [(s, _finite(v)) for s, v in history.curve(k)] for k in keys}
+    return _Run(tags, history.params, last, wanted, len(history.alarms))
 
 
 def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
@@ -188,7 +205,8 @@ def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
             }
             points = {k: client.get_metric_history(run.info.run_id, k) for k in keys}
             wanted = {k: sorted((p.step, _finite(p.value)) for p in points[k]) for k in keys}
-            yield _Run(tags, run.data.params, run.data.metrics, wanted)
+            alarms = int("alarm" in run.data.tags)  # the store keeps the newest alone
+            yield _Run(tags, run.data.params, run.data.metrics, wanted, alarms)
         token = page.token
         if not token:
             return

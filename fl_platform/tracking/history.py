@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fl_platform.tracking.records import RecordError
+
 # clocks and machines differ from one execution to the next; everything else must not
 UNCOMPARED = ("system/", "time/", "speed/")
 
 
-class JournalError(RuntimeError):
-    """A journal holds something that is no record."""
+class JournalError(RecordError):
+    """A journal holds something that is no record, or is another run's."""
 
 
 class ReplayMismatch(UserWarning):
@@ -37,6 +39,8 @@ class History:
         status: the last status, ``RUNNING`` from the start.
         artifacts: notes of files to publish, in order, one for each path.
         alarms: replay mismatches.
+        run_id: of the run whose journal this is; empty in one of the first version.
+        digests: SHA-256 of files that the run left, by path inside its folder.
     """
 
     metrics: dict[str, dict[int, Point]] = field(default_factory=dict)
@@ -47,6 +51,8 @@ class History:
     alarms: list[str] = field(default_factory=list)
     started: float = math.nan
     ended: float = math.nan
+    run_id: str = ""
+    digests: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Take in one record; kinds that a later version may add are passed over."""
@@ -64,6 +70,10 @@ class History:
             self._turn(record["status"], record["time"])
         elif kind == "artifact":
             self.artifacts[record["path"]] = dict(record)
+        elif kind == "run":
+            self.run_id = self.run_id or record["run_id"]
+        elif kind == "file":
+            self.digests[record["path"]] = record["sha256"]
         elif kind == "alarm" and record["message"] not in self.alarms:
             self.alarms.append(record["message"])
 

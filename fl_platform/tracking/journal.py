@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -9,14 +10,24 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fl_platform.core.outside import LIMITS, OutsideError, open_file
 from fl_platform.tracking.atomic import sync_folder, write_all
 from fl_platform.tracking.history import History, JournalError, ReplayMismatch
+from fl_platform.tracking.records import parse_line
 
 Record = dict[str, Any]
-_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How long a journal was at one moment, and the SHA-256 of these bytes."""
+
+    length: int
+    sha256: str
 
 
 class Journal:
@@ -29,16 +40,28 @@ class Journal:
 
     Args:
         path: the file; a torn last line is cut off when it is opened.
+        head: the run's ``run_id`` and ``config_hash``; the first record of an empty journal says
+            them. A journal that begins with others is refused.
+
+    Raises:
+        JournalError: a line is no record, another run's journal, or no regular file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, head: Mapping[str, str] | None = None) -> None:
         self.path = path
         self._lock = threading.Lock()
         created = not path.exists()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self._size = _cut_torn_tail(self._descriptor)
+            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+        except OutsideError as error:
+            raise JournalError(path, str(error)) from None
+        try:
+            self._size, self._digest = _cut_torn_tail(self._descriptor, path)
             self.history = read(path)
+            if head is not None and not self._size:
+                self.note("run", **head)
+            elif head is not None:
+                refuse_other(self.history, path, head["run_id"])
             if created:
                 sync_folder(path.parent)
         except BaseException:
@@ -66,10 +89,25 @@ class Journal:
         """Append one record of ``kind``: ``params``, ``tags``, ``status`` or ``artifact``."""
         self.append([{"kind": kind, "time": time.time(), **fields}])
 
-    def flush(self) -> None:
-        """Make everything appended so far durable."""
+    def flush(self) -> Mark:
+        """Make everything appended so far durable; how long that is."""
         with self._lock:
             os.fsync(self._descriptor)
+            return Mark(self._size, self._digest.hexdigest())
+
+    def begins_with(self, mark: Mark) -> bool:
+        """Whether the journal was once as ``mark`` says."""
+        with self._lock:
+            if mark.length > self._size:
+                return False
+            digest, at = hashlib.sha256(), 0
+            while at < mark.length:
+                block = os.pread(self._descriptor, min(2**20, mark.length - at), at)
+                if not block:
+                    return False
+                digest.update(block)
+                at += len(block)
+        return digest.hexdigest() == mark.sha256
 
     def close(self) -> None:
         """Flush and close."""
@@ -106,6 +144,7 @@ class Journal:
             os.ftruncate(self._descriptor, self._size)
             raise
         self._size += len(block)
+        self._digest.update(block)
 
 
 def encode(record: Mapping[str, Any]) -> str:
@@ -113,44 +152,68 @@ def encode(record: Mapping[str, Any]) -> str:
     return json.dumps(_worded(record), allow_nan=False, separators=(",", ":"))
 
 
-def decode(line: bytes | str) -> Record:
-    """The record of one line, the words in metric values turned back into numbers."""
-    record = json.loads(line)
-    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
-        raise ValueError("no record")
-    if record["kind"] == "metrics":
-        values = record["values"].items()
-        record["values"] = {k: _WORDS[v] if isinstance(v, str) else float(v) for k, v in values}
-    return record
+decode = parse_line
 
 
 def records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
     """The complete records from byte ``offset`` on, each with the offset behind it.
 
     Raises:
-        JournalError: a line in the middle is no record; names file and byte.
+        JournalError: a line in the middle is no record, or the file is none that may be read;
+            names file and byte.
     """
-    with path.open("rb") as stream:
+    try:
+        stream = os.fdopen(open_file(path, os.O_RDONLY), "rb")
+    except OutsideError as error:
+        raise JournalError(path, str(error)) from None
+    with stream:
+        _refuse_large(stream.fileno(), path)
         stream.seek(offset)
-        for line in stream:
-            if not line.endswith(b"\n"):
+        while line := stream.readline(LIMITS["line"]):
+            if not line.endswith(b"\n") and len(line) < LIMITS["line"]:
                 return
             try:
                 record = decode(line)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise JournalError(
-                    f"Expected a record in {path} at byte {offset}, got {line[:40]!r}."
-                ) from error
+            except ValueError as error:
+                told = f"{path}: expected a record at byte {offset}, got {line[:40]!r}: {error}."
+                raise JournalError(path, told) from error
             offset += len(line)
             yield record, offset
 
 
-def read(path: Path) -> History:
-    """Everything the journal says, with one value for each (key, step)."""
+def read(path: Path, run_id: str | None = None) -> History:
+    """Everything the journal says, with one value for each (key, step).
+
+    Args:
+        run_id: of the run whose journal it must be.
+
+    Raises:
+        JournalError: a line is no record, or it is another run's journal.
+    """
     history = History()
     for record, _ in records(path):
         history.add(record)
+    if run_id is not None and (history.run_id or history.metrics or history.params):
+        refuse_other(history, path, run_id)
     return history
+
+
+def refuse_other(history: History, path: Path, run_id: str) -> None:
+    """Raise `JournalError` where the journal at ``path`` is not the run's."""
+    if history.run_id != run_id:
+        told = f"the one of run {history.run_id}" if history.run_id else "one without its name"
+        raise JournalError(
+            path,
+            f"{path}: expected the journal of run {run_id}, got {told}. Restore it, or start the"
+            " run afresh (--fresh).",
+        )
+
+
+def _refuse_large(descriptor: int, path: Path) -> None:
+    size = os.fstat(descriptor).st_size
+    if size > LIMITS["journal"]:
+        told = f"{path}: expected at most {LIMITS['journal']} bytes, got {size}."
+        raise JournalError(path, told)
 
 
 def _worded(value: Any) -> Any:
@@ -163,8 +226,13 @@ def _worded(value: Any) -> Any:
     return value
 
 
-def _cut_torn_tail(descriptor: int) -> int:
-    """Cut what a killed writer or lost power left behind the last whole record."""
+def _cut_torn_tail(descriptor: int, path: Path) -> tuple[int, Any]:
+    """Cut what a killed writer or lost power left behind the last whole record.
+
+    Returns:
+        The length that is left, and a SHA-256 of these bytes that goes on with what is appended.
+    """
+    _refuse_large(descriptor, path)
     size = os.fstat(descriptor).st_size
     content = os.pread(descriptor, size, 0)
     end = content.rfind(b"\n") + 1
@@ -173,9 +241,9 @@ def _cut_torn_tail(descriptor: int) -> int:
         try:
             decode(content[start:end])
             break
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except ValueError:
             end = start
     if end != size:
         os.ftruncate(descriptor, end)
         os.fsync(descriptor)
-    return end
+    return end, hashlib.sha256(memoryview(content)[:end])

@@ -9,12 +9,17 @@ import os
 import socket
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fl_platform.core.outside import OutsideError, open_file, read_json
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MARKING = b"fl_platform.tracking.follower"  # in the command line of an uploader's process
 _PROBES = 3  # somebody asking `is_owned` holds a shared lock for microseconds
+_TURNS = 100  # each time the folder was moved away between opening and locking
 
 
 class RunOwned(RuntimeError):  # noqa: N818 - a state of the world, told to the user by its name
@@ -29,10 +34,23 @@ class RunOwned(RuntimeError):  # noqa: N818 - a state of the world, told to the 
         )
 
 
+class CannotLock(OSError):  # noqa: N818 - a state of the world, as RunOwned
+    """The file system of the folder has no locks, so two processes could work on one run."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"Expected a file system with locks (flock), got none at {path.parent}"
+            f" ({error.strerror}). Choose with --home a folder on a file system that has them,"
+            " such as a local disk."
+        )
+
+
 class RunLock:
     """An exclusive ``flock`` with its owner's pid, host and boot id written inside.
 
     The kernel releases it when the holder ends, however it ends; age and status say nothing.
+    A lock counts only on the file that lies at ``path`` after locking: ``--fresh`` moves a folder
+    away with the lock in it.
     A forked child does not keep it: its copy of the descriptor is closed at once.
     """
 
@@ -46,22 +64,36 @@ class RunLock:
         return self._descriptor is not None
 
     def acquire(self) -> RunLock:
-        """Take the lock now or raise :class:`RunOwned`; never waits for another run."""
+        """Take the lock now or raise :class:`RunOwned`; never waits for another run.
+
+        Raises:
+            RunOwned: another living process has it.
+            CannotLock: the file system has no locks.
+            FileNotFoundError: there is no folder, or it was moved away at this moment.
+            OutsideError: a link or something else lies at ``path``.
+        """
         if self.held:
             return self
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            if not _try(descriptor):
-                raise RunOwned(self.path, read_owner(self.path))
-            owner = {"pid": os.getpid(), **machine_identity(), "since": time.time()}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(owner).encode(), 0)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        self._descriptor = descriptor
-        _LIVE.add(self)
-        return self
+        for _ in range(_TURNS):
+            descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT)
+            try:
+                if not _try(descriptor, self.path):
+                    raise RunOwned(self.path, read_owner(self.path))
+                there = lies_at(descriptor, self.path)
+                owner = {"pid": os.getpid(), **machine_identity(), "since": time.time()}
+                if there:
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+            except BaseException:
+                os.close(descriptor)
+                raise
+            if not there:
+                os.close(descriptor)
+                continue
+            self._descriptor = descriptor
+            _LIVE.add(self)
+            return self
+        raise RunOwned(self.path, read_owner(self.path))
 
     def release(self) -> None:
         """Give the lock back; the file stays, as removing it would let two owners in."""
@@ -90,24 +122,46 @@ class RunLock:
 def is_owned(path: Path) -> bool:
     """Whether a living process holds the lock at ``path``."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not flock(descriptor, path, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
-    return False
+
+
+def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock ``descriptor``, opened at ``path``, without waiting; whether that could be done.
+
+    Raises:
+        CannotLock: the file system has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise CannotLock(path, error) from None
+    return True
+
+
+def lies_at(descriptor: int, path: Path) -> bool:
+    """Whether the file of ``descriptor`` is the one at ``path`` now."""
+    mine = os.fstat(descriptor)
+    try:
+        there = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
 
 def read_owner(path: Path) -> dict[str, Any]:
     """What the last owner wrote; empty where it wrote nothing."""
-    with contextlib.suppress(OSError, ValueError):
-        owner = json.loads(path.read_text())
+    with contextlib.suppress(OSError, OutsideError):
+        owner = read_json(path, "lock")
         if isinstance(owner, dict):
-            return owner
+            return {key: value for key, value in owner.items() if isinstance(value, str | int)}
     return {}
 
 
@@ -117,12 +171,11 @@ def machine_identity() -> dict[str, str]:
     return {"host": socket.gethostname(), "boot_id": boot}
 
 
-def _try(descriptor: int) -> bool:
+def _try(descriptor: int, path: Path) -> bool:
     for probe in range(_PROBES):
         if probe:
             time.sleep(0.02)
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if flock(descriptor, path):
             return True
     return False
 
@@ -136,3 +189,70 @@ def _forget_all() -> None:
 
 
 os.register_at_fork(after_in_child=_forget_all)
+
+
+class SharedLock(RunLock):
+    """A share of a run folder's lock: several processes hold it together, and none owns it."""
+
+    def acquire(self) -> SharedLock:
+        """Take a share now or raise :class:`RunOwned`."""
+        if self.held:
+            return self
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, BlockingIOError):
+                raise RunOwned(self.path, read_owner(self.path)) from None
+            raise
+        self._descriptor = descriptor
+        _LIVE.add(self)
+        return self
+
+
+@contextlib.contextmanager
+def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file at ``path``: one process of this machine at a time.
+
+    Raises:
+        BlockingIOError: another process holds it and ``wait`` is false.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def take(path: Path, patience: float = 2.0) -> RunLock:
+    """Own the run folder of the lock at ``path``; waits for a holder that is just `passing`.
+
+    Raises:
+        RunOwned: a living process works on the run.
+    """
+    end = time.monotonic() + patience
+    while True:
+        try:
+            return RunLock(path).acquire()
+        except RunOwned:
+            if time.monotonic() > end or not passing(path):
+                raise
+            time.sleep(0.02)
+
+
+def passing(path: Path) -> bool:
+    """Whether the holder of a lock has it for a moment: an uploader that marks a dead run KILLED.
+
+    So has a holder that has not written its name yet: the name there is of a dead process.
+    """
+    owner = read_owner(path)
+    if owner and any(owner.get(key) != value for key, value in machine_identity().items()):
+        return False
+    try:
+        command = Path(f"/proc/{owner.get('pid')}/cmdline").read_bytes()
+    except OSError:
+        return Path("/proc/self").exists()
+    return MARKING in command

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from fl_platform.core.outside import OutsideError
+from fl_platform.core.outside import read_json as _read_json
 from fl_platform.tracking.atomic import write_atomic
+from fl_platform.tracking.history import History
+from fl_platform.tracking.journal import read
+from fl_platform.tracking.records import (
+    Identity,
+    RecordError,
+    StoredResult,
+    first_difference,
+    read_record,
+    skip,
+)
+from fl_platform.tracking.stamp import VERSION
 
-_SCHEMA = 1
+# Conditions that runs of earlier versions did not record: what is not known cannot differ.
+_LATER = ("processor",)
+_NAME = re.compile(r"(?P<hash>[0-9a-f]{16})(?P<aside>\.[0-9a-f]{8})?")
 
 
 class IdentityMismatch(RuntimeError):  # noqa: N818 - told to the user by its name
@@ -45,16 +62,66 @@ class RunFolder:
         self.forwarded = self.path / "forwarded.json"
 
     def create(self) -> RunFolder:
-        """Make the folder where it is missing; an error tells before any training that it fails."""
+        """Make the folder where it is missing; an error tells before any training that it fails.
+
+        Raises:
+            RecordError: a link lies in its place.
+        """
         for folder in (self.path.parents[1], self.path.parent):  # a mode holds for the last alone
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.path.mkdir(exist_ok=True, mode=0o700)
-        self.artifacts.mkdir(exist_ok=True, mode=0o700)
+        for folder in (self.path, self.artifacts):
+            if folder.is_symlink():
+                raise RecordError(folder, f"{folder}: expected a folder, got a link. Remove it.")
+            folder.mkdir(exist_ok=True, mode=0o700)
         return self
 
+    @property
+    def used(self) -> bool:
+        """Whether a run left anything here."""
+        files = (self.identity_file, self.journal, self.checkpoint, self.result_file)
+        return any(os.path.lexists(file) for file in files)
+
+    @property
+    def aside(self) -> bool:
+        """Whether it is a run that ``--fresh`` put aside, by the folder's name."""
+        name = _NAME.fullmatch(self.path.name)
+        return name is not None and name["aside"] is not None
+
     def describe(self) -> dict[str, Any] | None:
-        """What ``run.json`` says, or None before the run has one."""
-        return read_json(self.identity_file)
+        """What ``run.json`` says, or None before the run has one.
+
+        Raises:
+            RecordError: it does not fit, or is another run's.
+        """
+        if self.path.is_symlink():
+            raise RecordError(self.path, f"{self.path}: expected a folder, got a link.")
+        known = read_record(self.identity_file, Identity)
+        name = _NAME.fullmatch(self.path.name)
+        if known is not None and (
+            name is None or not known["config_hash"].startswith(name["hash"])
+        ):
+            raise RecordError(
+                self.identity_file,
+                f"{self.identity_file}: expected the run that its folder's name says, got"
+                f" {known['config_hash'][:16]}. A copied folder must keep its name.",
+            )
+        return known
+
+    def history(self, described: Mapping[str, Any] | None = None) -> History:
+        """What the run's own journal says; empty where there is none.
+
+        Args:
+            described: its ``run.json``, where it was read already.
+
+        Raises:
+            RecordError: it is another run's, or does not fit.
+        """
+        known = (self.describe() if described is None else described) or {}
+        own = head(known)
+        try:
+            return read(self.journal, own["run_id"] if own else None)
+        except FileNotFoundError:
+            return History()
 
     def introduce(
         self,
@@ -78,7 +145,7 @@ class RunFolder:
         known = self.describe()
         if known is None:
             known = {
-                "schema": _SCHEMA,
+                "schema": VERSION,
                 "run_id": secrets.token_hex(16),
                 "name": name,
                 "config_hash": config_hash,
@@ -90,7 +157,7 @@ class RunFolder:
             write_json(self.identity_file, known)
             return known
         now = json.loads(json.dumps(dict(conditions)))
-        was = known["conditions"]
+        was = {k: now[k] for k in _LATER if k in now} | known["conditions"]
         keys = sorted(was.keys() | now.keys())
         differing = {k: (was.get(k), now.get(k)) for k in keys if was.get(k) != now.get(k)}
         if known["config_hash"] != config_hash:
@@ -100,19 +167,33 @@ class RunFolder:
         if differing and not continue_anyway:
             raise IdentityMismatch(self.path, differing)
         if differing:
-            known["continued"] = [*known.get("continued", []), {"at": time.time(), "with": now}]
+            change = {"at": time.time(), "was": known["conditions"], "with": now}
+            known["continued"] = [*known.get("continued", []), change]
             known["conditions"] = now
             write_json(self.identity_file, known)
         return known
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The stored result of a finished run."""
-        return read_json(self.result_file)
+        """The stored result of a finished run, or None before there is one.
+
+        Raises:
+            RecordError: it does not fit, or is another run's.
+        """
+        found = read_record(self.result_file, StoredResult)
+        if found is not None:
+            other = first_difference(self.describe() or {}, found, ("config_hash", "run_id"))
+            if other:
+                raise RecordError(
+                    self.result_file,
+                    f"{self.result_file}: expected the result of the run in {self.identity_file},"
+                    f" got another's ({other}). Remove it: the same command writes it again.",
+                )
+        return found
 
     def set_aside(self) -> Path | None:
         """Move an existing run out of the way (``--fresh``); it stays readable beside it."""
-        if not self.identity_file.exists():
+        if not self.used:
             return None
         old = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         self.path.rename(old)
@@ -131,22 +212,52 @@ def runs_root(home: Path | str) -> Path:
     return Path(home).absolute() / "mlruns" / "runs"
 
 
-def all_runs(home: Path | str) -> Iterator[RunFolder]:
-    """Every run folder of ``home`` that has an identity, in order of names."""
-    for path in sorted(runs_root(home).glob("*/run.json")):
-        yield RunFolder(path.parent)
+def head(described: Mapping[str, Any]) -> dict[str, str] | None:
+    """What the first record of the run's journal says; None where it has none (version 1)."""
+    if described.get("schema", 1) < VERSION:
+        return None
+    return {key: described[key] for key in ("run_id", "config_hash")}
+
+
+def all_runs(home: Path | str, unfit: list[RecordError] | None = None) -> Iterator[RunFolder]:
+    """Every run folder of ``home`` that has an identity, in order of names.
+
+    Args:
+        unfit: takes the folders that cannot be read; without it, each is said once, in one line.
+    """
+    root = runs_root(home)
+    for path in sorted(root.iterdir()) if root.is_dir() else ():
+        folder = RunFolder(path)
+        try:
+            if folder.describe() is None:
+                continue
+        except OSError as error:
+            fault = RecordError(folder.path, f"{folder.path}: {error.strerror}.")
+        except RecordError as error:
+            fault = error
+        else:
+            yield folder
+            continue
+        if unfit is None:
+            skip(fault)
+        else:
+            unfit.append(fault)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in ``path``, or None where there is no file."""
+    """The object in ``path``, or None where there is no file.
+
+    Raises:
+        RecordError: it is none.
+    """
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        content = _read_json(path, "record")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except ValueError as error:
-        raise RuntimeError(f"Expected JSON in {path}, got something else: {error}.") from error
+    except OutsideError as error:
+        raise RecordError(path, str(error)) from None
     if not isinstance(content, dict):
-        raise RuntimeError(f"Expected a JSON object in {path}, got {type(content).__name__}.")
+        raise RecordError(path, f"{path}: expected an object, got {type(content).__name__}.")
     return content
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fl_platform.attacks import strike
 from fl_platform.attacks.strike import hidden_row, strength
 from fl_platform.core import Updates
-from fl_platform.metrics.skewed_set import highest, room, search_direction, skewed_size
+from fl_platform.metrics.skewed_set import hiding_space, highest, search_direction, skewed_size
 from tests import reference_attacks as reference
 
 SHAPES = [(40, 10), (8, 2), (7, 3), (6, 4), (22, 7), (39, 8)]
@@ -46,7 +46,7 @@ def test_closed_form_equals_plain_bisection_over_the_rows(h, f, kind):
 def test_bisection_of_the_paper_lies_within_its_tolerance_below_the_closed_form(h, f):
     honest = Updates(torch.tensor(rows(h, seed=3)))
     index = highest(honest.project(search_direction(honest)), h - f)
-    space = room(honest, index)
+    space = hiding_space(honest, index)
     gap = strength(space, "closed") - strength(space, "bisection")
     assert 0 <= gap <= 1e-5
 
@@ -94,7 +94,8 @@ def test_a_common_offset_leaves_the_strength_alone_in_float32():
 
     def alpha(shift):
         honest = Updates(torch.tensor(g + shift, dtype=torch.float32))
-        return strength(room(honest, highest(honest.project(search_direction(honest)), 30)))
+        index = highest(honest.project(search_direction(honest)), 30)
+        return strength(hiding_space(honest, index))
 
     # An offset of 1000 rounds each number to 6e-5, which turns the sign of a coordinate or two
     # whose means nearly agree; uncentred float32 distances would move alpha by 40 %.
@@ -166,7 +167,7 @@ def test_all_rows_known_as_skewed_leaves_the_direction_of_the_search():
 
 def test_a_set_without_any_way_gives_strength_zero():
     honest = Updates(torch.tensor([[1.0], [1.0], [4.0]]))
-    space = room(honest, torch.tensor([0, 1]))
+    space = hiding_space(honest, torch.tensor([0, 1]))
     assert strength(space, "closed") == 0.0
     assert strength(space, "bisection") == 0.0
     assert hidden_row(space).tolist() == [1.0]
@@ -175,9 +176,11 @@ def test_a_set_without_any_way_gives_strength_zero():
 def test_alpha_never_passes_its_bound():
     for seed in range(10):
         honest = Updates(torch.tensor(rows(12, seed=seed, kind="low_rank")))
-        space = room(honest, highest(honest.project(search_direction(honest)), 9))
+        space = hiding_space(honest, highest(honest.project(search_direction(honest)), 9))
         spread = float(space.offsets_sq.mean())
-        assert strength(space) <= math.sqrt((space.diameter_sq - spread) / space.way_sq) + 1e-9
+        assert (
+            strength(space) <= math.sqrt((space.diameter_sq - spread) / space.direction_sq) + 1e-9
+        )
 
 
 def test_wrong_names_are_refused():

@@ -114,3 +114,8 @@ def test_the_working_directory_plays_no_part(monkeypatch, tmp_path):
     before = config_hash(compose([], HOME))
     monkeypatch.chdir(tmp_path)
     assert config_hash(compose([], HOME)) == before
+
+
+def test_a_choice_that_reads_as_a_number_is_a_name(home):
+    assert compose(["attack=inf"], home).attack["_target_"] == "fl_platform.attacks.inf"
+    assert compose(["attack=inf", "defense=median"], home).defense["kind"] == "midpoint"

@@ -7,12 +7,14 @@ import pytest
 from fl_platform.config import ConfigError, compose, conf_folder, find_home
 from tests.config.test_mutants import ROOT
 
+MAIN = "defaults:\n  - attack: none\n  - defense: mean\n"
+
 
 @pytest.fixture
 def homes(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name / "conf").mkdir(parents=True)
-        (tmp_path / name / "conf/config.yaml").write_text("")
+        (tmp_path / name / "conf/config.yaml").write_text(MAIN)
     (tmp_path / "b" / "deep" / "er").mkdir(parents=True)
     return tmp_path.resolve()
 
@@ -37,3 +39,35 @@ def test_a_folder_that_is_not_there_is_refused(homes):
         find_home("nowhere", {}, homes)
     with pytest.raises(ConfigError, match="FL_PLATFORM_HOME: expected a folder"):
         find_home(None, {"FL_PLATFORM_HOME": "nowhere"}, homes)
+
+
+def test_a_configuration_of_another_project_is_no_home(homes):
+    other = homes / "a/conf/config.yaml"
+    other.write_text("defaults:\n  - db: mysql\n")
+    (homes / "a/deep").mkdir()
+    assert find_home(None, {}, homes / "a/deep") == homes / "a/deep"
+    assert conf_folder(homes / "a") == ROOT / "conf"
+    assert compose([], homes / "a").task.name == "digits"
+
+
+def test_a_folder_below_one_with_runs_shares_its_store(homes):
+    (homes / "mlruns/runs").mkdir(parents=True)
+    (homes / "notebooks").mkdir()
+    assert find_home(None, {}, homes / "notebooks") == homes
+
+
+def test_own_files_add_to_what_came_installed(homes):
+    from fl_platform.grid.spec import read_grid
+
+    (homes / "conf/experiment").mkdir(parents=True)
+    (homes / "conf/suite").mkdir()
+    text = '# @package _global_\nattack: {nu: 0.5}\ngrid:\n  axes:\n    seed: "0,1"\n'
+    (homes / "conf/experiment/mine.yaml").write_text(text)
+    config = compose(["attack=strike", "experiment=mine"], homes)
+    assert (config.experiment, config.attack["nu"]) == ("mine", 0.5)
+    assert read_grid("mine", homes).name == "mine"
+    assert read_grid("quick", homes).name == "quick"
+    with pytest.raises(ConfigError, match=f"no experiment 'other'.*Looked in: {homes / 'conf'}, "):
+        read_grid("other", homes)
+    with pytest.raises(ConfigError, match=f"no 'other'.*Looked in: {homes / 'conf'}, .*--home"):
+        compose(["experiment=other"], homes)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,3 +64,67 @@ def test_everything_works_without_kernels(reason: str, monkeypatch: pytest.Monke
     torch.testing.assert_close(updates.squared_distances(), exact, rtol=1e-5, atol=0)
     centred = wide - updates.centre().double()
     torch.testing.assert_close(updates.project(matrix[0]), centred @ wide[0], rtol=1e-4, atol=1e-4)
+
+
+def _forgotten() -> None:
+    native._load.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.parametrize("content", [b"", b"garbage", "truncated", "another library"])
+def test_a_library_that_this_user_did_not_build_is_built_again(
+    cache: Path, content: bytes | str
+) -> None:
+    assert native.library(SOURCE % 41, native.FUSED).answer() == 41
+    (built,) = cache.iterdir()
+    whole = built.read_bytes()
+    if content == "another library":
+        native.library(SOURCE % 66, native.FUSED)
+        other = next(path for path in cache.iterdir() if path != built)
+        content = other.read_bytes().rpartition(native._SEAL)[0]
+    elif content == "truncated":
+        content = whole[: len(whole) // 2]
+    built.unlink()  # the one in memory stays whole
+    built.write_bytes(content)
+    _forgotten()
+    assert native.library(SOURCE % 41, native.FUSED).answer() == 41
+    assert built.read_bytes() == whole
+
+
+@needs_compiler
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_library_that_others_may_write_to_is_built_again(cache: Path, mode: int) -> None:
+    native.library(SOURCE % 41, native.FUSED)
+    (built,) = cache.iterdir()
+    planted = built.stat().st_ino
+    built.chmod(mode)
+    _forgotten()
+    assert native.library(SOURCE % 41, native.FUSED).answer() == 41
+    assert built.stat().st_ino != planted
+    cache.chmod(mode)
+    _forgotten()
+    assert native.library(SOURCE % 41, native.FUSED) is None  # torch is used
+
+
+@needs_compiler
+def test_a_library_behind_a_link_is_built_again(cache: Path, tmp_path_factory: Any) -> None:
+    native.library(SOURCE % 41, native.FUSED)
+    (built,) = cache.iterdir()
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "planted.so"
+    built.rename(elsewhere)
+    built.symlink_to(elsewhere)
+    _forgotten()
+    assert native.library(SOURCE % 41, native.FUSED).answer() == 41
+    assert not built.is_symlink()
+
+
+@pytest.mark.usefixtures("cache")
+def test_without_a_home_torch_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("FL_PLATFORM_NATIVE_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert native.library(SOURCE % 41, native.FUSED) is None
+    assert not kernels.decide_bits(torch.float32)

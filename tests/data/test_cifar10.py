@@ -252,7 +252,7 @@ def test_a_truncated_file_is_refused(folder, contents, monkeypatch, keep):
     with pytest.raises(DataError, match=r"Expected a CIFAR-10 batch in .*data_batch_5"):
         load_accepted(folder)
     publish(monkeypatch, contents)
-    with pytest.raises(DataError, match="A download that broke off looks like this"):
+    with pytest.raises(DataError, match="A cause can be an interrupted download"):
         load(folder)
 
 
@@ -268,7 +268,7 @@ def test_a_missing_file_is_named_with_the_places_looked_at(folder, tmp_path):
         load(folder)
     message = str(refusal.value)
     assert f"{folder} (lacks test_batch)" in message
-    assert f"{tmp_path / 'cifar-10-batches-py'} (absent)" in message
+    assert f"{tmp_path / 'cifar-10-batches-py'} (missing)" in message
     assert "task.data.download=true" in message
     assert module.URL in message
 

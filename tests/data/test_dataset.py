@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from fl_platform.core import generator
 from fl_platform.data import DataError, Dataset, hold_out, subset
 
 
@@ -94,8 +95,47 @@ def test_hold_out_leaves_no_writer_without_images(dataset):
     writers = torch.tensor([7] * 1 + [2] * 9 + [5] * 30)
     train, _, labels = hold_out(replace(dataset, writers=writers), 0.9, seed=0)
     assert train.writers is not None
-    assert train.writers.unique(return_counts=True)[1].tolist() == [1, 3, 1]
-    assert len(labels) == 8 + 27
+    assert train.writers.unique(return_counts=True)[1].tolist() == [1, 2, 1]
+    assert len(labels) == 36  # of 40 as asked; the largest remainder has nothing left to give
+
+
+@pytest.mark.parametrize("each", [2, 3, 4, 5, 15, 25])
+@pytest.mark.parametrize("fraction", [0.001, 0.1, 0.2, 0.33, 0.5])
+def test_the_asked_share_is_held_out_however_small_the_writers_are(dataset, each, fraction):
+    writers = torch.arange(50).repeat_interleave(each)
+    size = len(writers)
+    many = replace(
+        dataset,
+        train_images=torch.zeros(size, 1, 2, 2, dtype=torch.uint8),
+        train_labels=torch.zeros(size, dtype=torch.int64),
+        writers=writers,
+        digest="",
+    )
+    train, images, labels = hold_out(many, fraction, seed=0)
+    assert len(images) == len(labels) >= 1
+    assert abs(len(labels) - fraction * size) <= 1
+    assert len(train.train_labels) + len(labels) == size
+    assert len(train.writers.unique()) == 50
+    per_writer = each - train.writers.unique(return_counts=True)[1]
+    assert per_writer.max() - per_writer.min() <= 1
+    givers = (hold_out(many, fraction, seed)[0].writers.bincount() for seed in range(3))
+    if len(labels) % 50 > 0:
+        assert len({tuple(counts.tolist()) for counts in givers}) > 1  # ties go to no fixed writer
+
+
+def test_a_share_that_leaves_a_writer_nothing_is_refused_by_its_key(dataset):
+    single = replace(dataset, writers=torch.arange(40))
+    pairs = replace(dataset, writers=torch.arange(20).repeat_interleave(2))
+    for writers, fraction in ((single, 0.1), (pairs, 0.9)):
+        with pytest.raises(DataError, match=r"task\.validation: expected a share of at most"):
+            hold_out(writers, fraction, seed=0)
+
+
+def test_without_writers_the_held_out_images_are_those_of_all_versions(dataset):
+    order = torch.randperm(40, generator=generator(5, "validation"))
+    held = torch.zeros(40, dtype=torch.bool)
+    held[order[:8]] = True
+    assert torch.equal(hold_out(dataset, 0.2, seed=5)[1], dataset.train_images[held])
 
 
 def test_a_subset_holds_that_many_images_in_their_order_and_depends_on_the_seed(dataset):

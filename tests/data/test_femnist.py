@@ -62,8 +62,8 @@ def bad_pixel(value: float) -> dict[str, list]:
         ({"x": [[0.0] * 783], "y": [1]}, "784 pixels"),
         ({"x": [[0.0] * 784, [0.0] * 783], "y": [1, 2]}, "inhomogeneous"),
         ({"x": [], "y": []}, "784 pixels"),
-        ({"x": [[0.0] * 784], "y": [1, 2]}, "as many labels as images"),
-        ({"x": [["a"] * 784], "y": [1]}, "could not convert"),
+        ({"x": [[0.0] * 784], "y": [1, 2]}, "the numbers of images and labels differ"),
+        ({"x": [["a"] * 784], "y": [1]}, "pixels must be numbers"),
         ({"x": [[0.0] * 784], "y": [1.5]}, "whole numbers"),
         ({"x": [[0.0] * 784], "y": [True]}, "whole numbers"),
         ({"x": [[0.0] * 784], "y": [2**70]}, "Overflow"),
@@ -116,7 +116,7 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
     with pytest.raises(DataError) as refusal:
         femnist(root=tmp_path)
     message = str(refusal.value)
-    assert f"{tmp_path / 'femnist' / 'data'} (absent)" in message
+    assert f"{tmp_path / 'femnist' / 'data'} (missing)" in message
     assert "./preprocess.sh -s niid" in message
     (tmp_path / "train").mkdir()
     (tmp_path / "test").mkdir()

@@ -145,10 +145,10 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path):
     with pytest.raises(DataError) as refusal:
         load(tmp_path)
     message = str(refusal.value)
-    assert f"{tmp_path / 'imagenet12'} (absent)" in message
-    assert "make train/CLASS" in message
+    assert f"{tmp_path / 'imagenet12'} (missing)" in message
+    assert "Create train/CLASS" in message
 
 
 def test_a_resize_that_leaves_too_little_to_cut_is_refused(root):
-    with pytest.raises(ValueError, match="resize >= size=8"):
+    with pytest.raises(ValueError, match=r"resize: expected at least task\.data\.size=8"):
         load(root, resize=7)

@@ -197,7 +197,7 @@ def test_divide_is_the_partition_that_a_task_names(dataset):
 @pytest.mark.parametrize(
     ("how", "clients", "message"),
     [
-        ("writer", None, "got tiny, which has none"),
+        ("writer", None, "got tiny without writers"),
         ("iid", None, r"task\.clients for task\.partition=iid"),
         ("dirichlet", 5, "with beta and minimum"),
         ("random", 5, "iid, writer, or dirichlet"),

@@ -14,7 +14,8 @@ TASKS = sorted(path.stem for path in (HOME / "conf" / "task").glob("*.yaml"))
 
 
 def test_all_tasks_are_here():
-    assert TASKS == ["arrays", "cifar10", "digits", "femnist", "imagenet12"]
+    images = {"cifar10", "cifar100", "digits", "emnist", "fashion_mnist", "femnist", "imagenet12"}
+    assert set(TASKS) == images | {"arrays", "mnist", "svhn", "tabular", "tokens"}
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -36,6 +37,11 @@ def test_data_and_model_list_every_setting_with_its_default(name):
         ("cifar10", 10, (3, 32, 32), 2_472_266),
         ("femnist", 62, (1, 28, 28), 848_382),
         ("imagenet12", 12, (3, 224, 224), 11_182_668),
+        ("mnist", 10, (1, 28, 28), 431_080),
+        ("fashion_mnist", 10, (1, 28, 28), 431_080),
+        ("emnist", 47, (1, 28, 28), 840_687),
+        ("cifar100", 100, (3, 32, 32), 275_572),
+        ("svhn", 10, (3, 32, 32), 2_472_266),
     ],
 )
 def test_models_have_the_published_sizes(name, classes, image_shape, size):

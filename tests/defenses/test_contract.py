@@ -1,6 +1,7 @@
 """What every yaml of a defense or mixing has to agree on with its signature and its docstring."""
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 
 from fl_platform import defenses
 from fl_platform.core import Aggregate, Updates
+from fl_platform.core.context import Context, asks
 from fl_platform.defenses import largest_f
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -31,11 +33,11 @@ ROWS = Updates(torch.randn(12, 6, generator=torch.Generator().manual_seed(0)))
 
 
 def test_the_rules_of_the_paper_are_there() -> None:
-    assert {name for _, name, _ in RULES} == {
+    assert {name for _, name, _ in RULES} >= {
         *("mean", "median", "trimmed_mean", "krum", "multi_krum", "rfa", "aksel"),
         *("centered_clipping", "dnc", "bulyan", "mda"),
     }
-    assert {name for _, name, _ in MIXINGS} == {"nnm", "bucketing"}
+    assert {name for _, name, _ in MIXINGS} >= {"nnm", "bucketing"}
 
 
 @EVERY
@@ -65,6 +67,8 @@ def test_docstring_names_each_parameter_and_a_source(
     text = inspect.getdoc(rule) or ""
     for key in inspect.signature(rule).parameters:
         assert f"{key}: " in text, key
+    for key in asks(rule(0) if isinstance(rule, type) else rule):
+        assert f"``{key}``" in text or f"{key}: " in text, key
     assert "References:" in text
 
 
@@ -79,33 +83,75 @@ def test_the_first_line_is_the_command(group: str, name: str, node: dict[str, An
 def test_rules_answer_in_the_stated_form(group: str, name: str, node: dict[str, Any]) -> None:
     rule = getattr(defenses, name)
     rule = rule(0) if isinstance(rule, type) else rule
-    result = rule(ROWS, 2)
+    result = answer(rule, ROWS, 2)
     if group == "mixing":
         assert result.dtype == torch.float64
+        if result.ndim == 1:  # factors, one a row
+            assert result.shape == (len(ROWS),)
+            assert (result >= 0).all()
+            return
         assert result.shape[1] == len(ROWS)
         torch.testing.assert_close(result.sum(1), torch.ones(len(result)).double())
         return
     assert isinstance(result, Aggregate)
     assert result.vector.shape == (6,)
     assert result.vector.dtype == torch.float32
-    assert result.weights is None or result.weights.shape == (12,)
+    if result.weights is not None:
+        assert result.weights.shape == (12,)
+        assert float(result.weights.sum()) + result.anchor_weight == pytest.approx(1)
 
 
-LIMITS = {
-    "mean": lambda n: n,
-    "median": lambda n: (n - 1) // 2,
-    "trimmed_mean": lambda n: (n - 1) // 2,
+@EVERY
+def test_a_tensor_is_as_good_as_updates(group: str, name: str, node: dict[str, Any]) -> None:
+    made = []
+    for rows in (ROWS, ROWS.matrix):
+        rule = getattr(defenses, name)
+        rule = rule(0) if isinstance(rule, type) else rule
+        given = answer(rule, rows, 2)
+        made.append(given if group == "mixing" else given.vector)
+    assert torch.equal(*made)
+
+
+@EVERY
+def test_the_rule_states_its_facts(group: str, name: str, node: dict[str, Any]) -> None:
+    facts = getattr(defenses, name).facts
+    assert facts.label
+    assert facts.shardable is not None
+    assert facts.tolerates is not None
+    text = inspect.getdoc(getattr(defenses, name)) or ""
+    assert group == "mixing" or name == "mean" or "Guarantees" in text
+
+
+def answer(rule: Any, rows: Any, f: int) -> Any:
+    """A call with all that the rule asks of the server: a reference, a model."""
+    known = Context(
+        clients=torch.arange(len(rows)),
+        reference=torch.ones(6),
+        model=torch.arange(6.0),
+        layers=(2, 4),
+    )
+    return rule(rows, f, **known.asked(asks(rule)))
+
+
+# What no two rules need share, so written down a second time: the largest f for n rows.
+MINORITY = (
+    *("median", "trimmed_mean", "rfa", "aksel", "centered_clipping", "dnc", "mda", "nnm", "arc"),
+    *("norm_bound", "cge", "mea_med", "phocas", "monna", "caf", "smea", "flame", "sign_guard"),
+    *("fl_detector", "rlr", "fed_seca", "lasa"),
+)
+ANY = ("mean", "bucketing", "fltrust", "foolsgold", "clipping", "cosine_bucketing")
+LIMITS: dict[str, Callable[[int], int]] = {
+    **dict.fromkeys(MINORITY, lambda n: (n - 1) // 2),
+    **dict.fromkeys(ANY, lambda n: n),
     "krum": lambda n: max((n - 3) // 2, 0),
     "multi_krum": lambda n: max((n - 3) // 2, 0),
-    "rfa": lambda n: (n - 1) // 2,
-    "aksel": lambda n: (n - 1) // 2,
-    "centered_clipping": lambda n: (n - 1) // 2,
-    "dnc": lambda n: (n - 1) // 2,
     "bulyan": lambda n: max((n - 3) // 4, 0),
-    "mda": lambda n: (n - 1) // 2,
-    "nnm": lambda n: (n - 1) // 2,
-    "bucketing": lambda n: n,
+    "gas": lambda n: max((n - 3) // 4, 0),  # that of its base
 }
+
+
+def test_every_rule_has_a_limit_written_down_here() -> None:
+    assert set(LIMITS) == {name for _, name, _ in RULES + MIXINGS}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10, 11])
@@ -117,10 +163,12 @@ def test_f_is_accepted_up_to_the_limit_and_refused_beyond(name: str, n: int) -> 
     assert largest_f(rule, n) == limit
     rows = Updates(ROWS.matrix[:n])
     for f in {0, limit}:
-        result = rule(rows, f)
-        assert (result if name in ("nnm", "bucketing") else result.vector).isfinite().all()
-    with pytest.raises(ValueError, match=rf"0 to {limit}, the limit of {name} for n={n} .* f="):
-        rule(rows, limit + 1)
+        result = answer(rule, rows, f)
+        assert (result if isinstance(result, torch.Tensor) else result.vector).isfinite().all()
+    inner = "bulyan" if name == "gas" else name
+    stated = rf"0 to {limit}, the limit of {inner} for n={n} .* f=|the limit of gas"
+    with pytest.raises(ValueError, match=stated):
+        answer(rule, rows, limit + 1)
 
 
 WRONG: list[tuple[str, dict[str, Any]]] = [
@@ -147,6 +195,27 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("bulyan", {"selection": "once"}),
     ("bulyan", {"center": "mean"}),
     ("bulyan", {"averaged": "rows"}),
+    ("bulyan", {"averaged": "median"}),
+    ("cge", {"average": "median"}),
+    ("mea_med", {"center": "mean"}),
+    ("monna", {"pivot": 12}),
+    ("monna", {"pivot": "reference"}),
+    ("smea", {"max_subsets": 3}),
+    ("fed_seca", {"sparsity": 2.0}),
+    ("lasa", {"layers": (2, 3)}),
+    ("fltrust", {"reference": None}),
+    ("fltrust", {"reference": torch.ones(5)}),
+    ("fltrust", {"reference": torch.full((6,), torch.nan)}),
+    ("foolsgold", {"average": "mean"}),
+    ("flame", {"vectors": "rows"}),
+    ("flame", {"noise": -1.0}),
+    ("sign_guard", {"lower": 4.0}),
+    ("sign_guard", {"fraction": 1.5}),
+    ("gas", {"groups": 0}),
+    ("gas", {"base": "mean"}),
+    ("fl_detector", {"window": 0}),
+    ("cosine_bucketing", {"s": 0}),
+    ("cosine_bucketing", {"by": "angle"}),
     ("bucketing", {"s": 0}),
     ("bucketing", {"f_after": "floor"}),
 ]

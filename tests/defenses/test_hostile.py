@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fl_platform import defenses
 from fl_platform.core import Updates
 from fl_platform.defenses import (
     Bucketing,
@@ -146,3 +147,45 @@ def test_exceptions_are_exceptions(name: str) -> None:
 def test_without_the_gate_hostile_rows_come_through() -> None:
     received = torch.cat([honest(), HOSTILE["nan"]])
     assert not Chain(mean, gate=False)(Updates(received), F).vector.isfinite().all()
+
+
+# The field's rules answer with finite numbers whatever is sent; how near they stay to the honest
+# rows depends on assumptions that this input does not grant each of them.
+FIELD: dict[str, Callable[[], Any]] = {
+    "norm_bound": lambda: defenses.norm_bound,
+    "cge": lambda: defenses.cge,
+    "mea_med": lambda: defenses.mea_med,
+    "phocas": lambda: defenses.phocas,
+    "monna": lambda: defenses.monna,
+    "caf": lambda: defenses.caf,
+    "foolsgold": lambda: defenses.foolsgold(),
+    "flame": lambda: defenses.flame(noise=0.0),
+    "sign_guard": lambda: defenses.sign_guard(),
+    "gas": lambda: defenses.gas(groups=3),
+    "rlr": lambda: defenses.rlr,
+    "fed_seca": lambda: defenses.fed_seca,
+    "lasa": lambda: defenses.lasa,
+    "rfa(converged)": lambda: partial(rfa, iterations="converged"),
+    "bulyan(multi-krum)": lambda: partial(bulyan, selection="multi-krum"),
+    "fltrust": lambda: (
+        lambda updates, num_byzantine: defenses.fltrust(
+            updates, num_byzantine, torch.ones(updates.dimension)
+        )
+    ),
+}
+HELD = ("norm_bound", "cge", "mea_med", "phocas", "caf", "flame", "lasa", "gas", "rfa(converged)")
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize("name", FIELD)
+def test_the_fields_rules_stay_finite(name: str, clipped: bool) -> None:
+    good = honest()
+    center, diameter = good.mean(0), torch.cdist(good, good).max()
+    for hostile, rows in HOSTILE.items():
+        for dtype in DTYPES:
+            received = torch.cat([good, rows])[ORDERS["shuffled"]].to(dtype)
+            vector = answer(FIELD[name], lambda: [defenses.arc] if clipped else [], received)
+            assert vector.isfinite().all(), (hostile, dtype)
+            if name in HELD:
+                away = (vector.double() - center).norm()
+                assert away <= diameter, (hostile, dtype, float(away / diameter))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from fl_platform import defenses
 from fl_platform.core import Updates, generator
 from fl_platform.defenses import Bucketing, CenteredClipping, Chain, DnC, median
 from fl_platform.defenses.dnc import draw_distinct
@@ -15,6 +16,11 @@ BUILDS: dict[str, Callable[[], Any]] = {
     "centered_clipping": lambda: CenteredClipping(tau=1.0),
     "dnc": lambda: DnC(3, iterations=2, coordinates=3),
     "bucketing": lambda: Chain(median, [Bucketing(3)]),
+    "foolsgold": lambda: defenses.foolsgold(),
+    "flame": lambda: defenses.flame(4, noise=0.1),
+    "sign_guard": lambda: defenses.sign_guard(4, fraction=0.5),
+    "gas": lambda: defenses.gas(3, groups=10),
+    "cosine_bucketing": lambda: Chain(median, [defenses.cosine_bucketing(3)]),
     "all": lambda: Chain(DnC(5, coordinates=2), [Bucketing(5, s=2)]),
 }
 

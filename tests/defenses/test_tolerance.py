@@ -27,6 +27,7 @@ def test_nobody_to_tolerate_is_always_legal() -> None:
 @tolerates(lambda n: n // 3)
 class DoubleStep:
     def __call__(self, updates: Updates, num_byzantine: int) -> int:
+        assert isinstance(updates, Updates)
         return num_byzantine
 
 
@@ -45,6 +46,12 @@ def test_refusal_names_n_f_rule_and_limit(f: object) -> None:
         multi_krum(updates=rows(10), num_byzantine=f)  # type: ignore[arg-type]
 
 
-def test_a_bare_tensor_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"Expected mean's updates as .*Updates, got Tensor"):
-        mean(torch.ones(3, 2), 0)  # type: ignore[arg-type]
+def test_rows_are_a_tensor_or_updates_and_nothing_else() -> None:
+    matrix = rows(4).matrix
+    assert torch.equal(mean(matrix, 0).vector, mean(rows(4), 0).vector)
+    assert torch.equal(mean(updates=matrix, num_byzantine=0).vector, mean(rows(4), 0).vector)
+    assert DoubleStep()(matrix, 1) == 1
+    with pytest.raises(TypeError, match=r"Expected mean's updates as an .* tensor or .*got list"):
+        mean([[1.0, 2.0]], 0)
+    with pytest.raises(ValueError, match="0 to 1, the limit of multi_krum for n=5"):
+        multi_krum(rows(5).matrix, 2)

@@ -13,6 +13,7 @@ import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.run.runner import run
+from fl_platform.tracking import uploader
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
 
@@ -81,7 +82,20 @@ def leaves_a_table(folder, history):
     assert "attack.nu" in (folder.artifacts / "values" / "hparams.yaml").read_text()
 
 
-LEAVES = {"metric": leaves_values, "callback": leaves_snapshots, "logger": leaves_a_table}
+def leaves_a_copy(folder, history):
+    uploader.finish()
+    copies = folder.path.parents[2] / "csv"
+    rows = (copies / f"{folder.describe()['run_id']}.csv").read_text().splitlines()
+    assert len([row for row in rows if row.startswith("test/accuracy,")]) == 2
+    assert len(list(copies.glob("*.status"))) == 1
+
+
+LEAVES = {
+    "metric": leaves_values,
+    "callback": leaves_snapshots,
+    "logger": leaves_a_table,
+    "exporter": leaves_a_copy,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -90,9 +104,10 @@ def test_the_command_of_a_page_trains(page, home):
     (words,) = commands(page)
     plugin = words[words.index("--plugin") + 1]
     typed = [word for word in words if "=" in word]
+    typed += [word for word in QUIET if word.partition("=")[0] not in " ".join(typed)]
     with pytest.raises(ConfigError):
-        compose([*typed, *QUIET], home)  # only with the plug-in
-    config = compose([*typed, *QUIET], home, plugins=[plugin])
+        compose(typed, home)  # only with the plug-in
+    config = compose(typed, home, plugins=[plugin])
     assert f'"{plugin}.' in json.dumps(dataclasses.asdict(config))
     result = run(config, home)
     assert (result.status, result.rounds) == ("FINISHED", 2)

@@ -11,18 +11,11 @@ from typing import Any
 
 def commit_every(seconds: float) -> None:
     """Another least interval between commits, so that short runs commit often."""
-    from fl_platform.tracking.cadence import Cadence
+    from fl_platform.tracking.active_run import Cadence
 
     Cadence.__init__.__kwdefaults__["minimum"] = seconds
     if seconds == 0:
         Cadence.due = lambda self: True  # type: ignore[method-assign]
-
-
-def courier_patience(seconds: float) -> None:
-    """Connect to MLflow after so many seconds instead of ten."""
-    from fl_platform.tracking.mlflow.uploader import Courier
-
-    Courier.__init__.__kwdefaults__["patience"] = seconds
 
 
 def forget(rule: str) -> None:

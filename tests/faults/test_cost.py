@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from fl_platform.tracking.cadence import Cadence
+from fl_platform.tracking.active_run import Cadence
 from fl_platform.tracking.checkpoint import CheckpointFile
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import all_runs

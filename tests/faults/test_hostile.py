@@ -136,7 +136,7 @@ def test_no_secret_of_the_environment_is_told(zygote, home, tmp_path):
 @pytest.mark.nightly
 def test_no_secret_is_told_by_a_server_that_fails(zygote, home, tmp_path):
     line = ["run", *PAIRS["ipm/bucketing+median"], *SMALL, "rounds=2", "--home", str(home)]
-    settings = {"env": dict(CANARIES), "patch": {"courier_patience": 0}}
+    settings = {"env": dict(CANARIES)}
     child = zygote.start(*line, out=tmp_path, **settings)
     assert child.finish(300) == 0, child.text
     assert "runs sync" in child.text

@@ -28,7 +28,7 @@ from tests.faults.runs import PAIRS, SMALL, kill_until_done, side_by_side
 from tests.faults.zygote import Zygote
 
 pytestmark = pytest.mark.nightly
-NOW = {"patch": {"commit_every": 0.1, "courier_patience": 0}}
+NOW = {"patch": {"commit_every": 0.1}}
 
 
 def command(home: Path, *more: str, seed: int = 0, rounds: int = 24) -> list[str]:
@@ -249,17 +249,17 @@ def test_a_server_that_fails_in_any_way_delays_no_run(bare, server, tmp_path, fi
 def test_the_page_answers_this_machine_only(home, tmp_path, figure):
     """S4: the command that the verb `ui` runs, started for real."""
     from fl_platform.tracking.mlflow import store
-    from fl_platform.tracking.mlflow.ui import ui_command
+    from fl_platform.tracking.mlflow.ui import SAFE_FOLDER, ui_command
 
-    script = "import sys; from fl_platform.tracking import store; store.connect(sys.argv[1])"
+    script = "import sys; from fl_platform.tracking.mlflow import store; store.connect(sys.argv[1])"
     subprocess.run([sys.executable, "-c", script, str(home)], check=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     arguments, environment = ui_command(home, port)
     page = subprocess.Popen(
-        arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        arguments, env=environment, cwd=SAFE_FOLDER, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     base = f"http://127.0.0.1:{port}"
 

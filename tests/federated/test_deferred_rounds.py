@@ -35,7 +35,7 @@ class Poisoned:
 
 def observers(federation):
     held_out = {"test": federation.samples}
-    return [Evaluation(held_out), Diagnosis(), Skew(1, 2), Robustness(1, "multi_krum")]
+    return [Evaluation(held_out), Diagnosis(), Skew(1, 2), Robustness(1, multi_krum)]
 
 
 class Kept:

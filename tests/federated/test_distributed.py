@@ -137,12 +137,33 @@ def test_alone_unless_there_are_others():
         (attacks.mimic(), "Mimic draws"),
         (defenses.centered_clipping(), "CenteredClipping remembers"),
         (attacks.fang_trimmed_mean(), "FangTrimmedMean draws"),
-        (lambda updates, num_byzantine: None, "shardable = True"),
+        (lambda updates, num_byzantine: None, "shardable=True"),
     ],
 )
 def test_rules_that_need_all_coordinates_are_refused_by_name(rule, named):
     with pytest.raises(ValueError, match=named):
         join(trainer(strategy=ddp()), [defenses.mean, rule], 10)
+
+
+def test_every_rule_of_ours_states_whether_it_works_on_a_part():
+    for home in (attacks, defenses):
+        for name in home.__all__:
+            rule = getattr(home, name)
+            if name.islower() and hasattr(rule, "facts"):
+                assert rule.facts.shardable is not None, name
+                assert rule.facts.label, name
+
+
+def test_a_new_rule_with_memory_that_states_nothing_is_refused():
+    class MomentumMean:
+        __module__ = "fl_platform.defenses.momentum_mean"
+        total = 0.0
+
+        def __call__(self, updates, num_byzantine):
+            self.total = 0.9 * self.total + updates.mean()
+            return self.total
+
+    assert "is not known to" in unfit(MomentumMean())
 
 
 def test_their_variants_that_do_not_are_taken():

@@ -7,7 +7,8 @@ import pytest
 
 from fl_platform.config import compose, config_hash
 from fl_platform.federated.callbacks import metrics as observers
-from fl_platform.federated.callbacks.metrics import bounded_as
+from fl_platform.federated.callbacks.metrics import constant_of
+from fl_platform.metrics import kappa_bound
 from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
@@ -59,17 +60,24 @@ def test_the_plain_mean_breaks_any_constant(home):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "name"),
+    ("overrides", "bound"),
     [
-        (["defense=multi_krum"], "multi_krum"),
-        (["defense=median", "defense.kind=lower"], "median_lower"),
-        (["defense=multi_krum", "mixing=nnm"], None),
-        (["defense=trimmed_mean", "defense.trim=3"], None),
-        (["defense=dnc"], None),
+        (["defense=median"], 1.5),
+        (["defense=median", "preset=official"], 5 / 3),
+        (["defense=trimmed_mean"], 1 / 3),
+        (["defense=trimmed_mean", "defense.trim=4"], None),
+        (["defense=median", "mixing=nnm"], None),
+        (["defense=median", "defense.assumed_f=3"], None),
+        (["defense=multi_krum"], 8.0392),
+        (["defense=multi_krum", "defense.averaged=45"], None),
+        (["defense=krum"], 8.0392),
+        (["defense=bulyan"], None),
     ],
 )
-def test_a_constant_is_claimed_only_where_it_is_proved(home, overrides, name):
-    assert bounded_as(config(home, *overrides)) == name
+def test_a_constant_is_claimed_only_where_it_is_proved(home, overrides, bound):
+    rule = constant_of(config(home, *overrides))
+    found = None if rule is None else kappa_bound(rule, 50, 10)
+    assert found == (bound if bound is None else pytest.approx(bound, rel=1e-4))
 
 
 def test_skew_counts_the_rows_that_attack_and_not_those_that_the_defense_assumes(home):

@@ -33,7 +33,7 @@ def test_a_run_reads_nothing_in_its_rounds_and_ends_as_a_processors(
             Evaluation({"test": federation.samples}),
             Diagnosis(),
             Skew(1, 2),
-            Robustness(1, "multi_krum"),
+            Robustness(1, multi_krum),
         ]
         run, _, _ = fit(
             network(norm=True),

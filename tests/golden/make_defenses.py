@@ -45,6 +45,9 @@ def from_byzfl(folder: str) -> list[dict[str, Any]]:
         ),
         ("centered_clipping", {"tau": 2.0, "iterations": 3}, byzfl.CenteredClipping(L=3, tau=2.0)),
         ("mda", {}, byzfl.MDA(f=F)),
+        ("mea_med", {}, byzfl.Meamed(f=F)),
+        ("monna", {}, byzfl.MoNNA(f=F)),
+        ("monna", {"pivot": 3}, byzfl.MoNNA(f=F, idx=3)),
         ("nnm", {}, byzfl.NNM(f=F)),
     ]
     return [
@@ -58,12 +61,20 @@ def from_byzfl(folder: str) -> list[dict[str, Any]]:
     ]
 
 
+def source_of(twin: Any) -> str:
+    """The module of the reference, found through any number of partials."""
+    while hasattr(twin, "func"):
+        twin = twin.func
+    name = str(twin.__module__).rpartition(".")[2]
+    return name if name.startswith("reference") else "reference_defenses"
+
+
 def from_reference() -> list[dict[str, Any]]:
     return [
         {
             "rule": variant.rule,
             "parameters": variant.parameters,
-            "source": "tests/reference_defenses.py",
+            "source": f"tests/{source_of(variant.twin)}.py",
             "value": variant.twin(rows(), F).tolist(),
         }
         for variant in VARIANTS

@@ -18,7 +18,7 @@ grid:
 def write(tmp_path):
     folder = tmp_path / "conf" / "experiment"
     folder.mkdir(parents=True)
-    (tmp_path / "conf" / "config.yaml").write_text("seed: 0\n")
+    (tmp_path / "conf" / "config.yaml").write_text("defaults:\n- attack: none\n- defense: mean\n")
 
     def write(text, name="small"):
         (folder / f"{name}.yaml").write_text(text)

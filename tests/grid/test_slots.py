@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fl_platform import cli
+from fl_platform.grid import gpu_slots as sharing
 from fl_platform.grid import local_executor as pool
 from fl_platform.grid import worker
 from fl_platform.grid.jobs import Board
 from fl_platform.grid.runner import Options, plan_grid, slots
-from fl_platform.grid import gpu_slots as sharing
 
 TINY = ["task=digits", "rounds=1", "runtime.tracking=journal", "task.clients=10"]
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sklearn.isotonic import isotonic_regression
 
+from fl_platform import defenses
 from fl_platform.core import Updates
 from fl_platform.metrics import empirical_kappa, kappa_bound, kappa_floor, nnm_kappa
 
@@ -97,8 +98,9 @@ def middle(n, lower):
 
 @pytest.mark.parametrize(("n", "f"), [(50, 10), (11, 2), (10, 3), (9, 4), (20, 0), (21, 0)])
 def test_exact_constants_are_the_suprema_over_all_honest_values(n, f):
-    assert kappa_bound("trimmed_mean", n, f) == pytest.approx(worst_case(trimmed(n, f), n, f))
-    for rule, lower in (("median", False), ("median_lower", True)):
+    bound = kappa_bound(defenses.trimmed_mean, n, f)
+    assert bound == pytest.approx(worst_case(trimmed(n, f), n, f))
+    for rule, lower in ((defenses.median, False), (defenses.median(kind="lower"), True)):
         expected = worst_case(middle(n, lower), n, f)
         assert kappa_bound(rule, n, f) == pytest.approx(expected), rule
 
@@ -110,28 +112,50 @@ def test_the_trimmed_means_constant_is_attained():
     received = np.vstack([honest, np.full((f, 1), 1e6)])
     cut = np.sort(received, 0)[f : n - f].mean(0)
     found = empirical_kappa(Updates(torch.tensor(received)), torch.tensor(cut), n - f)
-    assert found["kappa"] == pytest.approx(kappa_bound("trimmed_mean", n, f))
+    assert found["kappa"] == pytest.approx(kappa_bound(defenses.trimmed_mean, n, f))
     assert found["kappa"] == pytest.approx(kappa_floor(n, f))
 
 
 def test_the_published_table_at_fifty_clients():
-    expected = {
-        "trimmed_mean": 1 / 3,
-        "median_lower": 5 / 3,
-        "median": 1.5,
-        "geometric_median": 64 / 9,
-        "krum": 7.7712,
-        "multi_krum": 8.0392,
-        "aksel": 15.0,
-    }
-    for rule, value in expected.items():
+    expected = [
+        (defenses.trimmed_mean, 1 / 3),
+        (defenses.median(kind="lower"), 5 / 3),
+        (defenses.median, 1.5),
+        (defenses.krum, 8.0392),
+        (defenses.krum(neighbors="n-f-1"), 7.7712),
+        (defenses.multi_krum, 8.0392),
+        (defenses.multi_krum(neighbors="n-f-1", averaged=3), 7.7712),
+        (defenses.aksel, 13.874),
+        (defenses.aksel(center="lower"), 15.0),
+        (defenses.mda, 20),
+    ]
+    for rule, value in expected:
         assert kappa_bound(rule, 50, 10) == pytest.approx(value, rel=1e-3), rule
-    for rule in ("mean", "dnc", "centered_clipping"):
+    for rule in (defenses.mean, defenses.dnc(), defenses.centered_clipping()):
         assert kappa_bound(rule, 50, 10) == math.inf
+    unknown = [
+        defenses.bulyan,
+        defenses.trimmed_mean(trim=3),
+        defenses.krum(distance_power=1),
+        defenses.multi_krum(averaged=45),
+        defenses.aksel(keep="n-f"),
+        lambda updates, num_byzantine: None,
+    ]
+    assert [kappa_bound(rule, 50, 10) for rule in unknown] == [None] * len(unknown)
     assert nnm_kappa(1 / 3, 50, 10) == pytest.approx(8 / 3)
 
 
-@pytest.mark.parametrize("rule", ["trimmed_mean", "median", "median_lower", "krum", "aksel"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        defenses.trimmed_mean,
+        defenses.median,
+        defenses.median(kind="lower"),
+        defenses.krum,
+        defenses.multi_krum,
+        defenses.aksel,
+    ],
+)
 def test_no_constant_lies_below_the_floor(rule):
     for n in range(3, 30):
         for f in range((n + 1) // 2):
@@ -145,6 +169,4 @@ def test_impossible_questions_are_refused():
     with pytest.raises(ValueError, match="num_honest=0"):
         empirical_kappa(g, torch.zeros(2), 0)
     with pytest.raises(ValueError, match="Expected 0 <= f < n / 2, got n=10 and f=5"):
-        kappa_bound("krum", 10, 5)
-    with pytest.raises(ValueError, match="Expected a rule out of aksel"):
-        kappa_bound("guess", 10, 2)
+        kappa_bound(defenses.krum, 10, 5)

@@ -6,7 +6,7 @@ import pytest
 
 from fl_platform.report.formats import markdown, to_csv, to_html
 from fl_platform.report.latex import escape_latex, latex
-from fl_platform.report.tables import Entry, Table
+from fl_platform.report.tables import Table, TableEntry
 
 HOSTILE = '<script>alert("1")</script>&|_$%#{}~^\\`*[x](http://e.x)\n\\input{/etc/passwd}'
 
@@ -16,7 +16,10 @@ def table(name="STRIKE", bold=False):
         name="a b",
         title=f"of {name}",
         header=("Attack", name),
-        rows=((Entry(name), Entry("42.90 ± 1.97", bold=bold)), (Entry("x"), Entry("–"))),
+        rows=(
+            (TableEntry(name), TableEntry("42.90 ± 1.97", bold=bold)),
+            (TableEntry("x"), TableEntry("–")),
+        ),
         notes=(f"note {name}",),
         records=({"attack": name, "mean": 42.9, "sd": float("nan"), "low": None},),
         rule_after=1,

@@ -50,7 +50,7 @@ def test_bold_needs_support():
     close = runs([40.0, 41.0, 42.0]) + runs([41.0, 40.0, 45.0], attack="lie")
     table = accuracy_table(cells(frame(*close)))
     assert not any(entry.bold for row in table.rows for entry in row)
-    assert "Nothing is bold" in " ".join(table.notes)
+    assert "nothing is bold" in " ".join(table.notes)
 
 
 def test_the_best_defense_of_a_row_is_underlined_and_a_diverged_one_never():
@@ -85,7 +85,7 @@ def test_beside_the_paper_by_hand():
     assert said["LIE"][5].text == "differs"
     assert said["IPM"][5].text == "cannot tell (n = 1)"
     assert said["IPM"][4].text == "−1.68"
-    assert "assumption" in " ".join(table.notes)
+    assert "Assumption" in " ".join(table.notes)
 
 
 def test_table_two_has_no_deviation_hence_no_verdict():
@@ -109,7 +109,7 @@ def test_of_a_sweep_only_the_usual_strength_is_compared():
 def test_a_diverged_attack_marks_the_worst_case():
     rows = [{"attack": "lie"}, {"attack": "ipm", "status": "DIVERGED"}]
     table = worst_case_table(cells(frame(*rows)))
-    assert table.rows[0][1].text == "50.00 (n=1) LIE; div under IPM"
+    assert table.rows[0][1].text == "50.00 (n=1) LIE; diverged under IPM"
 
 
 def test_cost_counts_finished_runs():
@@ -124,7 +124,7 @@ def test_provenance_names_all_sources():
     table = provenance_table(cells(frame({"dirty": "true"}, {"seed": 1, "commit": "e" * 40})))
     line = dict(zip(table.header, (entry.text for entry in table.rows[0]), strict=True))
     assert line["n"] == "2"
-    assert line["Commit"] == "cccccccccc, eeeeeeeeee + changes"
+    assert line["Commit"] == "cccccccccc, eeeeeeeeee + uncommitted changes"
     assert line["Data"] == "dddddddd"
     assert line["Device"] == "cpu"
     assert line["Seeds"] == "0 1"

@@ -39,7 +39,7 @@ def test_the_page_stands_alone(tmp_path):
     assert "<script" not in page
     assert "url(" not in page
     assert "@import" not in page
-    for said in ("STRIKE", "Beside the paper", "assumption", "Where every number comes from"):
+    for said in ("STRIKE", "Comparison with the paper", "Assumption", "Provenance of every number"):
         assert said in page
 
 
@@ -156,9 +156,9 @@ def test_unknown_formats_and_empty_frames_are_refused(tmp_path):
 def test_the_headline_claims_no_more_than_the_seeds_support():
     sure = headline(cells(small(noise=0.05)), [])[0]
     assert sure.startswith("STRIKE gives the lowest accuracy against 2 of 2 defenses;")
-    assert sure.endswith("the seeds support it in 2.")
+    assert sure.endswith("the difference is significant for 2 of these.")
     unsure = headline(cells(small(noise=0.05, seeds=[0])), [])[0]
-    assert unsure.endswith("the seeds support none of these.")
+    assert unsure.endswith("the difference is not significant for any of these.")
 
 
 def test_a_diverged_rival_is_no_win():
@@ -173,8 +173,8 @@ def test_warnings_name_what_is_amiss_and_only_that():
     runs.loc[0, ["code_fingerprint", "dirty"]] = ["other", "true"]
     runs.loc[1, "status"] = "RUNNING"
     said = " ".join(warnings(cells(runs)))
-    assert "2 different states" in said
-    assert "1 of 18 runs had changes" in said
+    assert "2 different versions" in said
+    assert "1 of 18 runs come from code with uncommitted changes" in said
     assert "1 unfinished" in said
 
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from fl_platform.repro.compare import FEWEST, Pair, compare, noticed, suspects
+from fl_platform.repro.compare import FEWEST, Pair, compare, detectable_change, flag
 from fl_platform.repro.reference import by_cell, read_reference
-from fl_platform.repro.spec import Bands, load_suite
+from fl_platform.repro.spec import Tolerance, load_suite
 from tests.repro.conftest import REPOSITORY
 
-BANDS = Bands(level=0.01, margin=1.0)
+BANDS = Tolerance(level=0.01, margin=1.0)
 SUITES = 1000
 ALLOWED = 10  # of them: 1 of 100
 
@@ -83,7 +83,7 @@ def few_seeds(cells, bands, *, exact):
 
 @pytest.mark.parametrize("judge", [each_cell_alone, few_seeds])
 def test_the_count_of_alarms_notices_a_test_that_cries_too_often(judge):
-    assert alarms(real, Bands(level=0.01, margin=0.0), judge) > ALLOWED
+    assert alarms(real, Tolerance(level=0.01, margin=0.0), judge) > ALLOWED
 
 
 def test_a_fall_of_five_points_in_all_seeds_of_any_one_cell_is_caught():
@@ -106,7 +106,7 @@ def test_what_a_cell_would_show_is_shown_in_99_of_100():
     chance, size, sd = np.random.default_rng(5), 12, 1.3
     noise = chance.normal(size=10)
     noise *= sd / noise.std(ddof=1)
-    change = noticed(noise, BANDS.margin, BANDS.level / size)
+    change = detectable_change(noise, BANDS.margin, BANDS.level / size)
     equal = {str(i): pairs([50.0] * 10, [50.0] * 10, same=True) for i in range(size - 1)}
     seen = 0
     for _ in range(SUITES):
@@ -121,7 +121,7 @@ def test_where_bits_must_be_equal_one_bit_in_one_run_is_drift():
     found = compare({"a": equal, "b": other}, BANDS, exact=True)
     assert [c.verdict for c in found] == ["same bits", "drifted"]
     assert (found[1].equal, found[1].n) == (1, 2)
-    assert math.isnan(found[1].noticed)
+    assert math.isnan(found[1].detectable)
     assert compare({"b": other}, BANDS, exact=False)[0].verdict == "agrees"
     # equal weights that are scored otherwise are a change of the evaluation
     scored = [Pair(0, 80.0, 80.5, same=True)]
@@ -136,9 +136,9 @@ def test_a_cell_that_begins_to_diverge_is_caught_and_one_that_always_did_is_not(
     assert [c.verdict for c in found] == ["drifted", "agrees"]
 
 
-def test_a_few_seeds_are_suspected_and_never_judged():
+def test_a_few_seeds_are_flagged_and_never_drifted():
     three = {"a": pairs([80.0] * 3, [75.0] * 3), "b": pairs([80.0] * 3, [79.5] * 3)}
-    assert suspects(three, BANDS) == ["a"]
+    assert flag(three, BANDS) == ["a"]
     assert all(c.verdict == "agrees" for c in compare(three, BANDS, exact=False))
     ten = {"a": pairs([80.0] * FEWEST, [75.0] * FEWEST)}
     assert compare(ten, BANDS, exact=False)[0].verdict == "drifted"

@@ -10,7 +10,7 @@ import pytest
 
 from fl_platform.repro import runner as repro
 from fl_platform.repro.conditions import CouldNotRun
-from fl_platform.repro.log import Clock, Diary
+from fl_platform.repro.log import Clock, SuiteLog
 from fl_platform.repro.reference import Reference, read_reference, write_reference
 from fl_platform.run import provenance
 from fl_platform.tracking.run_folder import all_runs
@@ -25,7 +25,7 @@ def accepted(tmp_path_factory):
     home = furnish(tmp_path_factory.mktemp("accepted"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(provenance, "git_state", lambda: ("c" * 40, False))
-        with pytest.raises(CouldNotRun, match="no reference yet; 20 runs are done"):
+        with pytest.raises(CouldNotRun, match="20 runs are finished, but no reference exists"):
             repro.run_suite("tiny", home)
         repro.accept("tiny", home, "first", clock=Clock(lambda: NOW))
     return home
@@ -37,7 +37,7 @@ def home(accepted, tmp_path):
 
 
 def entries(home, kind="run"):
-    return list(Diary(home, "tiny").entries(kind))
+    return list(SuiteLog(home, "tiny").entries(kind))
 
 
 def reference_file(home):
@@ -79,7 +79,7 @@ def test_an_unchanged_tree_agrees_to_the_bit_and_runs_nothing_again(call, home, 
     code, out, err = call("repro", "run", "tiny")
     assert code == 0, err
     assert "agrees with its reference: 2 cells, 4 runs" in out
-    assert "4 of 4 are" in out
+    assert "4 of 4 runs are" in out
     assert results(home) == before
     last = entries(home)[-1]
     assert (last["verdict"], last["code"], last["exact"], last["equal"]) == ("agrees", 0, True, 4)
@@ -89,7 +89,7 @@ def test_an_unchanged_tree_agrees_to_the_bit_and_runs_nothing_again(call, home, 
     tags = [json.loads(line) for line in parent.journal.read_text().splitlines()]
     told = next(record["values"] for record in tags if record["kind"] == "tags")
     assert (told["kind"], told["suite"], told["verdict"]) == ("repro", "tiny", "agrees")
-    assert (parent.artifacts / "index.html").exists()
+    assert (parent.artifacts / "report" / "index.html").exists()
 
 
 def test_runs_that_are_gone_are_run_again_to_the_same_bits(call, home, clean):
@@ -98,7 +98,7 @@ def test_runs_that_are_gone_are_run_again_to_the_same_bits(call, home, clean):
         shutil.rmtree(home / "mlruns" / "runs" / name)
     code, out, _ = call("repro", "run", "tiny")
     assert code == 0
-    assert "4 of 4 are" in out
+    assert "4 of 4 runs are" in out
     assert set(hashes) <= set(results(home))
 
 
@@ -143,7 +143,7 @@ def test_other_code_with_equal_bits_agrees_and_one_fallen_cell_is_caught(
     change(home, accuracy=lambda o: o.accuracy + 5, weights=lambda o: "0" * 16)
     code, out, _ = call("repro", "run", "tiny")
     assert code == 1
-    assert "1 cells look off: they are run with every reference seed" in out
+    assert "1 cells exceed the margin: running them with all reference seeds" in out
     assert "n = 10" in out
     assert "−5.00 points" in out
     last = entries(home)[-1]
@@ -157,7 +157,7 @@ def test_other_code_with_equal_bits_agrees_and_one_fallen_cell_is_caught(
     suite.write_text(suite.read_text().replace("reference_seeds: 10", "reference_seeds: 3"))
     code, _, err = call("repro", "run", "tiny")
     assert code == 2
-    assert "fewer than 10 reference seeds cannot tell chance from drift" in err
+    assert "fewer than 10 seeds cannot separate chance from drift" in err
 
 
 def test_a_failed_cell_means_that_it_could_not_run(call, home, clean):
@@ -182,13 +182,13 @@ def test_a_reference_of_other_settings_is_refused_before_anything_runs(call, hom
     code, _, err = call("repro", "run", "tiny")
     assert code == 2
     assert "20 of 20" in err
-    assert "of other settings" in err
+    assert "has other settings" in err
     assert results(home) == before
 
 
 @pytest.mark.parametrize("verb", [["run"], ["accept", "--why", "x"]])
 @pytest.mark.parametrize(
-    ("state", "told"), [(("c" * 40, True), "changes that no commit holds"), (("", False), None)]
+    ("state", "told"), [(("c" * 40, True), "uncommitted changes"), (("", False), None)]
 )
 def test_code_that_no_commit_names_is_refused(call, home, monkeypatch, verb, state, told):
     monkeypatch.setattr(provenance, "git_state", lambda: state)
@@ -232,10 +232,13 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
     refused(says=f"1 of 20 ({outcome.cell} s0) are not finished: fl-platform grid 'quick'")
     diverged = {**json.loads(result), "status": "DIVERGED", "accuracy_tail": None}
     (folder / "result.json").write_text(json.dumps(diverged))
-    refused(says="diverged; --diverged takes that")
+    assert call("repro", "accept", "tiny", "--why", "again")[0] == 3  # the journal says FINISHED
+    fallen = journal.replace('"status":"FINISHED"', '"status":"DIVERGED"')
+    (folder / "journal.jsonl").write_text(fallen)
+    refused(says="diverged; accept them as the result with --diverged")
     (folder / "result.json").write_text(result)
     (folder / "journal.jsonl").write_text(journal.replace('"dirty":"false"', '"dirty":"true"'))
-    refused(says="come from a tree with changes")
+    refused(says="come from code with uncommitted changes")
     (folder / "journal.jsonl").write_text(journal)
     described = (folder / "run.json").read_text()
     (folder / "run.json").write_text(described.replace('"threads": 1', '"threads": 2'))
@@ -243,9 +246,10 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
     (folder / "run.json").write_text(described)
     with monkeypatch.context() as patch:
         patch.setattr(provenance, "code_fingerprint", lambda: "other")
-        refused(says="of other code than today's")
+        refused(says="other code than the current")
 
     (folder / "result.json").write_text(json.dumps(diverged))
+    (folder / "journal.jsonl").write_text(fallen)
     assert call("repro", "accept", "tiny", "--why", "again", "--diverged")[0] == 0
     assert read_reference(reference_file(home)).outcomes[key].accuracy is None
     assert call("repro", "accept", "tiny", "--why", "once more")[0] == 0  # it was so before
@@ -254,8 +258,8 @@ def test_accept_refuses_what_should_not_become_a_reference(call, home, clean, mo
 HOLD = """
 import sys
 from pathlib import Path
-from fl_platform.repro.log import Clock, Diary
-with Diary(Path(sys.argv[1]), "tiny").lock:
+from fl_platform.repro.log import Clock, SuiteLog
+with SuiteLog(Path(sys.argv[1]), "tiny").lock:
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -285,22 +289,22 @@ def test_an_old_timer_is_told_to_be_renewed(call, home, clean):
 
 
 def test_a_run_that_was_stopped_says_so_and_goes_on(call, home, clean, monkeypatch):
-    judge = repro._judge
+    judge = repro._compare
 
     def stop(session):
-        raise repro.Stopped(15)
+        raise repro.Interrupted(15)
 
-    monkeypatch.setattr(repro, "_judge", stop)
+    monkeypatch.setattr(repro, "_compare", stop)
     assert call("repro", "run", "tiny")[0] == 143
     assert entries(home)[-1]["verdict"] == "stopped"
-    monkeypatch.setattr(repro, "_judge", judge)
+    monkeypatch.setattr(repro, "_compare", judge)
     code, out, _ = call("repro", "run", "tiny")
     assert code == 0
     assert "agrees" in out
 
 
 def test_history_shows_every_start_and_draws_the_runs(call, home, clean):
-    diary = Diary(home, "tiny")
+    diary = SuiteLog(home, "tiny")
     call("repro", "run", "tiny")
     change(home, accuracy=lambda o: o.accuracy + 5)
     call("repro", "run", "tiny")

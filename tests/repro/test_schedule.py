@@ -12,7 +12,7 @@ import pytest
 from fl_platform.config import ConfigError
 from fl_platform.repro import schedule as units
 from fl_platform.repro.schedule import cron_line, install, systemd
-from fl_platform.repro.spec import Schedule, load_suite
+from fl_platform.repro.spec import SuiteSchedule, load_suite
 
 
 @pytest.fixture
@@ -61,13 +61,13 @@ def test_a_path_with_signs_that_systemd_or_cron_read_themselves_stays_that_path(
 
 def test_a_weekly_suite_names_its_day(home):
     suite = load_suite("tiny", home)
-    schedule = Schedule(every="week", day="sunday", at="02:30")
+    schedule = SuiteSchedule(every="week", day="sunday", at="02:30")
     weekly = dataclasses.replace(suite, schedule=schedule)
     timer = systemd(weekly, home)["fl-platform-repro-tiny.timer"]
     assert "OnCalendar=Sun *-*-* 02:30:00 UTC" in timer
     assert cron_line(weekly, home).startswith("30 2 * * 0 ")
     saturday = dataclasses.replace(
-        weekly, schedule=Schedule(every="week", day="saturday", at="02:30")
+        weekly, schedule=SuiteSchedule(every="week", day="saturday", at="02:30")
     )
     assert cron_line(saturday, home).startswith("30 2 * * 6 ")
     assert cron_line(suite, home).startswith("0 1 * * * ")
@@ -87,7 +87,7 @@ def test_printing_installs_nothing(call, home, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(subprocess, "run", None)
     code, out, _ = call("repro", "install", "tiny", kind)
     assert code == 0
-    assert "nothing is installed; --write" in out
+    assert "not installed; --write" in out
     assert not (tmp_path / "config").exists()
 
 

@@ -9,7 +9,13 @@ import yaml
 from fl_platform.config import ConfigError, compose
 from fl_platform.grid.runner import plan_grid
 from fl_platform.repro.conditions import named
-from fl_platform.repro.reference import Origin, Outcome, Reference, read_reference, write_reference
+from fl_platform.repro.reference import (
+    Origin,
+    Reference,
+    ReferenceRun,
+    read_reference,
+    write_reference,
+)
 from fl_platform.repro.spec import load_suite
 from tests.repro.conftest import REPOSITORY
 
@@ -121,9 +127,9 @@ ORIGIN = Origin(accepted="2026-01-01T00:00:00Z", why="first", commit="c", condit
 
 def test_a_reference_reads_as_it_was_written_with_a_line_for_each_run(tmp_path):
     runs = [
-        Outcome("a vs b", 0, "0" * 16, "f" * 16, 81.52777777777779),
-        Outcome("a vs b", 1, "1" * 16, "e" * 16, None),
-        Outcome("ä (β=0.5) vs b", 0, "2" * 16, "d" * 16, 0.1 + 0.2),
+        ReferenceRun("a vs b", 0, "0" * 16, "f" * 16, 81.52777777777779),
+        ReferenceRun("a vs b", 1, "1" * 16, "e" * 16, None),
+        ReferenceRun("ä (β=0.5) vs b", 0, "2" * 16, "d" * 16, 0.1 + 0.2),
     ]
     path = tmp_path / "reference" / "mine.json"
     before = Reference(ORIGIN, {run.config_hash: run for run in runs})

@@ -12,7 +12,7 @@ from fl_platform.run import runner as running
 from fl_platform.run.naming import run_name
 from fl_platform.run.result import Result, finished
 from fl_platform.study.objective import Objective
-from fl_platform.study.parent import Parent
+from fl_platform.study.parent import join_parent
 from fl_platform.study.problem import Stage, open_study
 from fl_platform.study.spec import Plan, parse_space
 from fl_platform.study.storage import database, open_storage
@@ -87,7 +87,7 @@ def run_worker(stage, *, trials=None, storage=None, stopper=None):
     """One worker from its storage on; the study, the objective and the report."""
     study = open_study(stage, storage or open_storage(stage.home))
     stopper = stopper or Stopper()
-    objective = Objective(stage, Parent(study, stage.home, stage.name), stopper)
+    objective = Objective(stage, join_parent(study, stage.home, stage.name), stopper)
     turn = Turn(stage.home / "mlruns" / ".studies.lock")
     report = work(stage, study, objective, turn, stopper, Limits(trials), lambda *_: None)
     return study, objective, report

@@ -14,7 +14,7 @@ from fl_platform.run import runner as running
 from fl_platform.run.result import finished
 from fl_platform.study.problem import open_study
 from fl_platform.study.storage import RETRIES, open_storage, origin, recover
-from fl_platform.tracking.cadence import Cadence
+from fl_platform.tracking.active_run import Cadence
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.fake import age, install, make_stage, run_worker

@@ -12,7 +12,9 @@ from fl_platform.study.console import show_samples
 from fl_platform.study.final_comparison import Sample
 from fl_platform.study.runner import study_name, tune
 from fl_platform.study.storage import open_storage
+from fl_platform.tracking import uploader
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.mlflow.sync import reap
 from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.fake import install, make_stage
 
@@ -117,6 +119,7 @@ def test_a_file_may_keep_its_study_out_of_mlflow(home, monkeypatch):
     tune("mine", ["task=digits", "defense=median"], home, trials=1)
     assert not (home / "mlruns" / "mlflow.db").exists()
     tune("mine", ["task=digits", "defense=median", "runtime.tracking=mlflow"], home, trials=1)
+    uploader.finish()
     assert (home / "mlruns" / "mlflow.db").exists()  # what is typed wins
 
 
@@ -136,6 +139,7 @@ def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(hom
 
     typed = ["task=digits", "defense=multi_krum", "rounds=2"]
     outcome = tune("strike_nu", typed, home, trials=2)
+    uploader.finish()
     client = store.connect(home)
     experiment = client.get_experiment_by_name("tuning")
     runs = client.search_runs([experiment.experiment_id])
@@ -148,6 +152,11 @@ def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(hom
     artifacts = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"best.yaml", "history.png", "slice.png"} <= artifacts
     assert parent.data.metrics["study/value"] > 0
+    assert (parent.data.tags["kind"], parent.info.status) == ("study", "SCHEDULED")
+    assert {"commit", "dirty", "code_fingerprint"} <= parent.data.tags.keys()
+    assert "attack.nu" in parent.data.params["study.space"]
+    assert "task=digits" in parent.data.params["study.base"]
+    assert not list(reap(home))  # it ended normally
     # and back: the trials name the runs
     import optuna
 
@@ -162,13 +171,15 @@ def test_what_a_killed_worker_did_not_bring_is_brought_by_the_next(home, monkeyp
 
     begun = install(monkeypatch)
     with monkeypatch.context() as patch:  # it died after its trial and before its last word
-        patch.setattr(Session, "deliver", lambda self, objective: None)
+        patch.setattr(Session, "upload", lambda self, folder: None)
         tune("strike_nu", ["defense=multi_krum"], home, trials=1)
     tune("strike_nu", ["defense=median"], home, trials=1)  # another study brings its own alone
+    uploader.finish()
     client = store.connect(home)
     number = client.get_experiment_by_name("tuning").experiment_id
     assert len(client.search_runs([number])) == 3
     tune("strike_nu", ["defense=multi_krum"], home, trials=1)
+    uploader.finish()
     runs = client.search_runs([number])
     assert len(runs) == len(begun) + 2 == 8
     assert sum("mlflow.parentRunId" in run.data.tags for run in runs) == len(begun)
@@ -212,3 +223,46 @@ def test_a_study_of_one_value_has_no_pictures(home, tmp_path, monkeypatch):
     install(monkeypatch, accuracy=lambda config: 50.0)
     study, _, _ = run_worker(make_stage(home, trials=3))
     assert plot_study(study, tmp_path, "accuracy") == []
+
+
+@pytest.mark.parametrize("how", ["deleted", "held"])
+def test_a_storage_that_fails_inside_a_study_is_told_in_one_line(call, home, monkeypatch, how):
+    import sqlite3
+
+    import optuna
+
+    from fl_platform.study import storage
+
+    holders = []
+
+    def spoil(config):
+        if how == "deleted":
+            optuna.delete_study(study_name=NU, storage=open_storage(home))
+        elif not holders:
+            holders.append(sqlite3.connect(storage.database(home), isolation_level=None))
+            holders[0].execute("BEGIN EXCLUSIVE")
+
+    install(monkeypatch, before=spoil)
+    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
+    code, _, err = call("tune", "strike_nu", *typed, "--trials", "2")
+    for holder in holders:
+        holder.close()
+    assert code == 4
+    told = [line for line in err.splitlines() if line.startswith("fl-platform: ")]
+    assert len(told) == 1
+    assert "the same command continues" in told[0]
+    assert "Traceback" not in err
+    install(monkeypatch)
+    assert call("tune", "strike_nu", *typed, "--trials", "2")[0] == 0
+
+
+def test_a_home_with_signs_of_addresses_keeps_its_studies_inside(home, tmp_path, monkeypatch):
+    place = tmp_path / "what? {x} %41#"
+    place.mkdir()
+    for name in ("conf", "tuning"):
+        (place / name).symlink_to((home / name).resolve())
+    install(monkeypatch)
+    typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
+    assert tune("strike_nu", typed, place, trials=1).name == NU
+    assert (place / "mlruns" / "optuna.db").is_file()

@@ -9,11 +9,14 @@ from fl_platform.config import ConfigError, config_hash
 from fl_platform.run import runner as running
 from fl_platform.study.constraint import refuse_weightless, weight_share
 from fl_platform.study.objective import worst
+from fl_platform.study.parent import join_parent
 from fl_platform.study.problem import open_study
 from fl_platform.study.runner import tune
 from fl_platform.study.storage import open_storage
 from fl_platform.tracking.journal import Journal, read
-from fl_platform.tracking.run_folder import run_folder, write_json
+from fl_platform.tracking.lock import RunOwned
+from fl_platform.tracking.mlflow.sync import reap
+from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.conftest import REPOSITORY
 from tests.study.fake import install, make_stage, run_worker
 
@@ -177,11 +180,47 @@ def test_the_starting_points_are_queued_once(home):
 
 
 def test_a_second_machine_means_the_same_parent(home, tmp_path):
-    from fl_platform.study.parent import Parent
-
     study = open_study(make_stage(home), open_storage(home))
-    here = Parent(study, home, "study")
+    here = join_parent(study, home, "study")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    assert Parent(study, elsewhere, "study").run_id == here.run_id
-    write_json(here.folder.identity_file, {**here.folder.describe()})
+    assert join_parent(study, elsewhere, "study").run_id == here.run_id
+    assert join_parent(study, home, "study").run_id == here.run_id
+
+
+def test_a_study_that_was_deleted_and_begun_again_has_another_parent(home, recwarn):
+    storage = open_storage(home)
+    first = join_parent(open_study(make_stage(home), storage), home, "study")
+    first.note(values=[(0, {"study/value": 10.0})])
+    optuna.delete_study(study_name=make_stage(home).name, storage=storage)
+    study = open_study(make_stage(home), storage)
+    with pytest.raises(RunOwned):  # a worker of the first is still there
+        join_parent(study, home, "study")
+    first.leave("FINISHED")
+    second = join_parent(study, home, "study")
+    second.note(values=[(0, {"study/value": 7.0})])
+    assert second.run_id != first.run_id
+    history = read(second.folder.journal)
+    assert history.curve("study/value") == [(0, 7.0)]
+    assert not history.alarms
+    assert len([run for run in all_runs(home) if run.describe()["name"] == "study study"]) == 2
+
+
+def test_workers_share_a_parent_and_the_last_one_says_how_it_stands(home):
+    study = open_study(make_stage(home), open_storage(home))
+    first, second = (join_parent(study, home, "study") for _ in range(2))
+    first.note(status="RUNNING")
+    first.leave("SCHEDULED", "trials are missing")
+    assert read(first.folder.journal).status == "RUNNING"
+    assert not list(reap(home))  # somebody is at work
+    second.leave("FINISHED")
+    assert read(first.folder.journal).status == "FINISHED"
+
+    def fail():
+        with join_parent(study, home, "study") as third:
+            third.note(status="RUNNING")
+            raise ValueError("a fault")
+
+    with pytest.raises(ValueError, match="a fault"):
+        fail()
+    assert read(first.folder.journal).status == "FAILED"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_platform.tracking.cadence import Cadence
+from fl_platform.tracking.active_run import Cadence
 
 
 class _Clock:

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from fl_platform.tracking.checkpoint import CheckpointError
-from fl_platform.tracking.checkpoint_io import DigestCheckpointIO
+from fl_platform.tracking.lightning import DigestCheckpointIO
 
 
 class _Line(LightningModule):

@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from fl_platform.tracking import frames as table
+from fl_platform.tracking import uploader
 from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.exporter import Export
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
-from fl_platform.tracking.mlflow.exporter import Forwarder
+from fl_platform.tracking.mlflow.exporter import MlflowExporter
 from fl_platform.tracking.mlflow.level import level
 from fl_platform.tracking.mlflow.sync import sync
-from fl_platform.tracking.mlflow.uploader import Courier
 from fl_platform.tracking.run_folder import RunFolder
 
 
@@ -67,6 +68,14 @@ def _run(home: Path, index: int = 1, rounds: int = 12, **changes: Any) -> RunFol
         return record.folder
 
 
+def _close_stores() -> None:
+    """This process forgets the files that are about to go."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for engine in SqlAlchemyStore._engine_map.values():
+        engine.dispose()
+
+
 def _only_run(home: Path) -> Any:
     client = store.connect(home)
     experiments = [e.experiment_id for e in client.search_experiments()]
@@ -104,8 +113,9 @@ def test_calls_that_fail_are_repeated_harmlessly_and_lose_nothing(
 ) -> None:
     """From a call on every answer is lost, twice over; then another process goes on."""
     folder = _run(home)
-    client = store.connect(home)
-    forwarder, real, calls = Forwarder(folder, home, client), client.log_batch, []
+    exporter = MlflowExporter(home)
+    export, client, calls = Export(home, exporter=exporter), exporter.client, []
+    real = client.log_batch
 
     def lost(*args: Any) -> None:
         calls.append(args)
@@ -114,13 +124,12 @@ def test_calls_that_fail_are_repeated_harmlessly_and_lose_nothing(
         if len(calls) > good:
             raise ConnectionError("the answer was lost")
 
-    monkeypatch.setattr(
-        "fl_platform.tracking.mlflow.exporter._METRICS", 8
-    )  # so that it takes many calls
+    # so that it takes many calls
+    monkeypatch.setattr("fl_platform.tracking.mlflow.exporter._METRICS", 8)
     monkeypatch.setattr(client, "log_batch", lost)
     for _ in range(2):
         with pytest.raises(ConnectionError):
-            forwarder.forward()
+            export.upload(folder)
     monkeypatch.undo()
     assert len(calls) == good + 2
     assert sync(home).complete
@@ -172,14 +181,11 @@ def test_records_that_were_brought_and_then_lost_with_the_power_are_not_doubled(
 
 
 def test_a_store_that_was_lost_is_filled_again(home: Path, made: Path) -> None:
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     folder = _run(home)
     before = sync(home).records
-    for engine in SqlAlchemyStore._engine_map.values():
-        engine.dispose()  # this process forgets the file that is about to go
+    _close_stores()
     shutil.copy(made, home / "mlruns" / "mlflow.db")
-    assert Forwarder(folder, home, store.connect(home)).forward() == before
+    assert Export(home).upload(folder) == before
     client, run = _only_run(home)
     assert _steps(client, run) == list(range(12))
 
@@ -220,40 +226,107 @@ def test_the_frame_is_the_same_from_the_store_and_from_the_folders(home: Path) -
     assert len(ours) == 12 * 2 * 2 + 1
 
 
-def test_the_courier_brings_the_rest_when_the_run_ends(home: Path) -> None:
+def test_the_uploader_copies_the_rest_when_the_run_ends(home: Path) -> None:
     with _open(home, tracking="mlflow") as record:
         record.start(params={}, tags={})
         record.log(0, {"test/accuracy": 0.5})
         record.finish()
+    uploader.finish()
     client, run = _only_run(home)
     assert run.info.status == "FINISHED"
     assert _steps(client, run) == [0]
 
 
 def test_a_store_that_does_not_answer_costs_no_run(
-    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = _run(home)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
-    monkeypatch.setattr("fl_platform.tracking.mlflow.store._QUIET", {})
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert not Courier(folder, home).start().close()
-    assert "runs sync" in caplog.text
+    uploader.follow(home, "mlflow", folder.path)
+    uploader.finish()
+    told = capfd.readouterr().err
+    assert told.count("\n") == 1
+    assert "runs sync" in told
+    assert str(folder.path) in told
 
 
-def test_training_waits_for_no_server_that_hangs(home: Path) -> None:
+def test_nobody_waits_for_a_server_that_hangs(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = _run(home)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()  # takes calls and never answers
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
-            patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-            courier = Courier(folder, home).start()
-            assert not courier.close(drain=0.2)
-            assert courier._thread.is_alive()  # the call hangs on, and nobody waits for it
+            patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
+            uploader.follow(home, "mlflow", folder.path)
+            server.accept()  # the process is inside its call
+            uploader.finish()
+    assert "it did not take them in time" in capfd.readouterr().err
     assert sync(home).complete
     assert _steps(*_only_run(home)) == list(range(12))
+
+
+def test_text_that_is_no_utf_8_keeps_no_run_out(home: Path) -> None:
+    """A Latin-1 name of a file reaches parameters, tags, reasons and names as a surrogate."""
+    odd = "caf\udce9.npz"
+    with _open(home, name=f"arrays {odd}", experiment=f"e {odd}") as record:
+        record.start(params={"task.data.file": odd}, tags={"data_notes": odd, "nul": "a\0b"})
+        (record.folder.artifacts / "caf\udce9.txt").write_text("x")
+        record.publish(record.folder.artifacts / "caf\udce9.txt")
+        record.journal.note("alarm", message=odd)
+        record.finish("DIVERGED", reason=odd)
+    assert sync(home).complete
+    _, run = _only_run(home)
+    mended = "caf\N{REPLACEMENT CHARACTER}.npz"
+    assert run.data.params["task.data.file"] == mended
+    assert run.data.tags["data_notes"] == mended
+    assert run.data.tags["reason"] == run.data.tags["alarm"] == mended
+    assert run.info.run_name == f"arrays {mended}"
+    assert sync(home).records == 0
+
+
+def test_a_home_that_was_copied_writes_nothing_into_the_old_one(home: Path, tmp_path: Path) -> None:
+    from fl_platform.doctor import examine
+
+    _run(home)
+    assert sync(home).complete
+    copy = tmp_path / "copy"
+    shutil.copytree(home / "mlruns", copy / "mlruns")
+    _run(copy, 2)
+    (failed,) = set(sync(copy).failed.values())
+    assert "was moved or copied" in failed
+    assert "move mlruns/mlflow.db" in failed
+    assert examine(copy) == 1
+    _close_stores()
+    for part in ("", "-wal", "-shm"):
+        (copy / "mlruns" / f"mlflow.db{part}").unlink(missing_ok=True)
+    assert sync(copy).complete
+    assert len(list((copy / "mlruns" / "artifacts").iterdir())) == 1 + 2  # one was copied along
+    assert len(list((home / "mlruns" / "artifacts").iterdir())) == 1
+
+
+def test_a_deleted_experiment_is_told_with_its_remedy_and_hides_no_page(home: Path) -> None:
+    from fl_platform.tracking.mlflow.ui import ui_address
+
+    _run(home)
+    sync(home)
+    client, run = _only_run(home)
+    client.delete_experiment(run.info.experiment_id)
+    assert ui_address(home, 5050) == "http://127.0.0.1:5050/#/experiments"
+    _run(home, 2)
+    (told,) = set(sync(home).failed.values())
+    assert f"mlflow experiments restore -x {run.info.experiment_id}" in told
+
+
+def test_a_home_with_signs_of_addresses_keeps_its_store_inside(tmp_path: Path) -> None:
+    home = tmp_path / "what? {x} %41#"
+    _run(home)
+    assert sync(home).complete
+    assert _steps(*_only_run(home)) == list(range(12))
+    assert (home / "mlruns" / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [home.name]
 
 
 def test_no_artifact_leaves_the_run_folder(home: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -355,6 +355,14 @@ def offsets(rows: list[Tensor], point: Tensor, along: Tensor | None = None) -> T
     return out
 
 
+def decide_bits(dtype: torch.dtype) -> bool:
+    """Whether inner products of ``dtype`` are compiled here; of all kernels, theirs alone round
+    otherwise than torch.
+    """
+    source = _PRODUCTS.replace("@T@", NAMES[dtype])
+    return native.library(source, native.FUSED) is not None
+
+
 def _product_library(rows: list[Tensor], point: Tensor) -> ctypes.CDLL | None:
     if not native.usable([*rows, point]):
         return None

@@ -8,6 +8,7 @@ asked once, after the round is certain.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
-from fl_platform.config import Config, build_rule, target_name
+from fl_platform.config import Config, build_rule
 from fl_platform.core.deferred import Number
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.federation import Samples
@@ -144,13 +145,13 @@ class Robustness(Callback):
 
     Args:
         every: rounds between two looks.
-        bound: the name in `metrics.kappa_bound` that holds for this rule as configured; ``None``
-            where no constant is known.
+        rule: the defense as configured, whose `metrics.kappa_bound` is put beside; ``None``
+            where its constant does not hold.
     """
 
-    def __init__(self, every: int, bound: str | None) -> None:
+    def __init__(self, every: int, rule: Callable[..., Any] | None) -> None:
         self.every = every
-        self.bound = bound
+        self.rule = rule
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """The inner products from which kappa is found."""
@@ -168,8 +169,10 @@ class Robustness(Callback):
         gram, inner = (part.double().cpu() for part in parts)
         found = kappa_found(gram.reshape(rows, rows), inner, values["length_sq"], honest)
         told = done.num_byzantine == rows - honest and not done.aggregate.clamped
-        if self.bound is not None and told:  # a rule that was told less promises less
-            found["kappa_bound"] = kappa_bound(self.bound, rows, rows - honest)
+        if self.rule is not None and told:  # a rule that was told less promises less
+            bound = kappa_bound(self.rule, rows, rows - honest)
+            if bound is not None and math.isfinite(bound):
+                found["kappa_bound"] = bound
         return {f"round/{name}": value for name, value in found.items()}
 
 
@@ -247,18 +250,12 @@ def hidden(done: Round) -> int:
     return len(done.cohort.byzantine) or done.num_byzantine
 
 
-def bounded_as(config: Config) -> str | None:
-    """The name under which the configured defense has a proved constant, if it has one."""
-    node, name = config.defense, target_name(config.defense)
-    if config.mixing or node["assumed_f"] is not None:
+def constant_of(config: Config) -> Callable[..., Any] | None:
+    """The configured defense where its own constant holds: nothing before it, f as it is."""
+    if config.mixing or config.defense["assumed_f"] is not None:
         return None
-    if name == "median":
-        return "median" if node["kind"] == "midpoint" else "median_lower"
-    if name == "trimmed_mean":
-        return name if node["trim"] is None else None
-    if name == "multi_krum":
-        return name if node["averaged"] == "n-f" and node["neighbors"] == "n-f-2" else None
-    return None
+    rule: Callable[..., Any] = build_rule(config.defense, config.seed)
+    return rule
 
 
 def build_observers(config: Config, folder: Path) -> list[Callback]:
@@ -268,7 +265,7 @@ def build_observers(config: Config, folder: Path) -> list[Callback]:
     if asked.skew.every or asked.skew.null_every:
         observers.append(Skew(asked.skew.every, asked.skew.null_every))
     if asked.skew.every:
-        observers.append(Robustness(asked.skew.every, bounded_as(config)))
+        observers.append(Robustness(asked.skew.every, constant_of(config)))
     if asked.cloud.every:
         observers.append(Cloud(asked.cloud.every, folder))
     for name, node in asked.metrics.items():

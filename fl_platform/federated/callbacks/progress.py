@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from typing import TextIO
@@ -14,6 +15,8 @@ from fl_platform.core.text import printable
 
 class ProgressLine(Callback):
     """Round, accuracy, seconds a round and the time left.
+
+    What is only shown never ends a run: where a line cannot be written, no more are.
 
     On a terminal the line is rewritten in place, at most ten times a second; elsewhere about ten
     lines are printed over a run, and one every ten seconds in a slow one.
@@ -31,6 +34,7 @@ class ProgressLine(Callback):
         self.live = able if live is None else live
         self._first: tuple[float, int] | None = None
         self._printed = 0.0
+        self._lost = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember where this process starts, which after a resume is not round 0."""
@@ -55,19 +59,33 @@ class ProgressLine(Callback):
             return
         self._printed = now
         pace = (now - started) / max(done - first, 1)
-        text = f"{self.label}  round {done}/{total}{accuracy}  {pace:.3g} s a round"
+        text = f"  round {done}/{total}{accuracy}  {pace:.3g} s a round"
         left = pace * (total - done)
         text += f"  {left // 60:.0f}:{left % 60:02.0f} left" if left else ""
-        self._write(text, end="" if self.live else "\n")
+        self._write(self._fitted(text), end="" if self.live else "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the last line standing."""
         if self.live:
-            self.stream.write("\n")
+            self._write("", end="\n", clear=False)
 
-    def _write(self, text: str, end: str) -> None:
-        self.stream.write(f"\r\x1b[2K{text}{end}" if self.live else f"{text}{end}")
-        self.stream.flush()
+    def _fitted(self, text: str) -> str:
+        """The label and ``text``; cut to the terminal: a wrapped line cannot be rewritten."""
+        if not self.live:
+            return self.label + text
+        width = shutil.get_terminal_size().columns - 1
+        room = width - len(text)
+        label = self.label if len(self.label) <= room else f"{self.label[: max(room - 1, 0)]}…"
+        return (label + text)[: max(width, 1)]
+
+    def _write(self, text: str, end: str, clear: bool = True) -> None:
+        if self._lost:
+            return
+        try:
+            self.stream.write(f"\r\x1b[2K{text}{end}" if self.live and clear else f"{text}{end}")
+            self.stream.flush()
+        except (OSError, ValueError):  # a closed terminal or pipe, a full disk
+            self._lost = True
 
 
 __all__ = ["ProgressLine"]

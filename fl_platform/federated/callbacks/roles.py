@@ -15,7 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.context import Context, asks, requires
 from fl_platform.core.deferred import sent
+from fl_platform.core.memory import refuse_lost_memory
 from fl_platform.core.rule import first_parameters, is_agnostic
 from fl_platform.defenses.chain import Chain, OnExcessF
 
@@ -68,7 +70,11 @@ class Aggregator(Callback):
         return num_byzantine if self.assumed_f is None else self.assumed_f
 
     def aggregate(
-        self, updates: Updates, num_byzantine: int, order: Tensor, sizes: Tensor | None = None
+        self,
+        updates: Updates,
+        num_byzantine: int,
+        order: Tensor,
+        context: Context | None = None,
     ) -> Aggregate:
         """Aggregate the rows in the order of arrival; weights come back in the rows' own order.
 
@@ -77,10 +83,11 @@ class Aggregator(Callback):
             num_byzantine: f as told; never more than m.
             order: ``(m,)`` permutation; the rule sees ``updates[order]``, so that no tie is
                 decided by who is honest.
-            sizes: ``(m,)`` samples of each client, for rules that weigh by data.
+            context: what else the server knows of the round, in the rows' own order.
         """
         told = min(num_byzantine, len(updates))
-        arrived = self.chain(updates.select(order), told, None if sizes is None else sizes[order])
+        known = (context or Context()).rows(order)
+        arrived = self.chain(updates.select(order), told, context=known)
         weights, dropped = arrived.weights, arrived.dropped
         if weights is not None:
             weights = torch.empty_like(weights).index_copy_(0, sent(order, weights.device), weights)
@@ -91,7 +98,7 @@ class Aggregator(Callback):
         )
 
     def rehearsal(
-        self, honest: Updates, num_byzantine: int, order: Tensor, sizes: Tensor
+        self, honest: Updates, num_byzantine: int, order: Tensor, context: Context
     ) -> Callable[[Tensor], Tensor]:
         """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call.
 
@@ -103,13 +110,21 @@ class Aggregator(Callback):
         def query(rows: Tensor) -> Tensor:
             twin = copy.deepcopy(self)
             twin.chain.reseed("rehearsal")
-            return twin.aggregate(honest.extended(rows), num_byzantine, order, sizes).vector
+            return twin.aggregate(honest.extended(rows), num_byzantine, order, context).vector
 
         return query
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a second aggregator, and a population that the rule cannot serve."""
+        """Refuse a second aggregator, a rule that would forget, and one that cannot be served."""
         check_roles(trainer)
+        for part in (*self.chain.mixings, self.chain.rule):
+            refuse_lost_memory(part)
+            unknown = sorted(requires(part) - getattr(pl_module, "offered", requires(part)))
+            if unknown:
+                raise ValueError(
+                    f"Expected a server that knows {', '.join(unknown)} for {rule_name(part)};"
+                    " for a reference set task.root_samples, else choose another rule."
+                )
         population = getattr(pl_module, "population", None)
         if population is None:  # who takes part is drawn: on_excess_f decides round by round
             return
@@ -155,7 +170,13 @@ class Adversary(Callback):
             raise ValueError(f"Expected knowledge 'all', 'own' or k >= 1, got {knowledge!r}.")
         self.rule = rule
         self.knowledge = knowledge
-        self.queries = len(first_parameters(rule)) > 2
+        self.queries = "query" in first_parameters(rule)
+        self.asked = asks(rule)
+        if unknown := sorted(self.asked - {"round", "model", "layers"}):
+            raise TypeError(
+                "Expected a colluding attack to ask for no more than round, model and layers of"
+                f" the round's context, got {rule_name(rule)} that asks for {', '.join(unknown)}."
+            )
 
     @property
     def state_key(self) -> str:
@@ -178,21 +199,30 @@ class Adversary(Callback):
         return honest
 
     def attack(
-        self, reference: Updates, num_byzantine: int, query: Callable[[Tensor], Tensor]
+        self,
+        reference: Updates,
+        num_byzantine: int,
+        query: Callable[[Tensor], Tensor],
+        context: Context | None = None,
     ) -> Tensor:
         """The Byzantine rows ``(f, d)``, of a checked shape; honest rows are checked to stay.
 
         Rows may hold any number, NaN too: it is the gate of the defense that has to bear it.
         """
         before = reference.matrix._version
-        arguments = (
-            (reference, num_byzantine, query) if self.queries else (reference, num_byzantine)
-        )
-        rows = self.rule(*arguments)
+        known = (context or Context()).asked(self.asked)
+        if self.queries:
+            known["query"] = query
+        rows = self.rule(reference, num_byzantine, **known)
         if reference.matrix._version != before:
             raise ValueError(
                 f"Expected {rule_name(self.rule)} to leave the honest updates as they are,"
                 " but it wrote into them; work on a copy."
+            )
+        if not isinstance(rows, Tensor):
+            raise TypeError(
+                f"Expected {rule_name(self.rule)} to return a tensor of rows, got"
+                f" {type(rows).__name__}."
             )
         allowed = (0, num_byzantine)
         if rows.ndim != 2 or len(rows) not in allowed or rows.shape[1] != reference.dimension:
@@ -203,8 +233,9 @@ class Adversary(Callback):
         return rows
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a second adversary, and more knowledge than there are honest clients."""
+        """Refuse a second adversary, one that would forget, and more knowledge than there is."""
         check_roles(trainer)
+        refuse_lost_memory(self.rule)
         population = getattr(pl_module, "population", None)
         if population is None or not isinstance(self.knowledge, int):
             return  # who takes part is drawn: a round that has fewer shows all of them

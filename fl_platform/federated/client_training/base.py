@@ -38,7 +38,13 @@ class Clients:
 
 
 class Way(Protocol):
-    """A way to train clients; all ways give the same updates within float32's rounding."""
+    """A way to train clients; all ways give the same updates within float32's rounding.
+
+    Attributes:
+        clients: read anew by each call of ``train``; their settings are those of the round.
+    """
+
+    clients: Clients
 
     def train(
         self,

@@ -15,39 +15,92 @@ from fl_platform.federated.federation import Samples
 Relabel = Callable[[Tensor], Tensor]
 
 
-def stream(seed: int, round_index: int, client: int) -> torch.Generator:
+@dataclass(frozen=True)
+class Stream:
+    """In which order a client reads its samples in one round: a pure function of these numbers.
+
+    Attributes:
+        seed: the run's seed.
+        round_index: t.
+        client: its id.
+    """
+
+    seed: int
+    round_index: int
+    client: int
+
+    def passes(
+        self, size: int, settings: LocalTraining, per_pass: int
+    ) -> Iterator[tuple[Tensor, range]]:
+        """The passes over ``size`` samples, and which of its ``per_pass`` batches each one gives.
+
+        ``fresh`` draws the orders of a round one after the other from the stream ("batches",
+        round, client). ``cycling`` draws the order of pass p from ("walk", client, p), and round t
+        takes the batches numbered from t * steps on: a client that was not sampled skips its own.
+
+        Yields:
+            ``(size,)`` a permutation, and a range of batches of it.
+        """
+        left = settings.epochs * per_pass if settings.steps is None else settings.steps
+        if settings.walk == "fresh":
+            draws = generator(self.seed, "batches", self.round_index, self.client)
+            while left > 0:
+                yield torch.randperm(size, generator=draws), range(min(left, per_pass))
+                left -= per_pass
+            return
+        number, place = divmod(self.round_index * left, per_pass)
+        while left > 0:
+            draws = generator(self.seed, "walk", self.client, number)
+            taken = range(place, min(per_pass, place + left))
+            yield torch.randperm(size, generator=draws), taken
+            number, place, left = number + 1, 0, left - len(taken)
+
+
+def stream(seed: int, round_index: int, client: int) -> Stream:
     """Where a client's orders of one round are drawn from."""
-    return generator(seed, "batches", round_index, client)
+    return Stream(seed, round_index, client)
 
 
 def batches(
     index: Tensor,
     settings: LocalTraining,
-    stream: torch.Generator,
+    stream: Stream,
     merge_single: bool,
     device: torch.device,
 ) -> Iterator[Tensor]:
-    """A client's shuffled batches over all its epochs.
+    """A client's batches of one round.
 
     Args:
         index: ``(N_i,)`` the client's samples.
-        settings: epochs and batch size.
-        stream: where the order of each epoch is drawn from.
+        settings: epochs or steps, batch size, walk.
+        stream: where the orders are drawn from.
         merge_single: join a last batch of one sample to the one before, because batch
             normalisation has no variance to take over a single sample.
-        device: where the batches go, an epoch at a time.
+        device: where the batches go, a pass at a time.
     """
-    for _ in range(settings.epochs):
-        order = index[torch.randperm(len(index), generator=stream)].to(device, non_blocking=True)
-        parts = list(order.split(settings.batch))
-        if merge_single and len(parts) > 1 and len(parts[-1]) == 1:
+    size = len(index)
+    short = size % settings.batch
+    merge = merge_single and short == 1 and size > settings.batch and not settings.drop_last
+    per_pass = batches_per_pass(size, settings) - merge
+    for order, taken in stream.passes(size, settings, per_pass):
+        parts = list(index[order].to(device, non_blocking=True).split(settings.batch))
+        if merge:
             parts[-2:] = [torch.cat(parts[-2:])]
-        yield from parts
+        yield from parts[taken.start : taken.stop]
+
+
+def batches_per_pass(size: int, settings: LocalTraining) -> int:
+    """Batches in one pass over ``size`` samples; with ``drop_last`` the full ones, at least one."""
+    if settings.drop_last:
+        return max(1, size // settings.batch)
+    return -(-size // settings.batch)
 
 
 def num_steps(size: int, settings: LocalTraining) -> int:
-    """Steps of a client with ``size`` samples over all its epochs."""
-    return settings.epochs * -(-size // settings.batch)
+    """Steps of a client with ``size`` samples in a round."""
+    if settings.steps is not None:
+        return settings.steps
+    return settings.epochs * batches_per_pass(size, settings)
 
 
 @dataclass(frozen=True)
@@ -72,7 +125,7 @@ class Plan:
 
 def side_by_side(
     clients: Sequence[Tensor],
-    streams: Sequence[torch.Generator],
+    streams: Sequence[Stream],
     settings: LocalTraining,
     samples: Samples,
     relabel: Relabel | None = None,
@@ -82,7 +135,7 @@ def side_by_side(
     Args:
         clients: ``(N_i,)`` samples of each, those with most steps first.
         streams: of each client.
-        settings: epochs and batch size.
+        settings: epochs or steps, batch size, walk.
         samples: whose targets are read; the plan lies on their device.
         relabel: replaces the targets, label by label; called once, on the CPU.
     """
@@ -101,7 +154,7 @@ def side_by_side(
 
 def lay_out(
     clients: Sequence[Tensor],
-    streams: Sequence[torch.Generator],
+    streams: Sequence[Stream],
     settings: LocalTraining,
     size: int,
 ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
@@ -123,16 +176,17 @@ def lay_out(
     index = torch.zeros(len(clients), steps[0] * size, dtype=torch.long)
     counts = torch.zeros(len(clients), steps[0] * size)
     for own, draws, theirs, count in zip(clients, streams, index, counts, strict=True):
-        whole = len(own) - len(own) % size
-        span = -(-len(own) // size) * size
-        for start in range(0, settings.epochs * span, span):
-            torch.take(
-                own, torch.randperm(len(own), generator=draws), out=theirs[start:][: len(own)]
-            )
-            count[start : start + whole] = size
-            if whole < len(own):
-                theirs[start + len(own) : start + span] = theirs[start + len(own) - 1]
-                count[start + whole : start + len(own)] = len(own) - whole
+        begin = 0
+        for order, taken in draws.passes(len(own), settings, batches_per_pass(len(own), settings)):
+            chosen = order[taken.start * size : taken.stop * size]
+            stop, end = begin + len(chosen), begin + len(taken) * size
+            whole = stop - len(chosen) % size
+            torch.take(own, chosen, out=theirs[begin:stop])
+            count[begin:whole] = size
+            if whole < stop:
+                theirs[stop:end] = theirs[stop - 1]
+                count[whole:stop] = stop - whole
+            begin = end
     shape = (len(clients), steps[0], size)
     active = tuple(sum(count > s for count in steps) for s in range(steps[0]))
     return index.view(shape), counts.view(shape), active

@@ -41,6 +41,8 @@ def pays(model: nn.Module, image_shape: tuple[int, ...], capability: str) -> boo
         image_shape: of one input.
         capability: ``torch.backends.cpu.get_cpu_capability()`` of the processor that trains.
     """
+    if len(image_shape) != 3:
+        return False
     maps = _maps(model, image_shape)
     large = all(min(shape[2:]) >= LARGE_MAP for shape in maps)
     return bool(maps) and (large or capability == "AVX2")

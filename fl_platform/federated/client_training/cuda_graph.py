@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.sequential import Sequential
+from fl_platform.federated.client_training.settings import LocalTraining
 
 WARM_UP = 3  # steps before recording, in which libraries pick and allocate what they need
 
@@ -34,13 +35,14 @@ class Graphed(Sequential):
                 " use auto or sequential."
             )
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._recorded: LocalTraining | None = None
         self._inputs = self._targets = self._loss = torch.empty(0, device=device)
 
     def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         if len(inputs) != self.clients.settings.batch:
             return super()._step(inputs, targets)
-        if self._graph is None:
-            self._record(inputs, targets)
+        if self._graph is None or self._recorded != self.clients.settings:
+            self._record(inputs, targets)  # a graph holds the rate that it was recorded with
         assert self._graph is not None
         self._inputs.copy_(inputs)
         self._targets.copy_(targets)
@@ -64,4 +66,4 @@ class Graphed(Sequential):
             self._loss = super()._step(self._inputs, self._targets)
         for value, old in zip(kept, before, strict=True):
             value.copy_(old)
-        self._graph = graph
+        self._graph, self._recorded = graph, self.clients.settings

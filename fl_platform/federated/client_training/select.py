@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fl_platform.federated.client_training.base import Clients, Loss, Way, WayName
 from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
 from fl_platform.federated.client_training.cuda_graph import Graphed
+from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.stacked_network import spares_products, stacking_obstacle
 from fl_platform.federated.client_training.stacked_training import Stacked
@@ -41,14 +42,16 @@ def choose(
     image_shape: tuple[int, ...],
     batch: int,
     loss: Loss = F.cross_entropy,
+    augments: bool = False,
 ) -> Choice:
     """The way to train clients of ``model``.
 
     ``auto`` is, on a GPU: stacked for every chain of layers that it knows, else vmapped for tiny
     models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
-    that allow it, stacked for chains whose convolutions read small maps, channels_last where
-    convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on the
-    meta device.
+    without convolutions that allow it (side by side, convolutions become grouped ones, which a
+    CPU computes slowly), stacked for chains whose convolutions read small maps, channels_last
+    where convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on
+    the meta device.
 
     Args:
         asked: ``auto`` or a way by name.
@@ -57,17 +60,23 @@ def choose(
         image_shape: of one input.
         batch: samples a step.
         loss: of the clients.
+        augments: whether images are cropped or flipped at random.
 
     Raises:
         ValueError: the way that was asked for cannot train this model on this device.
     """
-    against = obstacle(model, loss)
+    against = obstacle(model, loss, augments)
+    if asked in ("graphed", "channels_last") and draws_numbers(model):
+        raise ValueError(
+            f"Expected a model without dropout for runtime.local={asked}: the same draws would fall"
+            " on other numbers; use auto or sequential."
+        )
     if asked == "vmapped" and against:
         raise ValueError(
             f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
             f" but {against}; use auto or sequential."
         )
-    unstacked = stacking_obstacle(model, image_shape, loss)
+    unstacked = stacking_obstacle(model, image_shape, loss, augments)
     if asked == "stacked" and unstacked:
         raise ValueError(
             f"Expected a model for runtime.local=stacked whose clients train as a stack, but"
@@ -88,17 +97,21 @@ def choose(
     if on_gpu and not unstacked:
         return Choice("stacked", f"as batched products: {work}")
     told = f"; {unstacked}" if on_gpu else ""
-    if tiny and not against:
+    if tiny and not against and (on_gpu or not _convolves(model)):
         return Choice("vmapped", f"tiny: {work}{told}")
     if on_gpu and not against:
         return Choice("graphed", f"as CUDA graphs: {work}{told}")
     if not unstacked and spares_products(model, image_shape, batch):
         return Choice("stacked", f"convolutions over small maps: {work}")
     capability = torch.backends.cpu.get_cpu_capability()
-    if device.type == "cpu" and pays(model, image_shape, capability):
+    if device.type == "cpu" and not draws_numbers(model) and pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    told = f"; {against}" if against and (on_gpu or tiny) else ""
+    told = f"; {against}" if against and (on_gpu or tiny or draws_numbers(model)) else ""
     return Choice("sequential", f"{work}{told}")
+
+
+def _convolves(model: nn.Module) -> bool:
+    return any(isinstance(layer, nn.modules.conv._ConvNd) for layer in model.modules())
 
 
 def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.batches import Relabel, batches, stream
+from fl_platform.federated.client_training.draws import Augmentation, draws_numbers, named_draws
 from fl_platform.federated.client_training.workspace import Workspace
 
 
@@ -24,6 +25,7 @@ class Sequential:
     def __init__(self, model: nn.Module, clients: Clients, *, channels_last: bool = False) -> None:
         self.clients = clients
         self.workspace = Workspace(model, channels_last=channels_last)
+        self.draws = draws_numbers(self.workspace.model)
 
     def train(
         self,
@@ -43,7 +45,8 @@ class Sequential:
         for i, client in enumerate(clients):
             self.clients.between()
             workspace.begin(parameters, buffers)
-            losses[i] = self._train_one(client, round_index, relabel)
+            with named_draws(self.draws, self.clients.seed, round_index, client, rows.device):
+                losses[i] = self._train_one(client, round_index, relabel)
             workspace.write_update(parameters, rows[i])
             if buffer_rows is not None:
                 deltas = [
@@ -58,11 +61,14 @@ class Sequential:
         federation, settings = self.clients.federation, self.clients.settings
         samples = federation.samples
         total, steps = torch.zeros((), device=self.workspace.parameters.device), 0
-        draws = stream(self.clients.seed, round_index, client)
+        seed, change = self.clients.seed, None
+        draws = stream(seed, round_index, client)
         merge = self.workspace.normalises_batches
+        if settings.augments:
+            change = Augmentation(settings, seed, round_index, client)
         own, device = federation.clients[client], samples.inputs.device
         for batch in batches(own, settings, draws, merge, device):
-            inputs, targets = samples.read(batch)
+            inputs, targets = samples.read(batch, change)
             if relabel is not None:
                 targets = relabel(targets)
             total += self._step(inputs, targets)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fl_platform.federated.client_training import stacked_kernels
 from fl_platform.federated.client_training.stacked_layers import Layer, Slot, write_product
 
 # Multiply-adds of a forward pass, with the two products that follow backward, that take as long as
@@ -155,11 +156,19 @@ class Patches(Convolution):
             padded.storage_offset(),
         )
 
-    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
-        """Windows times weights."""
+    def _copies(self, x: Tensor) -> Tensor:
+        """``(C, B Ho Wo, window)``: windows of images."""
+        fast = stacked_kernels.kernels(x)
+        if fast is not None and x.is_contiguous():
+            copies: Tensor = fast.windows(x, self.down, self.along)
+            return copies
         top, left = self.down.padding, self.along.padding
         padded = torch.nn.functional.pad(x, (0, 0, left, left, top, top)).contiguous()
-        windows = self._x = self._windows(padded).reshape(len(x), -1, self._window)
+        return self._windows(padded).reshape(len(x), -1, self._window)
+
+    def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Windows times weights."""
+        windows = self._x = self._copies(x)
         y = torch.bmm(windows, self._matrix(parameters, x.dtype))
         return y.view(*x.shape[:2], *self.out)
 
@@ -193,6 +202,7 @@ class Banded(Convolution):
     def __init__(self, weight: Slot, rows: Axis, columns: Axis) -> None:
         super().__init__(weight, rows, columns)
         self._dense: Tensor | None = None
+        self._table = torch.empty(0)
         self._steps = [columns.outputs(k) for k in range(columns.kernel)]
 
     @property
@@ -208,6 +218,16 @@ class Banded(Convolution):
     def prepare(self, clients: int, device: torch.device, dtype: torch.dtype) -> None:
         """The banded matrices: zeros outside the band are written once."""
         self._dense = torch.zeros(clients, *self._shape, device=device, dtype=dtype)
+        self._table = self.steps_table(device)
+
+    def steps_table(self, device: torch.device) -> Tensor:
+        """``(taps, 3)`` int32: the first input and output column of each tap, and how many."""
+        columns = self.columns
+        rows = [
+            (columns.at(steps.start, tap), steps.start, len(steps)) if steps else (0, 0, 0)
+            for tap, steps in enumerate(self._steps)
+        ]
+        return torch.tensor(rows, dtype=torch.int32).to(device)
 
     def _diagonal(self, dense: Tensor, tap: int) -> Tensor:
         """``(C, rows, n, in, out)``: where the weight of column ``tap`` stands, a view."""
@@ -223,6 +243,10 @@ class Banded(Convolution):
         """The banded matrices of the weights at hand."""
         assert self._dense is not None
         dense, weight = self._dense[: len(parameters)], self.slots[0].of(parameters)
+        fast = stacked_kernels.kernels(weight)
+        if fast is not None:
+            fast.spread(weight, dense, self._table, self.columns.stride)
+            return dense
         for tap, steps in enumerate(self._steps):
             if steps:
                 self._diagonal(dense, tap).copy_(weight[:, :, tap, None])
@@ -231,9 +255,14 @@ class Banded(Convolution):
     def _collect(self, dense: Tensor, gradients: Tensor) -> None:
         """The gradient of each weight is the sum of those of its copies."""
         into = self.slots[0].of(gradients)
+        fast = stacked_kernels.kernels(into)
+        if fast is not None:
+            fast.collect(dense, into, self._table, self.columns.stride)
+            return
         for tap, steps in enumerate(self._steps):
             if steps:
-                into[:, :, tap] = self._diagonal(dense, tap).sum(2, dtype=into.dtype)
+                part = into[:, :, tap]
+                torch.sum(self._diagonal(dense, tap), 2, dtype=into.dtype, out=part)
             else:
                 into[:, :, tap] = 0.0
 
@@ -320,39 +349,62 @@ class Bands(Banded):
         assert self._x is not None
         assert self._dense is not None
         x, self._x = self._x, None
-        # Row by row, so that any range of output rows is one matrix.
-        turned = dy.transpose(1, 2).contiguous()
         if self.slots[0].trains:
-            self._write_gradient(x, turned, gradients)
+            self._write_gradient(x, dy, gradients)
         if not wanted:
             return dy
-        dx = torch.zeros_like(x)
+        taps = self._windows[0]
+        whole = self.rows.dilation == 1 and len(taps) == self.rows.size
+        # Where the first output row reads all rows of the image, its product fills the gradient.
+        dx = torch.empty_like(x) if whole else torch.zeros_like(x)
         dense = self._dense[: len(x)]
         for o, taps in enumerate(self._windows):
             if not taps:
                 continue
-            part, matrix = turned[:, o].flatten(2), self._matrix(dense, taps).mT
+            part, matrix = dy[:, :, o].flatten(2), self._matrix(dense, taps).mT
             if self.rows.dilation == 1:
-                dx[:, :, self._read(o)].flatten(2).baddbmm_(part, matrix)
+                into = dx[:, :, self._read(o)].flatten(2)
+                if whole and o == 0:
+                    torch.bmm(part, matrix, out=into)
+                else:
+                    into.baddbmm_(part, matrix)
             else:
                 into = dx[:, :, self._read(o)]
                 into.add_(torch.bmm(part, matrix).view(into.shape))
         return dx
 
-    def _write_gradient(self, x: Tensor, turned: Tensor, gradients: Tensor) -> None:
-        rows = self.rows
-        by_row = x.transpose(1, 2).contiguous()
+    def _write_gradient(self, x: Tensor, dy: Tensor, gradients: Tensor) -> None:
         dense = x.new_empty(len(x), *self._shape)
-        for tap, reached in enumerate(self._reached):
+        pairs = [self._rows_of(tap) for tap in range(self.rows.kernel)]
+        # Row by row, any range of rows is one matrix; but most small maps need no such copy.
+        if not all(_one_matrix(x[:, :, i]) and _one_matrix(dy[:, :, o]) for i, o in pairs):
+            x, dy = (part.transpose(1, 2).contiguous().transpose(1, 2) for part in (x, dy))
+        for tap, (read, given) in enumerate(pairs):
             band = dense[:, tap].flatten(3).flatten(1, 2)
-            if not reached:
+            if len(self._reached[tap]):
+                torch.bmm(_matrix(x[:, :, read]).mT, _matrix(dy[:, :, given]), out=band)
+            else:
                 band.zero_()
-                continue
-            first, last = rows.at(reached.start, tap), rows.at(reached.stop - 1, tap)
-            read = by_row[:, first : last + 1 : rows.stride].flatten(3).flatten(1, 2)
-            given = turned[:, reached.start : reached.stop].flatten(3).flatten(1, 2)
-            torch.bmm(read.mT, given, out=band)
         self._collect(dense, gradients)
+
+    def _rows_of(self, tap: int) -> tuple[slice, slice]:
+        """The rows of the image that a tap row reads, and the output rows that it reaches."""
+        reached = self._reached[tap]
+        if not reached:
+            return slice(0), slice(0)
+        first, last = (self.rows.at(o, tap) for o in (reached.start, reached.stop - 1))
+        return slice(first, last + 1, self.rows.stride), slice(reached.start, reached.stop)
+
+
+def _one_matrix(x: Tensor) -> bool:
+    """Whether rows ``(C, B, h, W, channels)`` are, in place, a matrix of B h rows per client."""
+    return x.shape[2] <= 1 or x.stride(1) == x.shape[2] * x.stride(2)
+
+
+def _matrix(x: Tensor) -> Tensor:
+    """``(C, n, W x channels)``: rows of images that are one matrix, a view in either order."""
+    rows = x.flatten(3)
+    return (rows if _one_matrix(x) else rows.transpose(1, 2)).flatten(1, 2)
 
 
 def convolution(weight: Slot, rows: Axis, columns: Axis, batch: int) -> Convolution:

@@ -198,7 +198,12 @@ def maps(x: Tensor, clients: int) -> Tensor:
 
 
 class MaxPool(Layer):
-    """Largest value of each window; of equal ones the first, as in torch."""
+    """Largest value of each window; of equal ones the first, as in torch.
+
+    Attributes:
+        window: rows and columns.
+        disjoint: whether windows lie beside each other.
+    """
 
     def __init__(self, layer: nn.MaxPool2d, shape: Shape, out: Shape) -> None:
         self.out = out
@@ -212,7 +217,8 @@ class MaxPool(Layer):
         )
         kernel, stride, padding, dilation, _ = self._window
         # Every input then lies in at most one window, so that nothing must be added up.
-        self._disjoint = kernel == stride and padding == [0, 0] and dilation == [1, 1]
+        self.disjoint = kernel == stride and padding == [0, 0] and dilation == [1, 1]
+        self.window = (kernel[0], kernel[1])
         self._kept: tuple[Tensor, Tensor] | None = None
 
     def numbers(self, batch: int) -> int:
@@ -232,7 +238,7 @@ class MaxPool(Layer):
         (flat, index), self._kept = self._kept, None
         if not wanted:
             return dy
-        if self._disjoint and dy.device.type != "cpu":  # torch's own adds by atomics there
+        if self.disjoint and dy.device.type != "cpu":  # torch's own adds by atomics there
             height, width, channels = self._shape
             dx = dy.new_zeros(len(flat), height * width, channels)
             places = index.permute(0, 2, 3, 1).flatten(1, 2)

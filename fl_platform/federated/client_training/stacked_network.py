@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fl_platform.federated.client_training.base import Loss
+from fl_platform.federated.client_training.stacked_activation import fused
 from fl_platform.federated.client_training.stacked_convolution import Axis, Convolution, convolution
 from fl_platform.federated.client_training.stacked_layers import (
     AvgPool,
@@ -34,16 +35,21 @@ class UnknownLayer(ValueError):  # noqa: N818 - a fact about a model
     """The walk does not know a layer, or what stands around it."""
 
 
-def stacking_obstacle(model: nn.Module, sample_shape: Shape, loss: Loss = F.cross_entropy) -> str:
+def stacking_obstacle(
+    model: nn.Module, sample_shape: Shape, loss: Loss = F.cross_entropy, augments: bool = False
+) -> str:
     """Why the clients of this model cannot be trained as a stack; empty where they can.
 
     Args:
         model: may lie on the meta device.
         sample_shape: of one input, ``(channels, height, width)`` or ``(features,)``.
         loss: of the clients.
+        augments: whether images are cropped or flipped at random.
     """
     if loss is not F.cross_entropy:
         return "the loss is not cross-entropy, whose gradient is written out"
+    if augments:
+        return "images are cropped or flipped client by client"
     try:
         StackedNetwork(model, sample_shape, 1)
     except UnknownLayer as reason:
@@ -112,6 +118,7 @@ class StackedNetwork:
         if seen & self._sources.keys() != self._sources.keys():
             raise UnknownLayer("some of its parameters lie outside its layers")
         self._pool_first()
+        self.layers = fused(self.layers)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -256,8 +263,10 @@ class StackedNetwork:
 
     def load(self, flat: Tensor, stack: Tensor) -> None:
         """Give every client of the stack the model's flat vector ``(d,)``."""
+        one = stack.new_zeros(1, self.width)  # turned once, not for each client
         for slot in self.slots:
-            slot.load(flat, stack)
+            slot.load(flat, one)
+        stack.copy_(one.expand_as(stack))
 
     def forward(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Outputs ``(C, B, classes)`` of inputs ``(C, B, ...)``, channels last; overwrites them.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import torch
 from torch import Tensor
 
 from fl_platform.federated.client_training.settings import LocalTraining
-from fl_platform.federated.client_training.sgd import sgd_step
+from fl_platform.federated.client_training.stacked_kernels import kernels
+from fl_platform.federated.client_training.workspace import sgd_step
 
 
 def stacked_sgd_step(
@@ -32,7 +31,7 @@ def stacked_sgd_step(
         settings: rates.
         active: ``(C,)`` booleans; ``None``: all.
     """
-    if parameters.is_cuda and parameters.dtype == torch.float32 and has_triton():
+    if parameters.dtype == torch.float32 and kernels(parameters):
         from fl_platform.federated.client_training.triton_sgd import (
             fused_sgd_step,  # Triton is optional
         )
@@ -45,8 +44,3 @@ def stacked_sgd_step(
     before = parameters.clone()
     sgd_step(parameters, gradients, momentum, settings)
     parameters.copy_(torch.where(active[:, None], parameters, before))
-
-
-def has_triton() -> bool:
-    """Whether Triton can be imported; torch brings it for CUDA on Linux."""
-    return importlib.util.find_spec("triton") is not None

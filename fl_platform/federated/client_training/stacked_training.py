@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.batches import Relabel, lay_out, num_steps, stream
+from fl_platform.federated.client_training.stacked_kernels import kernels
 from fl_platform.federated.client_training.stacked_network import StackedNetwork, stacking_obstacle
 from fl_platform.federated.client_training.stacked_sgd import stacked_sgd_step
 from fl_platform.federated.federation import Samples
@@ -47,7 +48,7 @@ class Stacked:
     ) -> None:
         samples = clients.federation.samples
         shape = tuple(samples.inputs.shape[1:])
-        if reason := stacking_obstacle(model, shape, clients.loss):
+        if reason := stacking_obstacle(model, shape, clients.loss, clients.settings.augments):
             raise ValueError(
                 f"Expected a model whose clients train as a stack, but {reason};"
                 " use runtime.local=auto or sequential."
@@ -78,6 +79,7 @@ class Stacked:
         self._targets = samples.host_targets
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._computed_in: tuple[torch.dtype, str] | None = None
+        self._recorded = clients.settings
 
     def train(
         self,
@@ -121,7 +123,13 @@ class Stacked:
         return dtype, torch.get_float32_matmul_precision()
 
     def _prepare(self, precision: tuple[torch.dtype, str]) -> None:
-        """Make what a step of that precision needs; recorded steps of another are forgotten."""
+        """Make what a step of that precision needs; recorded steps of another are forgotten.
+
+        A recorded step holds its learning rate too, so a rate that changes is recorded anew.
+        """
+        if self._recorded != self.clients.settings:
+            self._graphs.clear()
+            self._recorded = self.clients.settings
         if precision != self._computed_in:
             self._graphs.clear()
             self.network.prepare(self.chunk, self.parameters.device, precision[0])
@@ -191,7 +199,7 @@ class Stacked:
         index, targets, counts = plan.unbind()
         parameters, gradients = self.parameters[:n], self.gradients[:n]
         assert self._computed_in is not None
-        inputs = self._read(index).to(self._computed_in[0])
+        inputs = self._read(index, self._computed_in[0])
         outputs = self.network.forward(inputs, parameters)
         losses, gradient = cross_entropy(outputs, targets, counts)
         self.network.backward(gradient, parameters, gradients)
@@ -233,7 +241,7 @@ class Reader:
 
     Args:
         samples: integer images stay uint8 there, once in this order.
-        dtype: of what is read.
+        dtype: in which they are normalised.
     """
 
     def __init__(self, samples: Samples, dtype: torch.dtype) -> None:
@@ -248,11 +256,17 @@ class Reader:
         self._scale = (1.0 / (255.0 * std)).to(inputs.device, dtype)
         self._shift = (-mean / std).to(inputs.device, dtype)
 
-    def __call__(self, index: Tensor) -> Tensor:
-        """``(C, B, H, W, channels)``, or ``(C, B, features)``, a new tensor."""
+    def __call__(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        """``(C, B, H, W, channels)``, or ``(C, B, features)``, a new tensor of that type."""
+        fast = kernels(self._scale)
+        if fast is not None and self._scaled and self._inputs.ndim == 4:
+            read: Tensor = fast.read(self._inputs, index, self._scale, self._shift, dtype)
+            return read
         inputs = self._inputs.index_select(0, index.flatten())
         inputs = inputs.unflatten(0, index.shape).to(self._dtype)
-        return torch.addcmul(self._shift, inputs, self._scale) if self._scaled else inputs
+        if self._scaled:
+            inputs = torch.addcmul(self._shift, inputs, self._scale)
+        return inputs.to(dtype)
 
 
 def cross_entropy(outputs: Tensor, targets: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,16 +10,16 @@ from torch.nn import functional as F
 
 from fl_platform.federated.client_training.base import Clients, Loss
 from fl_platform.federated.client_training.batches import Relabel, num_steps, side_by_side, stream
-from fl_platform.federated.client_training.sgd import sgd_step
+from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.stacked import cross_entropy, stacked_forward
-from fl_platform.federated.client_training.workspace import Workspace
+from fl_platform.federated.client_training.workspace import Workspace, sgd_step
 
 # Coordinates of a chunk's parameters. On a CPU parameters, gradients and momentum (3 MB) stay in
 # cache; on a GPU they fill 800 MB.
 CHUNK = {"cpu": 2**18, "cuda": 2**26}
 
 
-def obstacle(model: nn.Module, loss: Loss = F.cross_entropy) -> str:
+def obstacle(model: nn.Module, loss: Loss = F.cross_entropy, augments: bool = False) -> str:
     """Why clients of this model cannot be trained side by side; empty where they can."""
     if loss is not F.cross_entropy:
         return "the loss is not cross-entropy, so a batch cannot be filled up"
@@ -27,8 +27,12 @@ def obstacle(model: nn.Module, loss: Loss = F.cross_entropy) -> str:
         return "the model has buffers (batch normalisation), which each client must have its own of"
     if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         return "the model normalises over a batch, which filling up would change"
-    if any(isinstance(m, nn.modules.dropout._DropoutNd) for m in model.modules()):
+    if draws_numbers(model):
         return "the model draws random numbers (dropout)"
+    if any(getattr(m, "padding_idx", None) is not None for m in model.modules()):
+        return "the model has an embedding with padding_idx, which vmap applies to one client alone"
+    if augments:
+        return "images are cropped or flipped client by client"
     return ""
 
 
@@ -48,7 +52,7 @@ class Vmapped:
     """
 
     def __init__(self, model: nn.Module, clients: Clients, chunk: int | None = None) -> None:
-        if reason := obstacle(model, clients.loss):
+        if reason := obstacle(model, clients.loss, clients.settings.augments):
             raise ValueError(
                 f"Expected a model whose clients can train side by side, but {reason};"
                 " use runtime.local=auto or sequential."

@@ -17,7 +17,7 @@ from fl_platform.report.figures.style import (
     row_marks,
     styled,
 )
-from fl_platform.report.tables.base import axes as table_axes
+from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
     import pandas as pd

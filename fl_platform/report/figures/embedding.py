@@ -133,7 +133,7 @@ def embedded(clouds: Sequence[Mapping[str, Any]], most: int = 6) -> tuple[list[D
         try:
             with np.errstate(all="ignore"):  # an overflow is refused by what comes after it
                 picture = embed(cloud["gram"], [str(label) for label in cloud["labels"]])
-        except (ValueError, ArithmeticError) as error:
+        except (ValueError, ArithmeticError, RuntimeError) as error:
             left_out.append(f"round {cloud['step']}: {error}")
         else:
             drawn.append((cloud, picture))

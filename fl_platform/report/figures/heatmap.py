@@ -22,7 +22,7 @@ from fl_platform.report.figures.layout import (
 )
 from fl_platform.report.figures.style import styled
 from fl_platform.report.labels import REFERENCES
-from fl_platform.report.tables.base import axes as table_axes
+from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -177,9 +177,9 @@ def finish(figure: Figure, every: Sequence[Axes], page: Page, title: str, height
 
 
 def save(figure: Figure, stem: Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
-    """Write ``stem.png`` (300 dots an inch) and vector files; equal figures give equal bytes.
+    """Write ``stem.png`` (300 dots per inch) and vector files; equal figures give equal bytes.
 
-    A file is replaced as a whole, so that two writers at once leave one of their files.
+    Each file is replaced whole: two reports of one experiment may be written at once.
     """
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     paths = []

@@ -17,7 +17,7 @@ from fl_platform.report.figures.style import (
     styled,
 )
 from fl_platform.report.short_names import printed_mixing
-from fl_platform.report.tables.base import axes as table_axes
+from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

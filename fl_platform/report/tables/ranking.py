@@ -1,4 +1,4 @@
-"""The lowest attack on each defense and the best defense against each attack, with tests."""
+"""Strongest attack per defense and best defense per attack, with their significance."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from fl_platform.report.cells import Cell
 from fl_platform.report.labels import REFERENCES
 from fl_platform.report.statistics import Claim, claims
-from fl_platform.report.tables.base import Entry, Table, only_setting, signed
+from fl_platform.report.tables.table import Table, TableEntry, only_setting, signed
 
 
 def column_claims(found: Sequence[Cell]) -> dict[str, Claim]:
-    """Which attack is the lowest against each defense of one setting; references stand aside.
+    """Attack of lowest accuracy per defense of one setting; reference rows are not ranked.
 
-    Nothing can be called lower than an attack that made runs diverge.
+    A defense with a diverged run of another attack has no significant claim.
     """
     values: dict[str, dict[str, Mapping[int, float]]] = {}
     unranked: dict[str, list[str]] = {}
@@ -28,9 +28,9 @@ def column_claims(found: Sequence[Cell]) -> dict[str, Claim]:
 
 
 def row_claims(found: Sequence[Cell]) -> dict[str, Claim]:
-    """Which defense is the best against each attack of one setting; references stand aside.
+    """Defense of highest accuracy per attack of one setting; reference rows are not ranked.
 
-    A defense under which a run diverged is never the best, and no rival either.
+    A defense with a diverged run is neither the best nor a competitor.
     """
     values: dict[str, dict[str, Mapping[int, float]]] = {}
     unranked: dict[str, list[str]] = {}
@@ -44,54 +44,55 @@ def row_claims(found: Sequence[Cell]) -> dict[str, Claim]:
 
 
 def claims_table(found: Sequence[Cell]) -> Table:
-    """For each defense the lowest attack, its nearest rival, and their paired difference."""
+    """Strongest attack per defense, its closest competitor, and their paired difference."""
     setting = only_setting(found)
     rows, records = _listed(column_claims(found), "defense", "lowest")
     return Table(
         name="lowest",
         setting=setting,
-        title=f"Which attack is the lowest: {setting.title()}",
-        header=("Defense", "Lowest", *_HEADER),
+        title=f"Strongest attack per defense: {setting.title()}",
+        header=("Defense", "Strongest attack", *_HEADER),
         rows=rows,
-        notes=(_note("attacks", "lowest", "defenses") + " No claim beside a diverged attack.",),
+        notes=(_note("attack", "strongest", "defenses") + " No claim if another attack diverged.",),
         records=records,
     )
 
 
 def best_table(found: Sequence[Cell]) -> Table:
-    """For each attack the best defense, its nearest rival, and their paired difference."""
+    """Best defense per attack, its closest competitor, and their paired difference."""
     setting = only_setting(found)
     rows, records = _listed(row_claims(found), "attack", "best")
     return Table(
         name="best",
         setting=setting,
-        title=f"Which defense is the best: {setting.title()}",
-        header=("Attack", "Best", *_HEADER),
+        title=f"Best defense per attack: {setting.title()}",
+        header=("Attack", "Best defense", *_HEADER),
         rows=rows,
         notes=(
-            _note("defenses", "best", "attacks")
-            + " A defense under which a run diverged is neither the best nor a rival.",
+            _note("defense", "best", "attacks")
+            + " A defense with a diverged run is neither the best nor a competitor.",
         ),
         records=records,
     )
 
 
-_HEADER = ("Nearest rival", "Difference [95 %]", "p", "Holm p", "Supported")
+_HEADER = ("Closest competitor", "Difference [95 %]", "p", "Holm p", "Significant")
 
 
-def _note(members: str, word: str, groups: str) -> str:
+def _note(member: str, word: str, groups: str) -> str:
     return (
-        f"Nearest rival: the next mean. Difference: {word} minus that rival, paired t interval"
-        f" over the seeds that both {members} share; none under 3 shared seeds. p: the largest"
-        f" paired p value over all rivals, with the rival that gives it where it is another one."
-        f" Holm's correction runs over the {groups} of this table."
+        f"Closest competitor: the {member} of the next mean. Difference: paired t interval over"
+        f" shared seeds, {word} minus competitor. p: the largest paired p value over all"
+        f" competitors; a name in brackets is the {member} that gives it, if not the closest."
+        f" Holm p: corrected for the {groups} of this table. No interval with fewer than 3 shared"
+        " seeds."
     )
 
 
 def _listed(
     made: Mapping[str, Claim], group: str, word: str
-) -> tuple[tuple[tuple[Entry, ...], ...], tuple[dict[str, object], ...]]:
-    body: list[tuple[Entry, ...]] = []
+) -> tuple[tuple[tuple[TableEntry, ...], ...], tuple[dict[str, object], ...]]:
+    body: list[tuple[TableEntry, ...]] = []
     records: list[dict[str, object]] = []
     for name, claim in made.items():
         d = claim.difference
@@ -102,8 +103,8 @@ def _listed(
         other = f" ({claim.weakest})" if claim.weakest not in ("", claim.rival) else ""
         ps = (_p(claim.p) + other, _p(claim.adjusted))
         line = (name, claim.best, claim.rival or "–", interval, *ps)
-        tone = "agrees" if claim.supported else ""
-        body.append((*(Entry(text) for text in line), Entry(yes, tone=tone)))
+        style = "agrees" if claim.supported else ""
+        body.append((*(TableEntry(text) for text in line), TableEntry(yes, style=style)))
         records.append(
             {
                 group: name,

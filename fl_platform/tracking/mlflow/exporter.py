@@ -1,23 +1,19 @@
-"""A run's journal, brought to MLflow: in batches, repeatable, never in the way of training."""
+"""The exporter to MLflow: names, limits and repeats of its calls."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from fl_platform.core.text import printable
-from fl_platform.tracking.journal import Record, records
+from fl_platform.tracking.journal import Record
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
-from fl_platform.tracking.run_folder import RunFolder, all_runs, read_json, write_json
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -27,239 +23,123 @@ RUN_TAG = "fl_run_id"  # which run folder an MLflow run is the copy of
 _METRICS, _PARAMS, _TAGS = 1000, 100, 100  # MLflow's limits for one call
 _STATUS = {"DIVERGED": "FAILED"}  # ours -> MLflow's, which has no word for it
 
-_PARENTS: WeakKeyDictionary[MlflowClient, dict[str, str]] = WeakKeyDictionary()
-
 log = logging.getLogger(__name__)
 
 
-def pending(folder: RunFolder) -> bool:
-    """Whether the journal has records that were never brought anywhere."""
-    brought = (read_json(folder.forwarded) or {}).get("offset", 0)
-    return folder.journal.exists() and folder.journal.stat().st_size > brought
+@dataclass
+class _Copy:
+    """What is known of a run in the store: its parameters and, once asked, its metrics' steps."""
+
+    params: dict[str, str]
+    steps: dict[str, set[int]] | None = None
 
 
-class ForwardBusy(RuntimeError):  # noqa: N818 - a state, not a fault
-    """Another process is forwarding this run at the moment."""
+class MlflowExporter:
+    """Copies runs to the MLflow store of ``home``; see `fl_platform.tracking.exporter.Exporter`.
 
+    The MLflow run is found by its tag, so a resumed run goes on in the same one.
 
-class Forwarder:
-    """Brings the records of ``folder`` that the store has not seen yet.
-
-    The MLflow run is found by its tag, so a resumed run goes on in the same one. A cursor file
-    remembers how far the journal was brought; where it does not fit (another store, a run that
-    was deleted, a journal whose tail was lost) all is compared by (key, step) with what the store
-    holds. Repeating a call brings nothing twice.
+    Raises:
+        StoreError: the store cannot be opened.
     """
 
-    def __init__(self, folder: RunFolder, home: Path | str, client: MlflowClient) -> None:
-        self.folder = folder
-        self.home = home
-        self.client = client
+    def __init__(self, home: Path | str) -> None:
+        self.client: MlflowClient = store.connect(home)
         self.uri = store.tracking_uri(home)
-        self._run: Run | None = None
-        self._known: dict[str, set[int]] | None = None  # filled where duplicates are possible
+        self.address = store.safe_uri(self.uri)
+        self._copies: dict[str, _Copy] = {}
 
-    def forward(self) -> int:
-        """Bring everything pending; returns the number of records.
+    def find_or_create(
+        self, described: Mapping[str, Any], remembered: str, parent: Callable[[], str]
+    ) -> str:
+        """The MLflow run of a run folder; a deleted one is made anew."""
+        run = self._active(remembered) if remembered else None
+        run = run or find_run(self.client, self.uri, described)
+        run = run or self._create(described, parent())
+        self._copies[run.info.run_id] = _Copy(dict(run.data.params))
+        return str(run.info.run_id)
 
-        Raises:
-            ForwardBusy: somebody else is at it; their work is as good as ours.
-        """
-        with _turn(self.folder.forward_lock):
-            offset = self._find_run()
-            return sum(self._bring(batch, end) for batch, end in self._batches(offset))
+    def _active(self, run_id: str) -> Run | None:
+        from mlflow.exceptions import MlflowException
 
-    def _find_run(self) -> int:
-        """Find or make the MLflow run; returns where in the journal to go on."""
-        cursor = read_json(self.folder.forwarded) or {}
-        fits = cursor.get("store") == store.safe_uri(self.uri) and cursor.get("tail") == _tail(
-            self.folder.journal, cursor.get("offset", 0)
-        )
-        if self._run is not None and fits:
-            return cursor["offset"]
-        self._run = self._existing(cursor.get("mlflow_run_id", "") if fits else "")
-        if self._run is None:
-            self._run = self._create()
-            self._known = {}
-            return 0
-        if fits and self._run.info.run_id == cursor["mlflow_run_id"]:
-            return cursor["offset"]
-        run_id = self._run.info.run_id
-        history = self.client.get_metric_history
-        self._known = {
-            key: {point.step for point in history(run_id, key)} for key in self._run.data.metrics
-        }
-        return 0
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
 
-    def _existing(self, mlflow_run_id: str) -> Run | None:
-        described = self.folder.describe()
-        if described is None:
-            raise RuntimeError(f"Expected a run in {self.folder.path}, got no run.json.")
-        if mlflow_run_id:
-            from mlflow.exceptions import MlflowException
-
-            try:
-                run = self.client.get_run(mlflow_run_id)
-                if run.info.lifecycle_stage == "active":
-                    return run
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-        return find_run(self.client, self.uri, described)
-
-    def _create(self) -> Run:
-        described = self.folder.describe() or {}
+    def _create(self, described: Mapping[str, Any], parent: str) -> Run:
         tags = {
             RUN_TAG: described["run_id"],
             "config_hash": described["config_hash"],
-            "mlflow.note.content": page.run_note(self.folder.path.name),
+            "mlflow.note.content": page.run_note(described["config_hash"][:16]),
         }
-        parent = described.get("parent_run_id")
+        if described.get("parent_run_id"):
+            tags["parent_run_id"] = described["parent_run_id"]
         if parent:
-            tags["parent_run_id"] = parent
-            parent_run = self._parent(parent)
-            if parent_run:
-                tags["mlflow.parentRunId"] = parent_run
+            tags["mlflow.parentRunId"] = parent
         return self.client.create_run(
-            store.experiment_id(self.client, self.uri, described["experiment"]),
-            start_time=int(described["created"] * 1000),
-            tags=tags,
+            store.experiment_id(self.client, self.uri, clean(described["experiment"])),
+            start_time=max(0, int(described["created"] * 1000)),
+            tags={key: clean(value) for key, value in tags.items()},
             run_name=printable(described["name"]),
         )
 
-    def _parent(self, run_id: str) -> str | None:
-        """The MLflow id of the parent, which is brought first where its folder is here.
-
-        Remembered for each client: a thousand cells would otherwise read a thousand folders each.
-        """
-        known = _PARENTS.setdefault(self.client, {})
-        if run_id not in known:
-            found = self._bring_parent(run_id)
-            if found is None:
-                return None
-            known[run_id] = found
-        return known[run_id]
-
-    def _bring_parent(self, run_id: str) -> str | None:
-        for folder in all_runs(self.home):
-            described = folder.describe() or {}
-            if described.get("run_id") == run_id:
-                try:
-                    Forwarder(folder, self.home, self.client).forward()
-                except ForwardBusy:
-                    if find_run(self.client, self.uri, described) is None:
-                        raise  # a sibling is making it: come again
-                run = find_run(self.client, self.uri, described)
-                return None if run is None else run.info.run_id
-        return None
-
-    def _batches(self, offset: int) -> Iterator[tuple[list[Record], int]]:
-        batch: list[Record] = []
-        size = 0
-        end = offset
-        if not self.folder.journal.exists():
-            return
-        for record, end in records(self.folder.journal, offset):
-            batch.append(record)
-            size += len(record["values"]) if record["kind"] == "metrics" else 1
-            if size > _METRICS // 2:
-                yield batch, end
-                batch, size = [], 0
-        if batch:
-            yield batch, end
-
-    def _bring(self, batch: list[Record], end: int) -> int:
+    def log_batch(self, run: str, batch: Sequence[Record], *, repeated: bool) -> None:
+        """Store metrics, parameters and tags; a value that is there already is left out."""
         from mlflow.entities import Metric, Param, RunTag
 
-        assert self._run is not None
-        run_id = self._run.info.run_id
-        points = sorted(self._points(batch), key=lambda point: point[0] != page.ACCURACY)
+        copy = self._copies[run]
+        if repeated and copy.steps is None:
+            copy.steps = self._stored_steps(run)
+        given = _tags(batch)
+        points = sorted(_points(batch, copy.steps), key=lambda point: point[0] != page.ACCURACY)
         metrics = [Metric(*point) for point in points]  # MLflow preselects what it gets first
-        params = [Param(k, v) for k, v in self._new_params(batch).items()]
-        tags = [RunTag(k, v) for k, v in _tags(batch).items()]
+        params = [Param(k, v) for k, v in _new_params(batch, copy.params).items()]
+        tags = [RunTag(k, v) for k, v in given.items()]
         while metrics or params or tags:
-            self.client.log_batch(run_id, metrics[:_METRICS], params[:_PARAMS], tags[:_TAGS])
-            self._run.data.params.update({param.key: param.value for param in params[:_PARAMS]})
+            self.client.log_batch(run, metrics[:_METRICS], params[:_PARAMS], tags[:_TAGS])
+            copy.params.update({param.key: param.value for param in params[:_PARAMS]})
             metrics, params, tags = metrics[_METRICS:], params[_PARAMS:], tags[_TAGS:]
-        if self._known is not None:  # only now: of a call that failed nobody knows what arrived
+        if copy.steps is not None:  # only now: of a call that failed nobody knows what arrived
             for key, _, _, step in points:
-                self._known.setdefault(key, set()).add(step)
-        self._name_dataset(run_id, _tags(batch))
-        for record in batch:
-            if record["kind"] == "artifact":
-                self._upload(run_id, record)
-        self._set_status(run_id, batch)
-        cursor = {
-            "store": store.safe_uri(self.uri),
-            "mlflow_run_id": run_id,
-            "offset": end,
-            "tail": _tail(self.folder.journal, end),
-        }
-        write_json(self.folder.forwarded, cursor)
-        return len(batch)
+                copy.steps.setdefault(key, set()).add(step)
+        self._name_dataset(run, given)
 
-    def _points(self, batch: list[Record]) -> Iterator[tuple[str, float, int, int]]:
-        """What the store does not have yet: key, value, milliseconds and step."""
-        taken: set[tuple[str, int]] = set()
-        for record in batch:
-            if record["kind"] != "metrics":
-                continue
-            for given, value in record["values"].items():
-                key, step = valid_key(given), page.shown_step(given, record["step"])
-                if self._known is not None:
-                    if (key, step) in taken or step in self._known.get(key, ()):
-                        continue
-                    taken.add((key, step))
-                # MLflow would store an infinity as 1.8e308 and spoil every mean and axis
-                number = value if math.isfinite(value) else math.nan
-                yield key, number, int(record["time"] * 1000), step
+    def artifact(self, run: str, file: Path, folder: str) -> None:
+        """Store a file; one whose name is no UTF-8 is left out, as no page could show it."""
+        if clean(file.name) != file.name or clean(folder) != folder:
+            log.warning("Expected a printable name of an artifact, got %r.", file.name)
+            return
+        self.client.log_artifact(run, str(file), folder or None)
 
-    def _new_params(self, batch: list[Record]) -> dict[str, str]:
-        """Params that the run does not have yet: MLflow never lets one change."""
-        assert self._run is not None
-        fresh: dict[str, str] = {}
-        for record in batch:
-            if record["kind"] == "params":
-                for key, value in record["values"].items():
-                    key, text = valid_key(key), str(value)[:6000]
-                    known = self._run.data.params.get(key, fresh.get(key))
-                    if known is None:
-                        fresh[key] = text
-                    elif known != text:
-                        log.warning("Parameter %s is %s in MLflow, now %s.", key, known, text)
-        return fresh
+    def status(self, run: str, status: str, at: float) -> None:
+        """Store the status; an end has a time."""
+        if status in ("RUNNING", "SCHEDULED"):
+            self.client.update_run(run, status=status)
+        else:
+            self.client.set_terminated(run, _STATUS.get(status, status), max(0, int(at * 1000)))
 
-    def _name_dataset(self, run_id: str, tags: Mapping[str, str]) -> None:
+    def _stored_steps(self, run: str) -> dict[str, set[int]]:
+        keys = self.client.get_run(run).data.metrics
+        history = self.client.get_metric_history
+        return {key: {point.step for point in history(run, key)} for key in keys}
+
+    def _name_dataset(self, run: str, tags: Mapping[str, str]) -> None:
         if not tags.get("task") or not tags.get("data_digest"):
             return
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         dataset = Dataset(tags["task"], tags["data_digest"][:16], "fl_platform", "{}")
         context = [InputTag("mlflow.data.context", "training")]
-        self.client.log_inputs(run_id, [DatasetInput(dataset, context)])
-
-    def _upload(self, run_id: str, record: Mapping[str, Any]) -> None:
-        path = (self.folder.path / record["path"]).resolve()
-        if not path.is_relative_to(self.folder.path.resolve()) or not path.is_file():
-            log.warning("Expected an artifact inside the run folder, got %r.", record["path"])
-            return
-        self.client.log_artifact(run_id, str(path), record.get("folder") or None)
-
-    def _set_status(self, run_id: str, batch: list[Record]) -> None:
-        turns = [record for record in batch if record["kind"] == "status"]
-        if not turns:
-            return
-        status = turns[-1]["status"]
-        if status == "RUNNING":
-            self.client.update_run(run_id, status="RUNNING")
-        else:
-            ended = int(turns[-1]["time"] * 1000)
-            self.client.set_terminated(run_id, _STATUS.get(status, status), ended)
+        self.client.log_inputs(run, [DatasetInput(dataset, context)])
 
 
 def find_run(client: MlflowClient, uri: str, described: Mapping[str, Any]) -> Run | None:
     """The MLflow run that copies the run ``described``, or None."""
-    experiment = store.experiment_id(client, uri, described["experiment"])
+    experiment = store.experiment_id(client, uri, clean(described["experiment"]))
     found = client.search_runs(
         [experiment], f"tags.{RUN_TAG} = '{described['run_id']}'", max_results=1
     )
@@ -271,35 +151,60 @@ def valid_key(key: str) -> str:
     return re.sub(r"[^\w\-. /:]", "_", key)[:250]
 
 
-def _tags(batch: list[Record]) -> dict[str, str]:
+def clean(text: object, length: int = 5000) -> str:
+    """``text`` as the store takes it: UTF-8 without NUL, at most ``length`` long.
+
+    >>> clean("caf\\udce9.npz")
+    'caf\ufffd.npz'
+    """
+    replaced = re.sub("[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(text))
+    return replaced[:length]
+
+
+def _points(
+    batch: Sequence[Record], stored: Mapping[str, set[int]] | None
+) -> Iterator[tuple[str, float, int, int]]:
+    """What the store does not have yet: key, value, milliseconds and step."""
+    taken: set[tuple[str, int]] = set()
+    for record in batch:
+        if record["kind"] != "metrics":
+            continue
+        for given, value in record["values"].items():
+            key, step = valid_key(given), page.shown_step(given, record["step"])
+            if stored is not None:
+                if (key, step) in taken or step in stored.get(key, ()):
+                    continue
+                taken.add((key, step))
+            # MLflow would store an infinity as 1.8e308 and spoil every mean and axis
+            number = value if math.isfinite(value) else math.nan
+            yield key, number, max(0, int(record["time"] * 1000)), step
+
+
+def _new_params(batch: Sequence[Record], stored: Mapping[str, str]) -> dict[str, str]:
+    """Parameters that the run does not have yet: MLflow never lets one change."""
+    fresh: dict[str, str] = {}
+    for record in batch:
+        if record["kind"] == "params":
+            for key, value in record["values"].items():
+                key, text = valid_key(key), clean(value, 6000)
+                known = stored.get(key, fresh.get(key))
+                if known is None:
+                    fresh[key] = text
+                elif known != text:
+                    log.warning("Parameter %s is %s in MLflow, now %s.", key, known, text)
+    return fresh
+
+
+def _tags(batch: Sequence[Record]) -> dict[str, str]:
     tags: dict[str, str] = {}
     for record in batch:
         if record["kind"] == "tags":
-            tags |= {valid_key(k): str(v)[:5000] for k, v in record["values"].items()}
+            tags |= {valid_key(k): clean(v) for k, v in record["values"].items()}
             tags |= page.run_tags(tags)
         elif record["kind"] == "status":
             tags["status"] = record["status"]
             if record.get("reason"):
-                tags["reason"] = str(record["reason"])[:5000]
+                tags["reason"] = clean(record["reason"])
         elif record["kind"] == "alarm":
-            tags["alarm"] = record["message"][:5000]
+            tags["alarm"] = clean(record["message"])
     return tags
-
-
-def _tail(journal: Path, offset: int) -> str | None:
-    """A mark of the journal's bytes before ``offset``, or None where it is shorter."""
-    if not journal.exists() or journal.stat().st_size < offset:
-        return None
-    with journal.open("rb") as stream:
-        stream.seek(max(0, offset - 256))
-        return hashlib.sha256(stream.read(min(256, offset))).hexdigest()[:16]
-
-
-@contextmanager
-def _turn(lock: Path) -> Iterator[None]:
-    with lock.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ForwardBusy(f"Another process is forwarding {lock.parent}.") from error
-        yield

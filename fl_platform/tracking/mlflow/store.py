@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib.util
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
 
 from fl_platform.core.text import reason, without_secrets
 from fl_platform.tracking.atomic import remove_orphans, sync_file, sync_folder
+from fl_platform.tracking.lock import alone
 from fl_platform.tracking.mlflow import ui_view as page
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
 # A server that hangs costs one call of this length, not MLflow's own four minutes. MLflow repeats
-# none by itself: a call that makes a run could make it twice. The forwarder asks, then repeats.
+# none by itself: a call that makes a run could make it twice. The uploader asks, then repeats.
 _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -47,14 +48,23 @@ def store_folder(home: Path | str) -> Path:
 
 def tracking_uri(home: Path | str) -> str:
     """``MLFLOW_TRACKING_URI`` where set, else the absolute sqlite URI of ``home``'s store."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{store_folder(home) / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store_folder(home) / "mlflow.db")
+
+
+def sqlite_uri(file: Path) -> str:
+    """The address of a database file, with what an address cannot hold escaped.
+
+    >>> sqlite_uri(Path("/what? {x}/mlflow.db"))
+    'sqlite:////what%3F %7Bx%7D/mlflow.db'
+    """
+    return _SQLITE + re.sub(r"[%?#{}]", lambda found: quote(found[0]), str(file))
 
 
 def database(uri: str) -> Path | None:
     """The file of a sqlite URI, or None for a server or another database."""
     if not uri.startswith(_SQLITE):
         return None
-    return Path(uri.removeprefix(_SQLITE).partition("?")[0]).absolute()
+    return Path(unquote(uri.removeprefix(_SQLITE).partition("?")[0])).absolute()
 
 
 def exists(home: Path | str) -> bool:
@@ -72,7 +82,7 @@ def artifact_folder(uri: str) -> Path | None:
 def connect(home: Path | str) -> MlflowClient:
     """A client of the store, which is made first where it is missing.
 
-    Importing MLflow takes some seconds, so this is called late and off the training thread. Of
+    Importing MLflow takes some seconds, so only the uploader and commands that read call this. Of
     processes that start on an empty store one makes it, under a lock, and the others wait.
 
     Raises:
@@ -95,13 +105,14 @@ def connect(home: Path | str) -> MlflowClient:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if file.parent == store_folder(home):
                 file.parent.chmod(0o700)  # a checkout makes it readable for all
-            with _alone(file.parent / ".store.lock"):
+            with alone(file.parent / ".store.lock"):
                 if not file.exists() or file.stat().st_size == 0:
                     _create(file)
                 _use_write_ahead_log(file)
         client = MlflowClient(uri)
         if file is not None:
             client.search_experiments(max_results=1)  # opens the database
+            _remove_escaped_folder(uri)
         return client
     except StoreError:
         raise
@@ -125,8 +136,33 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
-        raise StoreError(f"Expected experiment {name!r} to be active, got a deleted one.")
+        raise StoreError(  # the remedy first: the end of a long message is cut
+            f"Expected experiment {name!r} to be active, got a deleted one: restore it on the page"
+            f" (Experiments, Deleted) or by `mlflow experiments restore -x {found.experiment_id}`"
+            f" with MLFLOW_TRACKING_URI={safe_uri(uri)}."
+        )
+    refuse_moved(uri, name, found.artifact_location)
     return found.experiment_id
+
+
+def refuse_moved(uri: str, name: str, location: str) -> None:
+    """Refuse an experiment of a home's own store whose files go to another folder.
+
+    MLflow keeps absolute paths: in a home that was moved or copied they name the old one.
+
+    Raises:
+        StoreError: with what to do.
+    """
+    file, parts = database(uri), urlsplit(location)
+    if file is None or os.environ.get("MLFLOW_TRACKING_URI") or parts.scheme not in ("", "file"):
+        return
+    place, expected = Path(unquote(parts.path)).resolve(), (file.parent / "artifacts").resolve()
+    if not place.is_relative_to(expected):
+        raise StoreError(
+            f"This home was moved or copied: move {file.parent.name}/{file.name} (and -wal, -shm)"
+            " out of it, then run `fl-platform runs sync`, which writes every run again. Expected"
+            f" the files of experiment {name!r} below {expected}, got {place}."
+        )
 
 
 def safe_uri(uri: str) -> str:
@@ -135,7 +171,7 @@ def safe_uri(uri: str) -> str:
 
 
 def _create(file: Path) -> None:
-    """Make the database under another name first: half a schema is never met by anybody.
+    """Make the database under another name first: other processes never see half a schema.
 
     Its dozens of migrations need not be durable one by one, only the file that is renamed.
     """
@@ -152,7 +188,7 @@ def _create(file: Path) -> None:
     artifacts = file.parent / "artifacts"
     event.listen(Engine, "connect", hurry)
     try:
-        store = SqlAlchemyStore(f"{_SQLITE}{fresh}", artifacts.as_uri())
+        store = SqlAlchemyStore(sqlite_uri(fresh), artifacts.as_uri())
         store.engine.dispose()
     finally:
         event.remove(Engine, "connect", hurry)
@@ -171,8 +207,11 @@ def _use_write_ahead_log(file: Path) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
 
 
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    with lock.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def _remove_escaped_folder(uri: str) -> None:
+    """Remove the empty folders that MLflow makes at the address taken for a path."""
+    folder = Path(uri.removeprefix(_SQLITE).partition("?")[0]).parent
+    for made in (folder, *folder.parents):
+        if unquote(str(made)) == str(made):
+            return
+        with suppress(OSError):
+            made.rmdir()

@@ -1,4 +1,4 @@
-"""After the event: bring every run folder to the store, and close what died unnoticed."""
+"""Afterwards: copy every run folder to the store, and mark runs whose process died."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fl_platform.core.outside import OutsideError
 from fl_platform.core.text import reason
-from fl_platform.tracking.journal import Journal, JournalError, read
-from fl_platform.tracking.lock import RunLock, RunOwned
-from fl_platform.tracking.mlflow import store
-from fl_platform.tracking.mlflow.exporter import ForwardBusy, Forwarder
+from fl_platform.tracking.exporter import Export, UploadBusy
+from fl_platform.tracking.follower import mark_killed
+from fl_platform.tracking.lock import RunOwned
+from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import RunFolder, all_runs
 
 
@@ -21,8 +22,8 @@ class SyncReport:
     Attributes:
         runs: run folders looked at.
         records: records that the store did not have.
-        busy: folders that another process was forwarding.
-        failed: folder -> what went wrong; the others were brought nevertheless.
+        busy: folders that another process was copying.
+        failed: folder -> what went wrong; the others were copied nevertheless.
     """
 
     runs: int = 0
@@ -36,48 +37,50 @@ class SyncReport:
         return not self.busy and not self.failed
 
 
-def sync(home: Path | str) -> SyncReport:
-    """Bring all run folders of ``home`` to the store; repeating it brings nothing twice.
+def sync(home: Path | str, name: str = "mlflow") -> SyncReport:
+    """Copy all run folders of ``home``; repeating it copies nothing twice.
+
+    Args:
+        name: of the exporter, as ``runtime.tracking`` has it.
 
     Raises:
         StoreError: the store cannot be opened.
     """
-    report = SyncReport()
-    client = store.connect(home)
-    for folder in all_runs(home):
+    report, unfit = SyncReport(), list[RecordError]()
+    export = Export(home, name)
+    for folder in all_runs(home, unfit):
         report.runs += 1
         try:
-            report.records += Forwarder(folder, home, client).forward()
-        except ForwardBusy:
+            report.records += export.upload(folder)
+        except UploadBusy:
             report.busy.append(str(folder.path))
         except Exception as error:
             report.failed[str(folder.path)] = reason(error)
+    report.failed |= {str(error.path): reason(error) for error in unfit}
     return report
 
 
 def reap(home: Path | str) -> Iterator[RunFolder]:
     """Mark runs that say RUNNING and have no living owner as KILLED; yields each.
 
-    The lock decides, never status or age. Reaped runs can be resumed as before; `sync` brings
-    the new status to MLflow.
+    The lock decides, never status or age, and the status is read again once the lock is held: a
+    run that ends while others are looked at keeps its own last word. Reaped runs can be resumed as
+    before; `sync` copies the new status to MLflow.
 
     Raises:
-        JournalError: the first journal that is broken, once all others have been looked at.
+        RecordError: the first folder that cannot be read, once all others have been looked at.
     """
-    broken = None
-    for folder in all_runs(home):
+    unfit: list[RecordError] = []
+    for folder in all_runs(home, unfit):
         try:
-            if not folder.journal.exists() or read(folder.journal).status != "RUNNING":
-                continue
-            with RunLock(folder.lock):
-                journal = Journal(folder.journal)
-                journal.note("status", status="KILLED", reason="its process ended without a word")
-                journal.close()
-        except RunOwned:
+            running = folder.journal.exists() and folder.history().status == "RUNNING"
+            if running and mark_killed(folder):
+                yield folder
+        except (RunOwned, FileNotFoundError):  # owned, or moved away by --fresh
             continue
-        except JournalError as error:
-            broken = broken or error
-            continue
-        yield folder
-    if broken:
-        raise broken
+        except RecordError as error:
+            unfit.append(error)
+        except (OSError, OutsideError) as error:
+            unfit.append(RecordError(folder.path, f"{folder.path}: {reason(error)}"))
+    if unfit:
+        raise unfit[0]

@@ -21,6 +21,12 @@ from fl_platform.tracking.mlflow.level import level
 from fl_platform.tracking.run_folder import all_runs
 
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
+PEOPLE = range(1000, 60000)  # user ids that Linux gives to people
+SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
+SHARED = (
+    "While it runs, every user of this machine can read and delete all that it shows: the page has"
+    " no login."
+)
 
 
 class PortError(OSError):
@@ -28,10 +34,11 @@ class PortError(OSError):
 
 
 def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str, str]]:
-    """The server's command line and environment.
+    """The server's command line and environment; run it in :data:`SAFE_FOLDER`.
 
-    Job execution is off (it has had holes that let strangers run code), models are not
-    unpickled, and only requests for this machine's own name are answered.
+    The address of the store, which may hold a password, stands in the environment: other users of
+    the machine can read a command line. Job execution is off (it has had holes that let strangers
+    run code), models are not unpickled, and only requests for this machine's own name are answered.
 
     Raises:
         PortError: there is no such port.
@@ -46,9 +53,9 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
             " address in a browser instead."
         )
     artifacts = store.artifact_folder(uri) or store.store_folder(home) / "artifacts"
+    file = store.database(uri)
     command = [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--backend-store-uri", uri),
+        *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--default-artifact-root", artifacts.as_uri()),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),
@@ -56,6 +63,8 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
     ]
     environment = {
         **os.environ,
+        "PYTHONSAFEPATH": "1",  # the server starts Python again: never from the working directory
+        "MLFLOW_BACKEND_STORE_URI": uri if file is None else store.sqlite_uri(file),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -74,8 +83,11 @@ def ui_address(home: Path | str, port: int = 5000) -> str:
         return base
     client = store.connect(home)
     name = (newest.describe() or {}).get("experiment", "Default")
-    number = store.experiment_id(client, store.tracking_uri(home), name)
-    known = client.get_experiment(number).tags
+    try:
+        number = store.experiment_id(client, store.tracking_uri(home), name)
+        known = client.get_experiment(number).tags
+    except store.StoreError:  # a deleted experiment is restored on the page
+        return base
     for key, value in page.experiment_tags().items():
         if key not in known:  # an experiment that is older than the tag
             client.set_experiment_tag(number, key, value)
@@ -97,7 +109,7 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
     expect_free(port)
     address = ui_address(home, port)
     with _group(command, environment) as server:
-        announce("MLflow takes some seconds to start.")
+        announce(f"MLflow takes some seconds to start. {SHARED}")
         level(store.connect(home))
         while server.poll() is None and not _answers(port):
             time.sleep(0.2)
@@ -110,11 +122,38 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
     return 0
 
 
+def refuse_shared_machine(*, allowed: bool) -> None:
+    """Refuse to serve where others are at work on this machine, unless that is ``allowed``.
+
+    Raises:
+        PortError: names them, and the option.
+    """
+    others = [] if allowed else other_users()
+    if others:
+        listed = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+        raise PortError(
+            f"Expected no other user on this machine, got {listed}. {SHARED} Serve it from a"
+            " machine of your own, or add --shared-machine."
+        )
+
+
+def other_users() -> list[str]:
+    """The people beside this user who are logged in or have a process here, by name."""
+    import psutil
+
+    own, found = os.getuid(), set()
+    for process in psutil.process_iter(["uids", "username"]):
+        uids = process.info["uids"]
+        if uids is not None and uids.real != own and uids.real in PEOPLE:
+            found.add(str(process.info["username"]))
+    return sorted(found)
+
+
 @contextmanager
 def _group(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """The running command; it and all that it started are ended on leaving, quietly on a signal."""
     before = {number: signal.signal(number, _interrupt) for number in _ENDS}
-    server = subprocess.Popen(command, env=environment, start_new_session=True)
+    server = subprocess.Popen(command, env=environment, cwd=SAFE_FOLDER, start_new_session=True)
     try:
         yield server
     except KeyboardInterrupt:

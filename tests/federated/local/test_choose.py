@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fl_platform.federated.client_training import Clients, LocalTraining, build_way, choose
-from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
+from fl_platform.models import femnist_cnn, lenet, mlp, resnet18, small_alexnet
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -28,6 +28,10 @@ def odd_perceptron(classes, shape):
         (femnist_cnn, (1, 28, 28), CUDA, "AVX2", "stacked"),
         (small_alexnet, (3, 32, 32), CUDA, "AVX512", "stacked"),
         (odd_convolution, (1, 8, 8), CUDA, "AVX512", "vmapped"),
+        (odd_convolution, (1, 8, 8), CPU, "AVX512", "sequential"),
+        (lenet, (1, 28, 28), CPU, "AVX512", "channels_last"),
+        (lenet, (1, 28, 28), CPU, "AVX2", "channels_last"),
+        (lenet, (1, 28, 28), CPU, "DEFAULT", "channels_last"),
         (odd_perceptron, (1, 8, 8), CUDA, "AVX512", "graphed"),
         (resnet18, (3, 32, 32), CUDA, "AVX512", "sequential"),
         (small_alexnet, (3, 32, 32), CPU, "AVX512", "stacked"),

@@ -9,7 +9,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from fl_platform.core import generator
 from fl_platform.federated.client_training import Clients, LocalTraining
-from fl_platform.federated.client_training.batches import batches
+from fl_platform.federated.client_training.batches import batches, stream
 from fl_platform.federated.client_training.sequential import Sequential
 
 SETTINGS = {
@@ -111,7 +111,7 @@ def test_the_server_model_stays_as_it_is(federation, network, updates):
 def test_a_last_batch_of_one_joins_its_neighbour_only_for_batch_norm():
     index, settings = torch.arange(9), LocalTraining(batch=4)
     for merge, sizes in ((True, [4, 5]), (False, [4, 4, 1])):
-        drawn = batches(index, settings, generator(0, "x"), merge, index.device)
+        drawn = batches(index, settings, stream(0, 0, 0), merge, index.device)
         assert [len(batch) for batch in drawn] == sizes
 
 

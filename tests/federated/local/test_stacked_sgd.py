@@ -8,8 +8,8 @@ import torch
 
 from fl_platform.core import generator
 from fl_platform.federated.client_training import LocalTraining
-from fl_platform.federated.client_training.sgd import sgd_step
 from fl_platform.federated.client_training.stacked_sgd import stacked_sgd_step
+from fl_platform.federated.client_training.workspace import sgd_step
 
 SETTINGS = {
     "plain": LocalTraining(lr=0.1, momentum=0.0, clip=None),

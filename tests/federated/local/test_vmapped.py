@@ -167,6 +167,7 @@ def test_weighted_cross_entropy_equals_torch(images):
         (nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8)), "buffers"),
         (nn.BatchNorm1d(8, track_running_stats=False), "over a batch"),
         (nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5)), "dropout"),
+        (nn.Embedding(4, 8, padding_idx=0), "padding_idx"),
     ],
 )
 def test_models_that_filling_up_would_change_are_refused(images, model, reason):

@@ -1,0 +1,90 @@
+"""Standard output and error that never end the work whose words they carry."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from typing import Any
+
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # nobody reads: a closed pipe or terminal
+
+
+class Guarded:
+    """A text stream whose errors are kept in place of raised.
+
+    After the first one nothing more is written. What the encoding cannot say is escaped.
+
+    Attributes:
+        error: the first one, or None.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.error: OSError | ValueError | None = None
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write ``text`` where that is still possible."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write all ``lines``."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Flush where that is still possible."""
+        self._try(self._stream.flush)
+
+    def _try(self, work: Any) -> None:
+        if self.error is not None:
+            return
+        try:
+            work()
+        except (OSError, ValueError) as error:
+            self.error = error
+            self._discard()
+
+    def _discard(self) -> None:
+        """Send the rest nowhere: Python flushes what is left when it ends."""
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Guards:
+    def __init__(self) -> None:
+        self._before = sys.stdout, sys.stderr
+        self._output = None if sys.stdout is None else Guarded(sys.stdout)
+        error = None if sys.stderr is None else Guarded(sys.stderr)
+        sys.stdout, sys.stderr = self._output, error
+
+    def finish(self) -> None:
+        """Give the streams back; exit 4 where a full disk took the output of a success."""
+        if self._output is None:
+            return
+        self._output.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()
+        error = self._output.error
+        leaving = sys.exc_info()[1]
+        sys.stdout, sys.stderr = self._before
+        gone = error is None or getattr(error, "errno", None) in _GONE
+        if not gone and isinstance(leaving, SystemExit) and leaving.code in (0, None):
+            told = getattr(error, "strerror", None) or error
+            print(f"fl-platform: standard output was not written: {told}", file=sys.stderr)
+            sys.exit(4)
+
+
+def guard_streams() -> _Guards:
+    """Replace standard output and error by `Guarded` ones, until ``finish``."""
+    return _Guards()

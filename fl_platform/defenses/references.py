@@ -1,0 +1,26 @@
+"""What rules that compare with a vector of the server's own check of it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fl_platform.core import Updates
+
+
+def check_reference(updates: Updates, reference: Tensor | None, name: str) -> Tensor:
+    """The server's own update ``(d,)`` where the rows lie.
+
+    Raises:
+        ValueError: there is none, it has another dimension, or it is not finite.
+    """
+    if reference is None or reference.shape != (updates.dimension,):
+        got = "none" if reference is None else f"shape {tuple(reference.shape)}"
+        raise ValueError(
+            f"Expected a reference of shape ({updates.dimension},) for {name}, an update that the"
+            f" server trained on data of its own, got {got}; set task.root_samples in a run, or"
+            " pass reference=."
+        )
+    own = reference.detach().to(device=updates.device, dtype=updates.dtype)
+    if not bool(own.isfinite().all()):
+        raise ValueError(f"Expected a finite reference for {name}, got one that is not.")
+    return own

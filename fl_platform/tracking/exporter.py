@@ -1,0 +1,208 @@
+"""Exporters: places that run folders are copied to, and the one way in which this is done.
+
+A run folder is the source; MLflow, a CSV file or another service holds a copy. An exporter is a
+class with four methods. ``runtime.tracking`` names it: ``mlflow``, or ``package.Name``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from fl_platform.tracking.journal import Record, records
+from fl_platform.tracking.lock import alone
+from fl_platform.tracking.run_folder import RunFolder, all_runs, read_json, write_json
+
+JOURNAL = "journal"  # the value of runtime.tracking that copies a run nowhere
+EXPORTERS = {"mlflow": "fl_platform.tracking.mlflow.exporter.MlflowExporter"}
+BATCH = 500  # values of one call at most, but for a single record that has more
+
+log = logging.getLogger(__name__)
+
+
+class Exporter(Protocol):
+    """One place that runs are copied to; made by ``Class(home)``.
+
+    Any method may raise anything: the call is made again later, by this process or another, so
+    each must do no harm when it is repeated.
+
+    Attributes:
+        address: which place, without passwords; a copy that was made elsewhere does not count.
+    """
+
+    address: str
+
+    def find_or_create(
+        self, described: Mapping[str, Any], remembered: str, parent: Callable[[], str]
+    ) -> str:
+        """The id of the copy of the run that ``described`` (the content of ``run.json``) names.
+
+        Args:
+            remembered: the id that an earlier call gave, or empty; it may exist no more.
+            parent: gives the id of the copy of the parent run, or nothing where it has none.
+        """
+
+    def log_batch(self, run: str, batch: Sequence[Record], *, repeated: bool) -> None:
+        """Store journal records of the kinds metrics, params, tags, alarm and status.
+
+        Args:
+            repeated: some of them may be stored already, perhaps with another time.
+        """
+
+    def artifact(self, run: str, file: Path, folder: str) -> None:
+        """Store ``file`` below ``folder``."""
+
+    def status(self, run: str, status: str, at: float) -> None:
+        """Store how the run stands: RUNNING, SCHEDULED, FINISHED, KILLED, FAILED or DIVERGED."""
+
+
+class UploadBusy(RuntimeError):  # noqa: N818 - a state, not a fault
+    """Another process copies this run at the moment."""
+
+
+def load_exporter(name: str, home: Path | str) -> Exporter:
+    """The exporter that ``runtime.tracking`` names; imports its module."""
+    module, _, attribute = EXPORTERS.get(name, name).rpartition(".")
+    made: Exporter = getattr(importlib.import_module(module), attribute)(home)
+    return made
+
+
+class Export:
+    """Copies run folders of ``home`` to one exporter; repeating a call copies nothing twice.
+
+    A cursor file in the run folder remembers how far the journal was copied. Where it does not fit
+    (another address, a copy that was deleted, a journal whose tail was lost), all records are sent
+    again with ``repeated=True``.
+
+    Args:
+        progress: called after each batch that the exporter took.
+    """
+
+    def __init__(
+        self,
+        home: Path | str,
+        name: str = "mlflow",
+        exporter: Exporter | None = None,
+        progress: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.home, self.name = home, name
+        self.exporter = exporter or load_exporter(name, home)
+        self._progress = progress
+        self._copies: dict[Path, str] = {}  # run folder -> id of its copy
+        self._parents: dict[str, str] = {}  # run id -> id of its copy
+
+    def upload(self, folder: RunFolder) -> int:
+        """Copy what is pending of ``folder``; the number of records.
+
+        Raises:
+            UploadBusy: another process does so.
+        """
+        try:
+            with alone(folder.forward_lock, wait=False):
+                return self._upload(folder)
+        except BlockingIOError:
+            raise UploadBusy(f"Another process copies {folder.path}.") from None
+
+    def _upload(self, folder: RunFolder) -> int:
+        cursor = read_json(cursor_file(folder, self.name)) or {}
+        tail = _tail(folder.journal, cursor.get("offset", 0))
+        fits = cursor.get("store") == self.exporter.address and cursor.get("tail") == tail
+        run = self._copies.get(folder.path)
+        if run is None or not fits:
+            run = self._find_or_create(folder, cursor.get("mlflow_run_id", "") if fits else "")
+        fits = fits and run == cursor["mlflow_run_id"]
+        offset = cursor["offset"] if fits else 0
+        batches = _batches(folder, offset)
+        return sum(self._send(folder, run, b, end, repeated=not fits) for b, end in batches)
+
+    def _find_or_create(self, folder: RunFolder, remembered: str) -> str:
+        described = folder.describe()
+        if described is None:
+            raise RuntimeError(f"Expected a run in {folder.path}, got no run.json.")
+        parent = described.get("parent_run_id") or ""
+        found = self.exporter.find_or_create(described, remembered, lambda: self._parent(parent))
+        self._copies[folder.path] = found
+        return found
+
+    def _parent(self, run_id: str) -> str:
+        """The id of the copy of the parent, which is made first where its folder is here."""
+        if run_id and run_id not in self._parents:
+            for folder in all_runs(self.home):
+                if (folder.describe() or {}).get("run_id") == run_id:
+                    self.upload(folder)
+                    self._parents[run_id] = self._copies[folder.path]
+        return self._parents.get(run_id, "")
+
+    def _send(
+        self, folder: RunFolder, run: str, batch: list[Record], end: int, *, repeated: bool
+    ) -> int:
+        self.exporter.log_batch(run, batch, repeated=repeated)
+        for record in batch:
+            if record["kind"] == "artifact":
+                self._send_artifact(folder, run, record)
+        turns = [record for record in batch if record["kind"] == "status"]
+        if turns:
+            self.exporter.status(run, turns[-1]["status"], turns[-1]["time"])
+        cursor = {
+            "store": self.exporter.address,
+            "mlflow_run_id": run,
+            "offset": end,
+            "tail": _tail(folder.journal, end),
+        }
+        write_json(cursor_file(folder, self.name), cursor)
+        self._progress()
+        return len(batch)
+
+    def _send_artifact(self, folder: RunFolder, run: str, record: Mapping[str, Any]) -> None:
+        path = (folder.path / record["path"]).resolve()
+        if not path.is_relative_to(folder.path.resolve()) or not path.is_file():
+            log.warning("Expected an artifact inside the run folder, got %r.", record["path"])
+            return
+        self.exporter.artifact(run, path, record.get("folder") or "")
+
+
+def cursor_file(folder: RunFolder, name: str) -> Path:
+    """Where ``folder`` remembers how far it was copied to the exporter called ``name``."""
+    return folder.forwarded if name == "mlflow" else folder.path / f"forwarded.{name}.json"
+
+
+def pending(folder: RunFolder, name: str = "mlflow", address: str = "") -> bool:
+    """Whether the journal has records that the exporter ``name`` has not copied.
+
+    Args:
+        address: a copy that was made elsewhere counts as none; empty: any place will do.
+    """
+    if not folder.journal.exists():
+        return False
+    cursor = read_json(cursor_file(folder, name)) or {}
+    elsewhere = bool(address) and cursor.get("store") != address
+    return elsewhere or folder.journal.stat().st_size > cursor.get("offset", 0)
+
+
+def _batches(folder: RunFolder, offset: int) -> Iterator[tuple[list[Record], int]]:
+    batch: list[Record] = []
+    size = 0
+    end = offset
+    if not folder.journal.exists():
+        return
+    for record, end in records(folder.journal, offset):
+        batch.append(record)
+        size += len(record["values"]) if record["kind"] == "metrics" else 1
+        if size > BATCH:
+            yield batch, end
+            batch, size = [], 0
+    if batch:
+        yield batch, end
+
+
+def _tail(journal: Path, offset: int) -> str | None:
+    """A mark of the journal's bytes before ``offset``, or None where it is shorter."""
+    if not journal.exists() or journal.stat().st_size < offset:
+        return None
+    with journal.open("rb") as stream:
+        stream.seek(max(0, offset - 256))
+        return hashlib.sha256(stream.read(min(256, offset))).hexdigest()[:16]

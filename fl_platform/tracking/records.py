@@ -1,0 +1,257 @@
+"""What is stored below ``mlruns/``, by type: each file is read here and nowhere else.
+
+A record of a later version may hold more fields; they are passed over. A wrong type, a key twice,
+a link or a file that is too large raises :class:`RecordError`, which names the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from fl_platform.core.outside import CLASSES, OutsideError, parse_json, read_json
+
+log = logging.getLogger(__name__)
+_SKIPPED: set[str] = set()
+
+
+class RecordError(RuntimeError):
+    """A stored file does not fit; the message names it, what was expected and what is there.
+
+    Attributes:
+        path: the file or folder.
+    """
+
+    def __init__(self, path: Path, told: str) -> None:
+        self.path = path
+        super().__init__(told)
+
+
+def _text(value: Any) -> Any:
+    # not `str`: a file name that is no UTF-8 is stored with surrogates, which pydantic refuses
+    if not isinstance(value, str) or len(value) > 65_536:
+        raise ValueError("expected a text")
+    return value
+
+
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, str | bool | int | float):
+        raise ValueError("expected a number, a text, true, false or null")
+    return value
+
+
+Text = Annotated[Any, AfterValidator(_text)]
+Scalar = Annotated[Any, AfterValidator(_scalar)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{16,64}$")]
+Id = Annotated[str, Field(pattern=r"^[\w-]{1,64}$")]
+Moment = Annotated[float, Field(ge=-1e12, le=1e12)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Number = float | Literal["nan", "inf", "-inf"]
+
+
+class Record(BaseModel):
+    """A stored object; numbers are not made from texts, and a field too many is passed over."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Identity(Record):
+    """``run.json``; since version 2 journal and checkpoints carry the run's identity too."""
+
+    version: Annotated[int, Field(alias="schema", ge=1)] = 1
+    run_id: Id
+    name: Text
+    config_hash: Hash
+    experiment: Text
+    parent_run_id: str = ""
+    created: Moment
+    conditions: dict[str, Scalar]
+    continued: list[dict[str, Any]] = []
+
+
+class StoredResult(Record):
+    """``result.json``; every field that a `Result` needs is there once the run is over."""
+
+    run_id: Id
+    status: Literal["FINISHED", "DIVERGED", "KILLED", "FAILED"]
+    config_hash: Hash
+    reason: Text = ""
+    rounds: Count | None = None
+    accuracy_last: Percent | None = None
+    accuracy_tail: Percent | None = None
+    accuracy_best: Percent | None = None
+    validation_tail: Percent | None = None
+    accuracy_per_class: Annotated[list[Percent | None], Field(max_length=CLASSES)] = []
+    seconds: Seconds | None = None
+    seconds_training: Seconds | None = None
+    weights_sha256: Digest | Literal[""] = ""
+    alarms: Count = 0
+
+
+class Forwarded(Record):
+    """``forwarded.json``: how far the journal was copied to which store."""
+
+    store: Text
+    mlflow_run_id: Id
+    offset: Count
+    tail: str | None
+
+
+class PlannedRun(Record):
+    """One run of a grid's ``plan.json``."""
+
+    config_hash: Hash
+    name: Text
+    overrides: Any = None
+
+
+class StoredPlan(Record):
+    """``plan.json`` of a grid."""
+
+    grid: Text
+    cells: list[PlannedRun]
+
+
+class KnownData(Record):
+    """A digest of data, and the stamps of the files that it was computed from."""
+
+    digest: Digest
+    files: list[list[Scalar]]
+
+
+class Stamp(Record):
+    """What a checkpoint says about itself: whose it is, and the journal at its commit.
+
+    Attributes:
+        conditions: SHA-256 of the run's conditions.
+        length, journal: bytes of the journal and their SHA-256.
+    """
+
+    run_id: Id
+    config_hash: Hash
+    conditions: Digest
+    length: Count
+    journal: Digest
+
+
+class _Line(Record):
+    time: Moment
+
+
+class _Head(_Line):
+    run_id: Id
+    config_hash: Hash
+
+
+class _Metrics(_Line):
+    step: Count
+    values: dict[str, Number]
+
+
+class _Values(_Line):
+    values: dict[str, Scalar]
+
+
+class _Status(_Line):
+    status: Literal["RUNNING", "FINISHED", "DIVERGED", "KILLED", "FAILED", "SCHEDULED"]
+    reason: Text = ""
+
+
+class _Artifact(_Line):
+    path: Text
+    folder: Text = ""
+
+
+class _File(_Line):
+    path: Text
+    sha256: Digest
+
+
+class _Alarm(_Line):
+    message: Text
+
+
+_LINES: dict[str, type[_Line]] = {
+    "run": _Head,
+    "metrics": _Metrics,
+    "params": _Values,
+    "tags": _Values,
+    "status": _Status,
+    "artifact": _Artifact,
+    "file": _File,
+    "alarm": _Alarm,
+}
+_WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def parse_line(line: bytes | str) -> dict[str, Any]:
+    """The record of one line of a journal, the words in metric values turned back into numbers.
+
+    Raises:
+        ValueError: it is none.
+    """
+    record = parse_json(line.encode() if isinstance(line, str) else line, "a record")
+    if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
+        raise ValueError("expected an object with a kind")
+    model = _LINES.get(record["kind"])
+    if model is not None:  # kinds that a later version may add are passed over
+        try:
+            model.model_validate(record)
+        except ValidationError as error:
+            raise ValueError(described(error)) from None
+    if record["kind"] == "metrics":
+        values = record["values"].items()
+        record["values"] = {k: _WORDS[v] if isinstance(v, str) else float(v) for k, v in values}
+    return record
+
+
+def read_record(path: Path, model: type[Record], kind: str = "record") -> dict[str, Any] | None:
+    """The object in ``path`` once ``model`` has checked it, or None where there is no file.
+
+    Raises:
+        RecordError: it does not fit.
+    """
+    try:
+        content = read_json(path, kind)
+        model.model_validate(content)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OutsideError as error:
+        raise RecordError(path, str(error)) from None
+    except ValidationError as error:
+        raise RecordError(path, f"{path}: {described(error)}") from None
+    found: dict[str, Any] = content
+    return found
+
+
+def described(error: ValidationError) -> str:
+    """The first complaint, with its key."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    key = ".".join(map(str, first["loc"])) or "the whole"
+    return f"{key[:200]}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def skip(error: RecordError | OutsideError) -> None:
+    """Say once in a process that something stored is passed over, and why."""
+    told = str(error)
+    if told not in _SKIPPED:
+        _SKIPPED.add(told)
+        log.warning("skipped: %s", told)
+
+
+def first_difference(
+    expected: Mapping[str, Any], got: Mapping[str, Any], keys: Iterable[str]
+) -> str:
+    """``key: expected A, got B`` for the first of ``keys`` that differs; empty where none does."""
+    for key in keys:
+        if expected.get(key) != got.get(key):
+            return f"{key}: expected {expected.get(key)!s:.16}, got {got.get(key)!s:.16}"
+    return ""

@@ -1,0 +1,177 @@
+"""The uploader: one process beside the command that copies its runs while they go on.
+
+Training never imports or waits for the store. The command names run folders; the process follows
+their journals with lower priority. It ends with the command: after a normal end once all is
+copied or the store has made no progress for `DRAIN` seconds, after a kill within `DRAIN` seconds.
+What it could not copy stays in the run folders, and ``fl-platform runs sync`` copies it later.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from fl_platform.tracking.exporter import EXPORTERS, JOURNAL, pending
+from fl_platform.tracking.follower import DRAIN, HURRY, LONGEST, OPENING
+from fl_platform.tracking.run_folder import RunFolder
+
+# Our own package is found where the command found it; no other import sees that folder.
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); import fl_platform; sys.path.pop(0);"
+    " sys.path.extend(sys.argv[4:]);"
+    " from fl_platform.tracking.follower import main; main(*sys.argv[2:4])"
+)
+
+
+class Uploader:
+    """The command's side: starts the process, names run folders, waits at the end.
+
+    Args:
+        name: of the exporter, as ``runtime.tracking`` has it.
+    """
+
+    def __init__(self, home: Path | str, name: str = "mlflow") -> None:
+        self.home, self.name = Path(home).absolute(), name
+        self.folders: dict[Path, None] = {}
+        self._ended = False
+        self._process = subprocess.Popen(
+            _command(self.home, name),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the command alone
+        )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is at work."""
+        return self._process.poll() is None
+
+    def follow(self, folder: Path) -> None:
+        """Copy the run in ``folder`` from now on; returns at once."""
+        self.folders[folder] = None
+        self._say("follow", str(folder))
+
+    def end(self, *, hurry: bool = False) -> None:
+        """Nothing more comes: copy what is pending and leave; returns at once."""
+        if not self._ended:
+            self._ended = True
+            self._say("hurry" if hurry else "end")
+
+    def wait(self, *, hurry: bool = False) -> str:
+        """End, and wait for it; one line about what was not copied, or nothing."""
+        self.end(hurry=hurry)
+        said = b""
+        try:
+            said = self._process.communicate(timeout=HURRY if hurry else OPENING + LONGEST + DRAIN)[
+                0
+            ]
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.stop()
+        missed = [folder for folder in self.folders if self._missed(folder)]
+        if not missed:
+            return ""
+        why = said.decode(errors="replace").strip() or "it did not take them in time"
+        place = "MLflow" if self.name == "mlflow" else self.name
+        return (
+            f"{place} does not have all of {_count(missed)} ({why}). Nothing is lost:"
+            " `fl-platform runs sync` copies the rest."
+        )
+
+    def stop(self) -> None:
+        """Kill the process if it is still there; does nothing the second time."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        self._process.wait()
+        self.close()
+
+    def close(self) -> None:
+        """Close this process's ends of the pipes; in a fork this leaves the uploader alone."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+
+    def _say(self, *words: str) -> None:
+        stream = self._process.stdin
+        with contextlib.suppress(OSError, ValueError):  # it has left: `wait` says so
+            if stream is not None:
+                stream.write(json.dumps(words).encode() + b"\n")
+                stream.flush()
+
+    def _missed(self, folder: Path) -> bool:
+        with contextlib.suppress(OSError, RuntimeError):
+            return pending(RunFolder(folder), self.name)
+        return True
+
+
+_LIVE: dict[tuple[Path, str], Uploader] = {}
+
+
+def follow(home: Path | str, name: str, folder: Path) -> None:
+    """Have the run in ``folder`` copied as ``name`` (``runtime.tracking``) says.
+
+    The first call starts the process that serves all further ones of this command.
+    """
+    if name == JOURNAL:
+        return
+    key = (Path(home).absolute(), name)
+    if key not in _LIVE:
+        _LIVE[key] = Uploader(home, name)
+    _LIVE[key].follow(folder)
+
+
+def finish(*, hurry: bool = False) -> None:
+    """Wait until all that is followed is copied; says in one line each what was not.
+
+    Called when a command ends and when the interpreter leaves.
+
+    Args:
+        hurry: somebody asked the command to stop and waits.
+    """
+    live = list(_LIVE.values())
+    _LIVE.clear()
+    try:
+        for uploader in live:
+            uploader.end(hurry=hurry)
+        for uploader in live:
+            told = uploader.wait(hurry=hurry)
+            if told:
+                with contextlib.suppress(OSError, ValueError):
+                    print(told, file=sys.stderr)
+    finally:
+        for uploader in live:
+            uploader.stop()
+
+
+def _forget() -> None:
+    for uploader in _LIVE.values():
+        uploader.close()
+    _LIVE.clear()
+
+
+atexit.register(finish)
+os.register_at_fork(after_in_child=_forget)
+
+
+def _command(home: Path, name: str) -> list[str]:
+    root = Path(__file__).resolve().parents[2]
+    package = EXPORTERS.get(name, name).partition(".")[0]
+    spec = None if package == "fl_platform" else importlib.util.find_spec(package)
+    place = []
+    if spec is not None and spec.origin is not None:
+        folder = Path(spec.origin).parent
+        place = [str(folder.parent if spec.submodule_search_locations else folder)]
+    return [sys.executable, "-P", "-c", _START, str(root), str(home), name, *place]
+
+
+def _count(folders: list[Path]) -> str:
+    return f"the run in {folders[0]}" if len(folders) == 1 else f"{len(folders)} runs"
