@@ -12,8 +12,8 @@ from benchmarks.card import RUNTIME, Watch
 from benchmarks.round import ALEXNET, synthetic
 from fl_platform.config import Config, compose, config_hash
 from fl_platform.federated.sampling import byzantine_clients
-from fl_platform.grid.jobs import Board
-from fl_platform.grid.local_executor import Pool, warm_up
+from fl_platform.grid.jobs import JobTable
+from fl_platform.grid.local_executor import LocalExecutor, warm_up
 from fl_platform.grid.runner import plan_grid
 from fl_platform.models.size import work_per_image
 from fl_platform.run.build import build_model, load_population
@@ -113,21 +113,21 @@ def sharing(
     asked = [f"runtime.precision={RUNTIME[rate]}", f"runtime.local={way()}", f"rounds={rounds}"]
     seeds = f"seed=range({beside},{2 * beside})"
     _, cells = plan_grid([*typed, *asked, "runtime.fresh=true", seeds], home)
-    board = Board.of(cells, home)
-    warm_up(home, board.entries[0])
+    table = JobTable.of(cells, home)
+    warm_up(home, table.jobs[0])
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
     end = time.monotonic() + LONGEST
-    with Watch() as card, Pool(home, beside, logs=logs) as pool:
-        pool.work(board, lambda _: None, lambda: time.monotonic() > end)
-    if failed := board.of_state("failed"):
+    with Watch() as card, LocalExecutor(home, beside, logs=logs) as pool:
+        pool.work(table, lambda _: None, lambda: time.monotonic() > end)
+    if failed := table.of_state("failed"):
         raise RuntimeError(failed[0].reason)
     paces = [pace(cell.config, home, cell.config_hash) for cell in cells]
     yield {
         "way": way(),
         "precision": rate,
         "at a time": beside,
-        "rounds": min(entry.round or _rounds(entry.cell.config, home) for entry in board.entries),
+        "rounds": min(job.round or _rounds(job.planned.config, home) for job in table.jobs),
         "seconds a round": round(statistics.fmean(paces), 4),
         "runs of 200 rounds an hour, extrapolated, start not included": round(
             sum(3600 / (ROUNDS * seconds) for seconds in paces)

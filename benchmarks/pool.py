@@ -24,16 +24,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.interleaved import machine, write
-from fl_platform.grid.jobs import Board
-from fl_platform.grid.local_executor import Pool, warm_up
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.jobs import JobTable
+from fl_platform.grid.local_executor import LocalExecutor, warm_up
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.runner import plan_grid
 from fl_platform.run.runner import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def bare(cells: Sequence[Cell], home: Path, loops: int) -> None:
+def bare(cells: Sequence[PlannedRun], home: Path, loops: int) -> None:
     children = []
     for part in range(loops):
         child = os.fork()
@@ -47,12 +47,12 @@ def bare(cells: Sequence[Cell], home: Path, loops: int) -> None:
             raise RuntimeError("a bare loop failed")
 
 
-def pooled(cells: Sequence[Cell], home: Path) -> None:
-    board = Board.of(cells, home)
+def pooled(cells: Sequence[PlannedRun], home: Path) -> None:
+    table = JobTable.of(cells, home)
     (home / "logs").mkdir()
-    with Pool(home, 2, logs=home / "logs") as pool:
-        pool.work(board, lambda _: None, lambda: False)
-    if board.of_state("failed"):
+    with LocalExecutor(home, 2, logs=home / "logs") as pool:
+        pool.work(table, lambda _: None, lambda: False)
+    if table.of_state("failed"):
         raise RuntimeError("a cell failed")
 
 
@@ -75,7 +75,7 @@ def main() -> None:
     typed.append(f"seed=range(0,{options.cells})")
     quiet = ["runtime.tracking=journal", "runtime.progress=none"]
     _, cells = plan_grid([*typed, *quiet], REPOSITORY)
-    warm_up(REPOSITORY, Board.of(cells, Path(tempfile.gettempdir())).entries[0])
+    warm_up(REPOSITORY, JobTable.of(cells, Path(tempfile.gettempdir())).jobs[0])
     ways: dict[str, Callable[[Path], None]] = {
         "one bare loop": lambda home: bare(cells, home, 1),
         "two bare loops": lambda home: bare(cells, home, 2),

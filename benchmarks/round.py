@@ -29,7 +29,7 @@ import fl_platform.run.runner as story
 from benchmarks.interleaved import machine, write
 from fl_platform.config import compose
 from fl_platform.federated import Aggregator, FederatedModule
-from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.federated.client_training.sequential import Sequential
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -28,22 +28,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.interleaved import machine, write
 from fl_platform.core.process import Stopper
 from fl_platform.run.runner import run
-from fl_platform.study.problem import Stage
+from fl_platform.study.problem import Problem
 from fl_platform.study.runner import assemble
-from fl_platform.study.session import Session
-from fl_platform.study.spec import Budget, Plan
+from fl_platform.study.session import WorkerSession
+from fl_platform.study.spec import Budget, StudySpec
 from fl_platform.study.storage import open_storage
-from fl_platform.study.worker import Limits
+from fl_platform.study.trial_loop import Limits
 from fl_platform.tracking.uploader import finish
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SEEDS = [0, 1]
 
 
-def stage_of(home: Path, trials: int, rounds: int | None) -> Stage:
+def stage_of(home: Path, trials: int, rounds: int | None) -> Problem:
     """Study with trials that are fixed in advance, so that a bare loop can make the same runs."""
     points = [{"attack.nu": round(0.5 + number / trials, 6)} for number in range(trials)]
-    plan = Plan(
+    plan = StudySpec(
         base=["attack=strike", "defense=multi_krum", "task=digits", "task.validation=0.2"],
         space={"attack.nu": {"low": 0.1, "high": 4.0}},
         direction="minimize",
@@ -55,22 +55,24 @@ def stage_of(home: Path, trials: int, rounds: int | None) -> Stage:
     return assemble(plan, "benchmark", [], home, ())
 
 
-def bare(stage: Stage, loops: int) -> list[Callable[[], None]]:
+def bare(problem: Problem, loops: int) -> list[Callable[[], None]]:
     """Bare loops; configurations are composed before the timing starts."""
-    configs = [[stage.config(point, seed) for seed in SEEDS] for point in stage.start]
+    configs = [[problem.config(point, seed) for seed in SEEDS] for point in problem.start]
 
     def loop(part: int) -> None:
         for trial in configs[part::loops]:
             for config in trial:
-                run(config, stage.home)
+                run(config, problem.home)
 
     return [functools.partial(loop, part) for part in range(loops)]
 
 
-def work(stage: Stage) -> None:
+def work(problem: Problem) -> None:
     with Stopper() as stopper:
-        session = Session(stage.home, open_storage(stage.home), stopper, Limits(), "journal")
-        study, objective = session.open(stage)
+        session = WorkerSession(
+            problem.home, open_storage(problem.home), stopper, Limits(), "journal"
+        )
+        study, objective = session.open(problem)
         session.work(study, objective)
         if session.trials == 0:
             raise RuntimeError("a worker had nothing to do")
@@ -93,11 +95,13 @@ def side_by_side(jobs: Sequence[Callable[[], None]]) -> None:
         raise RuntimeError("a child failed")
 
 
-def overhead(stage: Stage) -> dict[str, float]:
+def overhead(problem: Problem) -> dict[str, float]:
     """Seconds of one worker: per trial outside its runs, for MLflow, and for the figures."""
     with Stopper() as stopper:
-        session = Session(stage.home, open_storage(stage.home), stopper, Limits(trials=1), "mlflow")
-        study, objective = session.open(stage)
+        session = WorkerSession(
+            problem.home, open_storage(problem.home), stopper, Limits(trials=1), "mlflow"
+        )
+        study, objective = session.open(problem)
         session.work(study, objective)
         first = time.perf_counter()
         finish()  # the uploader imports MLflow and makes its store
@@ -134,10 +138,10 @@ def main() -> None:
     options = parser.parse_args()
     with home() as place:
         work(stage_of(place, 1, 2))  # imports and data, inherited by every child
-    ways: dict[str, Callable[[Stage], list[Callable[[], None]]]] = {
-        "one bare loop": lambda stage: bare(stage, 1),
-        "two bare loops": lambda stage: bare(stage, 2),
-        "two workers": lambda stage: [functools.partial(work, stage)] * 2,
+    ways: dict[str, Callable[[Problem], list[Callable[[], None]]]] = {
+        "one bare loop": lambda problem: bare(problem, 1),
+        "two bare loops": lambda problem: bare(problem, 2),
+        "two workers": lambda problem: [functools.partial(work, problem)] * 2,
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.repeats):

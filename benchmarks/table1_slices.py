@@ -34,10 +34,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fl_platform.config import target_name
 from fl_platform.core.process import Stopper
-from fl_platform.grid.jobs import Board, Entry
-from fl_platform.grid.local_executor import GRACE, Pool, warm_up
-from fl_platform.grid.plan import Cell
-from fl_platform.grid.runner import Options, plan_grid, slots
+from fl_platform.grid.jobs import Job, JobTable
+from fl_platform.grid.local_executor import GRACE, LocalExecutor, warm_up
+from fl_platform.grid.plan import PlannedRun
+from fl_platform.grid.runner import Options, plan_grid, plan_workers
 from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -49,64 +49,64 @@ LARGEST = 16 * 2**20  # bytes of an archive
 MOST = 7  # archives of unfinished runs
 
 
-def ordered(cells: Sequence[Cell]) -> list[Cell]:
+def ordered(cells: Sequence[PlannedRun]) -> list[PlannedRun]:
     """Runs in the order of importance, one seed at a time; otherwise as planned."""
 
-    def rank(cell: Cell) -> tuple[bool, int]:
+    def rank(cell: PlannedRun) -> tuple[bool, int]:
         return target_name(cell.config.attack) not in FIRST, cell.config.seed
 
     return sorted(cells, key=rank)
 
 
-def work(cells: Sequence[Cell], home: Path, at_a_time: int, seconds: float) -> Board:
+def work(cells: Sequence[PlannedRun], home: Path, at_a_time: int, seconds: float) -> JobTable:
     """Run unfinished runs for ``seconds``; runs that are then active keep a checkpoint."""
     end = time.monotonic() + seconds - GRACE - PACKING
-    board = Board.of(cells, home)
-    waiting = board.of_state("waiting")
+    table = JobTable.of(cells, home)
+    waiting = table.of_state("waiting")
     if not waiting or time.monotonic() >= end:
-        return board
+        return table
     warm_up(home, waiting[0])
-    config = waiting[0].cell.config
-    environments = slots(config, Options(gpu_slots=at_a_time), home)[1]
+    config = waiting[0].planned.config
+    environments = plan_workers(config, Options(gpu_slots=at_a_time), home)[1]
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
 
-    def changed(entry: Entry | None) -> None:
-        if entry is not None:
-            print(f"{end - time.monotonic():6.0f} s left  {line(entry)}", flush=True)
+    def changed(job: Job | None) -> None:
+        if job is not None:
+            print(f"{end - time.monotonic():6.0f} s left  {line(job)}", flush=True)
 
     with (
         Stopper() as stopper,
-        Pool(home, at_a_time, logs=logs, environments=environments) as pool,
+        LocalExecutor(home, at_a_time, logs=logs, environments=environments) as pool,
     ):
-        pool.work(board, changed, lambda: stopper.signal is not None or time.monotonic() >= end)
-    return board
+        pool.work(table, changed, lambda: stopper.signal is not None or time.monotonic() >= end)
+    return table
 
 
-def line(entry: Entry) -> str:
+def line(job: Job) -> str:
     """One line about one run, with the values of the table."""
-    if entry.result is None:
-        return f"{entry.state:8} {entry.cell.name} {entry.reason}".rstrip()
-    accuracy = entry.result.accuracy_tail
-    told = entry.result.status if accuracy is None else f"{accuracy:.2f} %"
-    return f"{told:8} {entry.cell.name}, {entry.result.seconds:.1f} s"
+    if job.result is None:
+        return f"{job.state:8} {job.planned.name} {job.reason}".rstrip()
+    accuracy = job.result.accuracy_tail
+    told = job.result.status if accuracy is None else f"{accuracy:.2f} %"
+    return f"{told:8} {job.planned.name}, {job.result.seconds:.1f} s"
 
 
-def pack(board: Board, home: Path, out: Path) -> list[Path]:
+def pack(table: JobTable, home: Path, out: Path) -> list[Path]:
     """Write the archives: one for all finished runs, one per active run."""
     out.mkdir(parents=True, exist_ok=True)
     made = [out / "results.tar.gz"]
     with tarfile.open(made[0], "w:gz") as archive:
-        for entry in board.of_state("done"):
-            _add(archive, run_folder(home, entry.cell.config_hash), RECORDS)
-    for entry in board.entries:
-        folder = run_folder(home, entry.cell.config_hash)
+        for job in table.of_state("done"):
+            _add(archive, run_folder(home, job.planned.config_hash), RECORDS)
+    for job in table.jobs:
+        folder = run_folder(home, job.planned.config_hash)
         files = [folder.path / name for name in RESUMABLE]
-        if entry.state == "done" or not all(file.exists() for file in files):
+        if job.state == "done" or not all(file.exists() for file in files):
             continue
         size = sum(file.stat().st_size for file in files) + 2**14
         if size > LARGEST or len(made) > MOST:
-            print(f"not packed: {entry.cell.name}, {size / 1e6:.1f} MB")
+            print(f"not packed: {job.planned.name}, {size / 1e6:.1f} MB")
             continue
         made.append(out / f"unfinished-{folder.path.name}.tar")
         with tarfile.open(made[-1], "w") as archive:
@@ -167,14 +167,14 @@ def main() -> None:
     typed = ["table1", "task=cifar10", "runtime.precision=tf32", *asked.overrides]
     cells = ordered(plan_grid([*typed, "runtime.tracking=journal"], home)[1])
     left = asked.seconds - (time.monotonic() - began)
-    board = work(cells, home, asked.at_a_time, left)
-    for entry in board.entries:
-        if entry.state != "waiting" or entry.tries:
-            print(line(entry))
-    for path in pack(board, home, asked.out) if asked.out else ():
+    table = work(cells, home, asked.at_a_time, left)
+    for job in table.jobs:
+        if job.state != "waiting" or job.tries:
+            print(line(job))
+    for path in pack(table, home, asked.out) if asked.out else ():
         print(f"{path.name}: {path.stat().st_size / 1e6:.2f} MB")
-    done = len(board.of_state("done"))
-    failed = board.of_state("failed")
+    done = len(table.of_state("done"))
+    failed = table.of_state("failed")
     print(f"{done} of {len(cells)} cells are over, {len(failed)} failed")
     sys.exit(1 if failed else 0)
 

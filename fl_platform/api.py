@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from lightning.pytorch import Callback
 
-    from fl_platform.grid.runner import Outcome
+    from fl_platform.grid.runner import GridResult
     from fl_platform.run.result import Result
     from fl_platform.tracking.frames import Source
 
@@ -80,7 +80,7 @@ def grid(
     jobs: int | None = None,
     report: bool = True,
     **settings: Any,
-) -> Outcome:
+) -> GridResult:
     """Run every combination of attacks, defenses and seeds; the same call continues it.
 
     Args:

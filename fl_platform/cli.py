@@ -1,4 +1,4 @@
-"""The command line: verbs and their arguments, nothing else; each verb imports what it needs."""
+"""The command line: verbs and options only; each verb imports the modules that it uses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,29 +22,114 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-runs = typer.Typer(help="Look after recorded runs.", no_args_is_help=True)
+runs = typer.Typer(help="Manage recorded runs.", no_args_is_help=True)
 app.add_typer(runs, name="runs")
 repro = typer.Typer(
-    help="Repeat a suite of conf/suite/ and compare it with its reference.", no_args_is_help=True
+    help="Reproduce a suite and compare it with its reference.", no_args_is_help=True
 )
 app.add_typer(repro, name="repro")
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="What differs from the defaults: attack=strike attack.nu=0.75 seed=3"),
+    typer.Argument(help="Overrides of the defaults: attack=strike attack.nu=0.75 seed=3."),
 ]
 Home = Annotated[
     Path | None,
-    typer.Option(help="Folder of conf/ and mlruns/; else FL_PLATFORM_HOME, else found upwards."),
+    typer.Option(
+        help="Workspace: the folder of conf/ and mlruns/. Default: $FL_PLATFORM_HOME, else the"
+        " nearest parent folder with conf/config.yaml, else the working directory."
+    ),
 ]
 Plugins = Annotated[
     list[str] | None,
-    typer.Option("--plugin", help="A package whose attacks, defenses and conf/ are to be known."),
+    typer.Option("--plugin", help="Load attacks, defenses and config files from this package."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(help="Database URL that several machines share. Default: mlruns/optuna.db."),
+]
 
 SuiteName = Annotated[
-    str, typer.Argument(metavar="SUITE", help="A file of conf/suite/: smoke, nightly, ...")
+    str, typer.Argument(metavar="SUITE", help="File of conf/suite/, such as smoke or nightly.")
+]
+
+
+def _renamed(old: str, new: str) -> Callable[[bool], bool]:
+    """Callback of a hidden option that keeps an old name for one release."""
+
+    def notice(used: bool) -> bool:
+        if used:
+            print(f"{old} is now {new}; the old name works until the next release", file=sys.stderr)
+        return used
+
+    return notice
+
+
+Restart = Annotated[
+    bool,
+    typer.Option(
+        "--restart", help="Restart from round 0; earlier runs are kept in renamed folders."
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", hidden=True, callback=_renamed("--fresh", "--restart"))
+]
+IgnoreMismatch = Annotated[
+    bool,
+    typer.Option("--ignore-mismatch", help="Continue runs of another machine or other code."),
+]
+ContinueAnyway = Annotated[
+    bool,
+    typer.Option(
+        "--continue-anyway",
+        hidden=True,
+        callback=_renamed("--continue-anyway", "--ignore-mismatch"),
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of worker processes. Default: --gpu-slots per GPU, or one per physical core.",
+    ),
+]
+
+WorkersPerGpu = Annotated[
+    str,
+    typer.Option(help="Number of workers per GPU; auto: as many as free memory and cores allow."),
+]
+Executor = Annotated[
+    str, typer.Option(help="Where the runs are executed: local or slurm (by submitit).")
+]
+RunsPerTask = Annotated[int, typer.Option(min=1, help="Number of runs per SLURM task.")]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(help="Option of submitit, such as partition=gpu or timeout_min=60."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the runs and their estimated time and size.")
+]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Print the table, write no report.")]
+Trials = Annotated[
+    int | None,
+    typer.Option(min=1, help="Number of additional trials. Default: the budget of the study file."),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Seconds after which no trial is started. Default: the budget of the study file.",
+    ),
+]
+StudyName = Annotated[
+    str | None, typer.Option(help="Study name. Default: file name and overrides.")
+]
+Final = Annotated[
+    bool, typer.Option("--final", help="Evaluate on test data although trials are missing.")
+]
+ShownStudy = Annotated[
+    str | None, typer.Option(metavar="STUDY", help="Print the best trials of a study.")
 ]
 
 SETTINGS = {
@@ -53,7 +139,7 @@ SETTINGS = {
 EXITS = {"FINISHED": 0, "DIVERGED": 5, "KILLED": 143}
 
 
-def _say_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
@@ -65,10 +151,12 @@ def _say_version(asked: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_say_version, is_eager=True, help="Print it and leave."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Byzantine-robust federated learning: attacks, defenses, honest comparisons."""
+    """Experiments on Byzantine-robust federated learning."""
 
 
 @app.command()
@@ -77,15 +165,15 @@ def run(
     home: Home = None,
     plugin: Plugins = None,
     as_json: Json = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over beside the old run.")] = False,
-    continue_anyway: Annotated[
-        bool, typer.Option("--continue-anyway", help="Go on although machine or code differ.")
-    ] = False,
+    restart: Restart = False,
+    ignore_mismatch: IgnoreMismatch = False,
+    fresh: Fresh = False,
+    continue_anyway: ContinueAnyway = False,
 ) -> None:
-    """Run one configuration, or continue it where it was interrupted."""
+    """Run one configuration, or continue an interrupted run."""
     typed = [*(overrides or [])]
-    typed += ["runtime.fresh=true"] if fresh else []
-    typed += ["runtime.continue_anyway=true"] if continue_anyway else []
+    typed += ["runtime.fresh=true"] if restart or fresh else []
+    typed += ["runtime.continue_anyway=true"] if ignore_mismatch or continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
     from fl_platform.config import config_hash, refuse_missing_data
@@ -100,7 +188,7 @@ def run(
     if is_owned(folder.lock) and not passing(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else stored(config, place)
-    if result is None:  # importing Lightning takes seconds; a stored result need not wait for it
+    if result is None:  # importing Lightning takes seconds; a stored result needs none of it
         from fl_platform.run.runner import run as run_config
 
         result = run_config(config, place)
@@ -116,7 +204,7 @@ def run(
 
 
 def _note_stored(config: Any, home: Path) -> None:
-    """Say where a stored result is of other code, and upload what an outage left behind."""
+    """Print whether other code computed a stored result, and upload what is not uploaded yet."""
     from fl_platform.config import config_hash
     from fl_platform.run.lookup import of_other_code
     from fl_platform.tracking.exporter import pending
@@ -126,8 +214,8 @@ def _note_stored(config: Any, home: Path) -> None:
     if other:
         plugins = [name.partition(".")[2] for name in other if name.startswith("plugin.")]
         code = f"code ({', '.join(plugins)})" if plugins else "code"
-        told = f"a stored result, by other {code} than today's: --fresh runs it anew"
-        print(told, file=sys.stderr)
+        notice = f"stored result of other {code} than the current one; --restart repeats the run"
+        print(notice, file=sys.stderr)
     folder, tracking = run_folder(home, config_hash(config)), config.runtime.tracking
     if tracking != "journal" and pending(folder, tracking):
         from fl_platform.tracking.uploader import follow
@@ -139,88 +227,84 @@ def _note_stored(config: Any, home: Path) -> None:
 def grid(
     what: Annotated[
         list[str],
-        typer.Argument(help="An experiment and its sweeps: table1 task=digits 'seed=range(0,5)'"),
+        typer.Argument(help="Experiment and overrides: table1 task=digits 'seed=range(0,5)'."),
     ],
     home: Home = None,
     plugin: Plugins = None,
     as_json: Json = False,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
-    ] = None,
-    gpu_slots: Annotated[
-        str, typer.Option(help="Cells that share one GPU; auto: by its memory and the cores.")
-    ] = "1",
-    executor: Annotated[str, typer.Option(help="local, or slurm through submitit.")] = "local",
-    cells: Annotated[int, typer.Option(min=1, help="Cells in one SLURM task.")] = 1,
-    slurm: Annotated[
-        list[str] | None, typer.Option(help="A submitit setting: partition=gpu, timeout_min=60.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would run, how long, how large.")
-    ] = False,
-    no_report: Annotated[bool, typer.Option("--no-report", help="Print the table only.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells anew too.")] = False,
-    continue_anyway: Annotated[
-        bool, typer.Option("--continue-anyway", help="Go on although machine or code differ.")
-    ] = False,
+    jobs: Workers = None,
+    gpu_slots: WorkersPerGpu = "1",
+    executor: Executor = "local",
+    cells: RunsPerTask = 1,
+    slurm: SlurmOptions = None,
+    dry_run: DryRun = False,
+    no_report: NoReport = False,
+    restart: Restart = False,
+    ignore_mismatch: IgnoreMismatch = False,
+    fresh: Fresh = False,
+    continue_anyway: ContinueAnyway = False,
 ) -> None:
-    """Run a grid of attacks, defenses and seeds; the same command continues an unfinished one."""
+    """Run or continue a grid of attacks, defenses and seeds."""
     from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
 
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
     options = Options(
         jobs=jobs,
-        gpu_slots=_slots(gpu_slots),
+        gpu_slots=_workers_per_gpu(gpu_slots),
         executor=executor,
         cells=cells,
         slurm=tuple(slurm or ()),
-        fresh=fresh,
-        continue_anyway=continue_anyway,
+        fresh=restart or fresh,
+        continue_anyway=ignore_mismatch or continue_anyway,
         report=not no_report,
     )
     if dry_run:
-        told = dry(asked, planned, place, options)
+        summary = dry(asked, planned, place, options)
     else:
-        outcome = run_grid(asked, planned, place, options, what)
-        told = outcome.to_json()
-        if outcome.report is not None:
-            print(f"report: {outcome.report / 'index.html'}")
+        result = run_grid(asked, planned, place, options, what)
+        summary = result.to_json()
+        if result.report is not None:
+            print(f"report: {result.report / 'index.html'}")
     if as_json:
-        print(json.dumps(told))
-    if told.get("stopped_by"):
-        raise typer.Exit(128 + told["stopped_by"])
-    raise typer.Exit(1 if told.get("failed") else 0)
+        print(json.dumps(summary))
+    if summary.get("stopped_by"):
+        raise typer.Exit(128 + summary["stopped_by"])
+    raise typer.Exit(1 if summary.get("failed") else 0)
 
 
 @app.command()
 def report(
-    experiment: Annotated[str, typer.Argument(help="The name that its runs are filed under.")],
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment, such as quick.")],
     home: Home = None,
-    out: Annotated[Path | None, typer.Option(help="Else mlruns/reports/EXPERIMENT.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the report. Default: mlruns/reports/EXPERIMENT.")
+    ] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="Any of html, markdown, latex, csv, by commas.")
+        str, typer.Option("--format", help="Formats, separated by commas.")
     ] = "html,markdown,latex,csv",
-    source: Annotated[str, typer.Option(help="folders, mlflow, or auto.")] = "auto",
+    source: Annotated[
+        str, typer.Option(help="Source of the runs: folders, mlflow or auto.")
+    ] = "auto",
     width: Annotated[
-        str, typer.Option(help="Of figures and LaTeX tables: one column, two, or inches.")
+        str, typer.Option(help="Width of figures and LaTeX tables: one, two (columns) or inches.")
     ] = "two",
-    font_size: Annotated[float, typer.Option(help="Of the type in figures, in points.")] = 8.0,
+    font_size: Annotated[float, typer.Option(help="Type size of figures, in points.")] = 8.0,
 ) -> None:
-    """Redraw the tables, figures and page of an experiment from what is stored."""
-    from fl_platform.grid import results as outcome
+    """Write the report of an experiment from its stored runs."""
+    from fl_platform.grid import results
 
     place = _home(home)
-    origin, kinds = outcome.source(source), outcome.kinds(formats)
-    page = outcome.page(width, font_size)
-    frame = outcome.frame_of(place, experiment, origin)
-    folder, paths = outcome.write(place, experiment, frame, out, kinds, source=origin, page=page)
+    origin, kinds = results.source(source), results.kinds(formats)
+    page = results.page(width, font_size)
+    frame = results.frame_of(place, experiment, origin)
+    folder, paths = results.write(place, experiment, frame, out, kinds, source=origin, page=page)
     print(f"{len(frame)} runs, {len(paths)} files: {folder}")
 
 
 @app.command()
 def config(overrides: Overrides = None, home: Home = None, plugin: Plugins = None) -> None:
-    """Print the configuration that a run would have, and its hash."""
+    """Print the resolved configuration of a run and its hash."""
     import dataclasses
 
     from omegaconf import OmegaConf
@@ -237,8 +321,8 @@ def list_rules(
     group: Annotated[
         str,
         typer.Argument(
-            help="attacks, defenses, mixings, tasks, models, partitions, presets, experiments or"
-            " suites."
+            help="One of attacks, defenses, mixings, tasks, models, partitions, presets,"
+            " experiments, suites."
         ),
     ] = "all",
     home: Home = None,
@@ -254,31 +338,19 @@ def list_rules(
 @app.command()
 def tune(
     study: Annotated[
-        str | None, typer.Argument(help="A file of tuning/: strike_nu, worst_case, ...")
+        str | None, typer.Argument(help="File of tuning/, such as strike_nu or worst_case.")
     ] = None,
     overrides: Overrides = None,
-    trials: Annotated[
-        int | None, typer.Option(min=1, help="Add so many; else as many as the file wants.")
-    ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(min=0, help="Seconds after which no trial is begun.")
-    ] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Database URL that machines share; else mlruns/optuna.db.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Of the study; else the file and what was typed.")
-    ] = None,
-    final: Annotated[
-        bool, typer.Option("--final", help="Compare on the test set although trials are missing.")
-    ] = False,
-    show: Annotated[
-        str | None, typer.Option(metavar="STUDY", help="Print the best trials of a study.")
-    ] = None,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    storage: Storage = None,
+    name: StudyName = None,
+    final: Final = False,
+    show: ShownStudy = None,
     home: Home = None,
     plugin: Plugins = None,
 ) -> None:
-    """Create or join an Optuna study: the attack's best strength, the defense's best answer."""
+    """Create or resume an Optuna study of attack or defense parameters."""
     place = _home(home)
     if (study is None) == (show is None):
         raise typer.BadParameter("expected a file of tuning/, or --show STUDY.")
@@ -298,7 +370,7 @@ def tune(
     for typed in several:
         prepare(str(study), typed, place, plugins=plugin or ())
     for typed in several:
-        outcome = tune_study(
+        result = tune_study(
             str(study),
             typed,
             place,
@@ -309,8 +381,8 @@ def tune(
             final=final,
             plugins=plugin or (),
         )
-        if outcome.signal is not None:
-            raise typer.Exit(128 + outcome.signal)
+        if result.signal is not None:
+            raise typer.Exit(128 + result.signal)
 
 
 @app.command()
@@ -318,10 +390,13 @@ def doctor(
     overrides: Overrides = None,
     home: Home = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Time the ways to train the named task's clients here.")
+        bool,
+        typer.Option(
+            "--probe", help="Benchmark the client-training backends for this task on this machine."
+        ),
     ] = False,
 ) -> None:
-    """Say what is installed, which device is used, and whether the store opens."""
+    """Check the installation, the device and the MLflow store."""
     place = _home(home)
     from fl_platform.doctor import examine, show_probe
 
@@ -336,20 +411,21 @@ def ui(
     home: Home = None,
     port: Annotated[int, typer.Option(help="Port on the loopback interface.")] = 5000,
     studies: Annotated[
-        bool, typer.Option("--studies", help="Optuna's page over the studies instead.")
+        bool, typer.Option("--studies", help="Open optuna-dashboard over the studies instead.")
     ] = False,
     storage: Annotated[
-        str | None, typer.Option(help="With --studies: a database URL, as of tune.")
+        str | None,
+        typer.Option(help="With --studies: database URL. Default: mlruns/optuna.db."),
     ] = None,
     shared_machine: Annotated[
         bool,
         typer.Option(
             "--shared-machine",
-            help="Serve although other users of this machine can read and delete all.",
+            help="Serve although other users of this machine can read and delete all runs.",
         ),
     ] = False,
 ) -> None:
-    """Open the MLflow store in a browser, on this machine alone."""
+    """Serve the MLflow store to browsers on this machine."""
     from fl_platform.tracking.mlflow.ui import refuse_shared_machine
 
     refuse_shared_machine(allowed=shared_machine)
@@ -359,7 +435,9 @@ def ui(
         open_dashboard(_home(home), port, storage)
         return
     if storage is not None:
-        raise typer.BadParameter("--storage: expected --studies beside it; MLflow has its own.")
+        raise typer.BadParameter(
+            "--storage: expected --studies as well; the MLflow store has no such option."
+        )
     from fl_platform.tracking.mlflow.ui import open_ui
 
     open_ui(_home(home), port)
@@ -370,11 +448,11 @@ def sync_runs(
     home: Home = None,
     to: Annotated[
         str,
-        typer.Option(help="Exporter, as in runtime.tracking. Default: mlflow."),
+        typer.Option(help="Exporter, as in runtime.tracking."),
     ] = "mlflow",
     plugin: Plugins = None,
 ) -> None:
-    """Copy all run folders to MLflow; safe to repeat."""
+    """Upload all run folders to MLflow; safe to repeat."""
     from fl_platform.config.targets import admit, check_exporter
     from fl_platform.tracking.mlflow.sync import sync
 
@@ -384,7 +462,7 @@ def sync_runs(
     if to == "journal":
         raise typer.BadParameter("--to: expected mlflow or an exporter of a plug-in.")
     report = sync(place, check_exporter(to))
-    print(f"{report.runs} runs looked at, {report.records} records copied")
+    print(f"{report.runs} runs checked, {report.records} records uploaded")
     for folder in report.busy:
         print(f"busy: {folder}")
     for folder, reason in report.failed.items():
@@ -392,9 +470,16 @@ def sync_runs(
     raise typer.Exit(0 if report.complete else 1)
 
 
-@runs.command("reap")
+@runs.command("reap", hidden=True)
 def reap_runs(home: Home = None) -> None:
-    """Mark runs that say RUNNING but have no living owner as KILLED."""
+    """Mark runs as KILLED whose process has ended; the old name of mark-killed."""
+    _renamed("runs reap", "runs mark-killed")(True)
+    mark_killed(home)
+
+
+@runs.command("mark-killed")
+def mark_killed(home: Home = None) -> None:
+    """Mark runs as KILLED whose process has ended."""
     from fl_platform.tracking.mlflow.sync import reap
 
     idle = True
@@ -402,7 +487,7 @@ def reap_runs(home: Home = None) -> None:
         print(f"KILLED: {folder.path}")
         idle = False
     if idle:
-        print("nothing to reap")
+        print("no run to mark")
 
 
 @repro.command("run")
@@ -410,28 +495,35 @@ def repro_run(
     suite: SuiteName,
     home: Home = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; else one a GPU slot or physical core.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of worker processes. Default: one per GPU, or one per physical core.",
+        ),
     ] = None,
     scheduled: Annotated[bool, typer.Option("--scheduled", hidden=True)] = False,
 ) -> None:
-    """Repeat a suite; exits 0: it agrees, 1: it drifted, 2: it could not run."""
+    """Run a suite; exit code 0: agreement, 1: drift, 2: not run."""
     from fl_platform.repro.runner import run_suite
 
     if scheduled:
-        print("--scheduled has no effect now: renew the timer with fl-platform repro install")
+        print("--scheduled has no effect; renew the timer with fl-platform repro install")
     raise typer.Exit(run_suite(suite, _home(home), jobs=jobs))
 
 
 @repro.command("accept")
 def repro_accept(
     suite: SuiteName,
-    why: Annotated[str, typer.Option(help="The reason, for those who read the reference.")] = "",
+    why: Annotated[
+        str, typer.Option(help="Reason for the new reference, stored in its file.")
+    ] = "",
     diverged: Annotated[
-        bool, typer.Option("--diverged", help="Take runs that newly diverged as the result.")
+        bool,
+        typer.Option("--diverged", help="Accept runs that diverged, unlike in the last reference."),
     ] = False,
     home: Home = None,
 ) -> None:
-    """Make the finished runs of a suite its reference, a file to be committed."""
+    """Write the finished runs of a suite as its reference."""
     from fl_platform.repro.runner import accept
 
     accept(suite, _home(home), why, diverged=diverged)
@@ -439,7 +531,7 @@ def repro_accept(
 
 @repro.command("history")
 def repro_history(suite: SuiteName, home: Home = None) -> None:
-    """Print every past start of a suite and draw them."""
+    """Print and plot all past results of a suite."""
     from fl_platform.repro.runner import history
 
     figure = history(suite, _home(home))
@@ -450,10 +542,10 @@ def repro_history(suite: SuiteName, home: Home = None) -> None:
 @repro.command("install")
 def repro_install(
     suite: SuiteName,
-    systemd: Annotated[bool, typer.Option("--systemd", help="A user's service and timer.")] = False,
-    cron: Annotated[bool, typer.Option("--cron", help="A line of a user's crontab.")] = False,
+    systemd: Annotated[bool, typer.Option("--systemd", help="Use a systemd user timer.")] = False,
+    cron: Annotated[bool, typer.Option("--cron", help="Use a line of the crontab.")] = False,
     write: Annotated[
-        bool, typer.Option("--write", help="Put it in place for this user; else only print it.")
+        bool, typer.Option("--write", help="Install it for this user. Default: print it only.")
     ] = False,
     home: Home = None,
 ) -> None:
@@ -465,7 +557,7 @@ def repro_install(
     print(install(suite, _home(home), os.environ, cron=cron, write=write))
 
 
-def _slots(typed: str) -> int | None:
+def _workers_per_gpu(typed: str) -> int | None:
     if typed == "auto":
         return None
     if not typed.isdecimal() or int(typed) < 1:
@@ -486,12 +578,12 @@ def _compose(overrides: list[str], home: Path, plugins: list[str] | None) -> Any
 
 
 def main() -> None:
-    """Run the command line; what a person can mend is one line and an exit code, no traceback."""
-    # typer would turn a Ctrl-C that comes before a run listens for it into exit code 1
+    """Run the command line; an error that the user can correct is one line and an exit code."""
+    # typer would turn a Ctrl-C before the start of a run into exit code 1
     asked = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         asked.append(signal.SIGHUP)
-    before = {number: signal.signal(number, _leave) for number in asked}
+    before = {number: signal.signal(number, _exit_on_signal) for number in asked}
     shown = guard_streams()
     hurry = True
     try:
@@ -530,20 +622,20 @@ def _refuse_setting_as_option(words: list[str]) -> None:
 
 
 def _finish_uploads(hurry: bool) -> None:
-    """Wait for the uploader, where one was started: the result is on the screen by now."""
+    """Wait for the uploader if one was started; the result is already printed."""
     uploader = sys.modules.get("fl_platform.tracking.uploader")
     if uploader is not None:
         uploader.finish(hurry=hurry)
 
 
-def _leave(number: int, frame: object) -> None:
+def _exit_on_signal(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
 def _exit_code(error: Exception) -> int | None:
-    """The exit code of an error that is told in one line; ``None`` for a fault of ours.
+    """Exit code of an error that the user can correct; ``None`` for an internal error.
 
-    Told by class names, so that a refused configuration does not wait for Lightning.
+    Errors are recognized by class names, so that nothing must be imported.
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}

@@ -53,7 +53,7 @@ def show_result(result: Result, tracking: str = "mlflow") -> None:
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
     if result.alarms:
-        told = f"{result.alarms} values came out otherwise when rounds were run again: --fresh"
+        told = f"{result.alarms} values came out otherwise when rounds were run again: --restart"
         table.add_row("ALARM", told, style="bold red")
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)

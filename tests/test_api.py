@@ -135,7 +135,7 @@ def test_a_type_checker_sees_the_face_and_its_mistakes(tmp_path):
     assert len(seen) == 6, done.stdout + done.stderr
     assert "overrides: str" in seen[0]
     assert seen[0].endswith("Result")
-    assert [kind.rpartition(".")[2] for kind in seen[1:4]] == ["Outcome", "Path", "Config"]
+    assert [kind.rpartition(".")[2] for kind in seen[1:4]] == ["GridResult", "Path", "Config"]
     assert "config: fl_platform.config.schema.Config" in seen[4]
     assert "Any" not in seen[5]
     refused = [int(line.split(":")[1]) for line in lines if ": error:" in line]

@@ -1,14 +1,19 @@
 """The verbs as a person types them, in one process."""
 
+import contextlib
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from fl_platform import cli
+from fl_platform.config import ConfigError
 from fl_platform.console import show_result
 from fl_platform.run.result import Result
 from fl_platform.tracking.run_folder import runs_root
@@ -56,7 +61,7 @@ def test_a_run_prints_its_result_and_a_json_object_as_the_last_line(call):
     code, out, _ = call("run", "attack=ipm", "defense=median", *SHORT, "--json")
     result = json.loads(out.splitlines()[-1])
     assert code == 0
-    assert "digits ipm(scale=0.1) vs median s0" in out
+    assert "ipm(scale=0.1) vs median, digits s0" in out
     assert set(result) >= {
         "run_id", "status", "rounds", "accuracy_last", "accuracy_tail", "accuracy_best",
         "seconds", "seconds_training", "config_hash", "weights_sha256",
@@ -64,7 +69,7 @@ def test_a_run_prints_its_result_and_a_json_object_as_the_last_line(call):
     assert (result["status"], result["rounds"]) == ("FINISHED", 2)
     again = call("run", "attack=ipm", "defense=median", *SHORT, "--json")
     assert json.loads(again[1].splitlines()[-1]) == result
-    fresh = call("run", "attack=ipm", "defense=median", *SHORT, "--json", "--fresh")
+    fresh = call("run", "attack=ipm", "defense=median", *SHORT, "--json", "--restart")
     other = json.loads(fresh[1].splitlines()[-1])
     assert other["run_id"] != result["run_id"]
     assert other["weights_sha256"] == result["weights_sha256"]
@@ -147,10 +152,10 @@ def test_a_stored_result_of_other_code_says_so(call, monkeypatch):
     assert "other code" not in call("run", *SHORT)[2]
     assert "other code" not in call("run", *SHORT)[2]
     monkeypatch.setattr("fl_platform.run.provenance.code_fingerprint", lambda: "edited since")
-    assert "by other code than today's: --fresh" in call("run", *SHORT)[2]
+    assert "other code than the current one; --restart" in call("run", *SHORT)[2]
 
 
-def test_fresh_may_be_typed_as_a_setting(call):
+def test_a_restart_may_be_a_setting(call):
     first, again, fresh = (
         json.loads(call("run", *SHORT, "--json", *more)[1].splitlines()[-1])["run_id"]
         for more in ([], [], ["runtime.fresh=true"])
@@ -218,3 +223,73 @@ def test_a_report_on_nothing_makes_no_store(call, home):
 def test_a_traceback_is_left_for_faults_of_ours():
     assert cli._exit_code(RuntimeError("planted")) is None
     assert cli._exit_code(OSError("disk full")) == 4
+
+
+OLD_NAMES = [
+    ("--fresh", "--restart", "runtime.fresh=true"),
+    ("--continue-anyway", "--ignore-mismatch", "runtime.continue_anyway=true"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "setting"), OLD_NAMES)
+def test_an_old_option_does_what_the_new_one_does_and_names_it(
+    call, monkeypatch, old, new, setting
+):
+    seen = []
+
+    def record(overrides, home, plugins):
+        seen.append(overrides)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(cli, "_compose", record)
+    assert f"{old} is now {new}" in call("run", old)[2]
+    assert "is now" not in call("run", new)[2]
+    assert seen == [[setting], [setting]]
+
+
+def test_an_old_option_of_a_grid_reaches_its_options(call, monkeypatch):
+    from fl_platform.grid import runner
+
+    seen = []
+    monkeypatch.setattr(runner, "dry", lambda grid, planned, home, options: seen.append(options))
+    for old, new, _ in OLD_NAMES:
+        for option in (old, new):
+            with contextlib.suppress(AttributeError):  # the stub has no summary
+                call("grid", "attack=none", "--dry-run", option)
+    assert [(one.fresh, one.continue_anyway) for one in seen] == [
+        (True, False), (True, False), (False, True), (False, True),
+    ]  # fmt: skip
+
+
+def test_the_old_verb_marks_killed_runs_too(call):
+    code, out, err = call("runs", "reap")
+    assert (code, out) == (0, "no run to mark\n")
+    assert "runs reap is now runs mark-killed" in err
+    assert call("runs", "mark-killed") == (0, "no run to mark\n", "")
+
+
+def _commands(command, name="fl-platform"):
+    yield name, command
+    for word, each in getattr(command, "commands", {}).items():
+        yield from _commands(each, f"{name} {word}")
+
+
+COMMANDS = dict(_commands(typer.main.get_command(cli.app)))
+SENTENCE = re.compile(r"[A-Z].*[^.]\.")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_whole_sentences_that_fit_80_columns(name, monkeypatch):
+    """No text is cut, and each begins with a capital letter and ends with one full stop."""
+    monkeypatch.setenv("COLUMNS", "80")
+    command = COMMANDS[name]
+    shown = CliRunner().invoke(cli.app, [*name.split()[1:], "--help"], terminal_width=80)
+    assert shown.exit_code == 0
+    assert max(map(len, shown.output.splitlines())) <= 80
+    page = " ".join(shown.output.split())
+    texts = [command.help, *(p.help for p in command.params if not getattr(p, "hidden", False))]
+    texts += [sub.help for sub in getattr(command, "commands", {}).values() if not sub.hidden]
+    for text in texts:
+        assert SENTENCE.fullmatch(text), text
+        assert " ".join(text.split()) in page
+        assert "..." not in text

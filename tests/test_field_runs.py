@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.run.runner import run
 
 ROOT = Path(__file__).parents[1]

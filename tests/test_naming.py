@@ -36,9 +36,9 @@ def test_runs_of_a_grid_say_the_axes_in_which_they_differ(tmp_path):
     ]
     cells = plan(overrides, tmp_path)
     assert len({cell.name for cell in cells}) == len(cells)
-    assert cells[0].name == "digits strike(nu=1) vs mean beta=0.1 lr=1 s0"
+    assert cells[0].name == "strike(nu=1) vs mean, beta=0.1 lr=1, digits s0"
     assert run_name(cells[0].config) == cells[0].name
     assert [cell.config_hash for cell in cells] == [config_hash(cell.config) for cell in cells]
     (alone,) = plan(overrides[:1], tmp_path)
-    assert alone.name == "digits strike(nu=1) vs mean s0"
+    assert alone.name == "strike(nu=1) vs mean, digits s0"
     assert alone.config_hash == cells[0].config_hash

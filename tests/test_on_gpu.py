@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from fl_platform.core import Updates, coordinatewise, cuda_kernels, generator, geometry
+from fl_platform.core import Updates, coordinatewise, generator, geometry
 from fl_platform.core.deferred import deferring
+from fl_platform.core.native import cuda_kernels
 from fl_platform.defenses import Chain, median
 from tests.device_cases import ATTACKS, DEFENSES, F, honest_rows, one_round
 

@@ -7,7 +7,7 @@ from fl_platform.config import ConfigError, compose, refuse_missing_data
 from fl_platform.core import Aggregate, Updates
 from fl_platform.defenses.chain import Chain
 from fl_platform.federated.callbacks.roles import Adversary
-from fl_platform.grid.progress import newest
+from fl_platform.grid.progress_table import newest
 from fl_platform.tracking.journal import encode
 
 PARTS = """

@@ -1,5 +1,6 @@
 """Whole runs through `fl_platform.run.runner.run`, on the embedded digits, journal only."""
 
+import gc
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from lightning.pytorch import Callback
 
 from fl_platform.config import compose, config_hash
 from fl_platform.core.process import Stopper
-from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.run.runner import run
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned
@@ -257,3 +258,22 @@ def _gives_up():
             trainer.should_stop = trainer.global_step >= 2
 
     return GivesUp()
+
+
+def test_nothing_of_a_run_stays_but_cycles_that_python_collects(home, monkeypatch):
+    """What stays would fill a GPU after some runs of one worker."""
+    kinds = ("FederatedModule", "Trainer", "Round", "Updates")
+
+    def left():
+        return sum(type(it).__name__ in kinds for it in gc.get_objects())
+
+    freed = []
+    monkeypatch.setattr(
+        "fl_platform.run.runner.free_earlier_runs", lambda device: freed.append(device.type)
+    )
+    gc.collect()
+    before = left()
+    run(config(home), home)
+    gc.collect()
+    assert left() <= before
+    assert freed == ["cpu"]

@@ -64,7 +64,7 @@ def loads(monkeypatch):
 
 def test_other_data_at_another_root_are_refused_by_name(home):
     first = run(config(home), home)
-    with pytest.raises(OtherData, match=r"data_digest: '\w{64}' then, '\w{64}' now.*--fresh"):
+    with pytest.raises(OtherData, match=r"data_digest: '\w{64}' then, '\w{64}' now.*--restart"):
         run(config(home, "task.data.root=other"), home)
     shown = run(config(home, "task.data.root=other", "runtime.continue_anyway=true"), home)
     assert shown == first
@@ -133,7 +133,7 @@ def test_a_grid_refuses_the_cells_of_other_data_and_goes_on_with_the_rest(home):
     assert grid("seed=0")["done"] == 1
     told = grid("seed=0,1", "task.data.root=other")
     assert (told["done"], told["failed"]) == (1, 1)
-    assert "--fresh" in next(r["reason"] for r in told["results"] if r["state"] == "FAILED")
+    assert "--restart" in next(r["reason"] for r in told["results"] if r["state"] == "FAILED")
     assert grid("seed=0")["done"] == 1
 
 
@@ -145,12 +145,12 @@ def test_a_study_over_other_data_is_refused(home):
     storage = open_storage(home)
 
     def opened(*overrides):
-        stage = prepare("small", [*TASK, *overrides], home, name="mine")
-        return open_study(stage, storage)
+        problem = prepare("small", [*TASK, *overrides], home, name="mine")
+        return open_study(problem, storage)
 
     opened()
     opened()
-    with pytest.raises(ConfigError, match="begun over other data"):
+    with pytest.raises(ConfigError, match="the data that this study was begun with"):
         opened("task.data.root=other")
 
 

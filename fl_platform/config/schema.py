@@ -269,7 +269,7 @@ class Observers:
 class Runtime:
     """How and where it is computed and told: no part of what is computed.
 
-    ``name`` is what the run is called; empty: its task, rules and seed.
+    ``name`` is what the run is called; empty: its rules, task and seed.
     """
 
     name: str = ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 
-class Mark(Protocol):
+class Constraint(Protocol):
     """A range: says whether a value lies in it, and describes itself for error messages."""
 
     def holds(self, value: float) -> bool:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core import cuda_kernels
 from fl_platform.core.deferred import on_device
-from fl_platform.core.native import kernels
+from fl_platform.core.native import cuda_kernels, kernels
 from fl_platform.core.sorting_network import network
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from fl_platform.core import cuda_kernels
 from fl_platform.core.deferred import Number, assumed, chosen, finite, number, on_device, sqrt
+from fl_platform.core.native import cuda_kernels
 
 
 def squared_distances(gram: Tensor) -> Tensor:

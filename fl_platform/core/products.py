@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fl_platform.core import cuda_kernels
 from fl_platform.core.deferred import assumed, on_device
 from fl_platform.core.geometry import median_distances, squared_distances
-from fl_platform.core.native import kernels
+from fl_platform.core.native import cuda_kernels, kernels
 from fl_platform.core.precision import tensor_float32
 
 if TYPE_CHECKING:

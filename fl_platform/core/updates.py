@@ -8,9 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fl_platform.core import coordinatewise, cuda_kernels, geometry, products
+from fl_platform.core import coordinatewise, geometry, products
 from fl_platform.core.coordinatewise import MedianKind
 from fl_platform.core.deferred import Number, number, on_device
+from fl_platform.core.native import cuda_kernels
 
 __all__ = ["MedianKind", "Updates"]
 

@@ -10,8 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fl_platform.core import cuda_kernels, products
+from fl_platform.core import products
 from fl_platform.core.deferred import assumed, number, on_device, sent
+from fl_platform.core.native import cuda_kernels
 from fl_platform.core.precision import tensor_float32
 from fl_platform.core.updates import Updates
 

@@ -9,8 +9,8 @@ from fl_platform.data.femnist import femnist
 from fl_platform.data.idx import emnist, fashion_mnist, mnist
 from fl_platform.data.imagenet12 import imagenet12
 from fl_platform.data.partitions import by_writer, dirichlet, iid
-from fl_platform.data.partitions.base import Partition, classes_per_client
 from fl_platform.data.partitions.deal import deal, divide
+from fl_platform.data.partitions.partition import Partition, classes_per_client
 from fl_platform.data.svhn import svhn
 from fl_platform.data.tables import tabular, tokens
 

@@ -1,4 +1,4 @@
-"""Many runs of one table: file, plan, processes or SLURM, report; see `runner`."""
+"""Grids: plan the runs of an experiment, execute them, write the report; see `runner`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from fl_platform.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from fl_platform.grid.runner import Options, Outcome, dry, plan_grid, run_grid
+    from fl_platform.grid.runner import GridResult, Options, Outcome, dry, plan_grid, run_grid
 
-__all__ = ["Options", "Outcome", "dry", "plan_grid", "run_grid"]
+# ``Outcome`` is the name of ``GridResult`` up to version 0.1.
+__all__ = ["GridResult", "Options", "Outcome", "dry", "plan_grid", "run_grid"]
 
 if not TYPE_CHECKING:
     __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))

@@ -1,4 +1,4 @@
-"""How long a grid will take and how much disk: from earlier runs, else from one measured round."""
+"""Estimate a grid's time and disk space from earlier runs or from a few measured rounds."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fl_platform.config import ConfigError
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, all_runs, run_folder
 
-ROUNDS = 4  # of a measured run; the first pays for what later ones find ready
+ROUNDS = 4  # of a measured run; the first round includes start-up costs
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of the cells still to run: seconds of one process, bytes, and where both come from."""
+    """Cost of the runs that are not finished.
+
+    Attributes:
+        seconds: total time in one process.
+        bytes: total disk space.
+        source: data behind the estimate, as a phrase for the terminal.
+    """
 
     seconds: float
     bytes: float
@@ -28,59 +34,59 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Seconds and bytes of one round."""
+class CostPerRound:
+    """Seconds and bytes per round."""
 
     seconds: float
     bytes: float
 
 
-def estimate(cells: Sequence[Cell], home: Path) -> Estimate:
-    """Time and disk of ``cells``; measures one cell of each task that was never run here."""
-    if not cells:
+def estimate(planned: Sequence[PlannedRun], home: Path) -> Estimate:
+    """Time and disk space of ``planned``; measures one run of each task without earlier runs."""
+    if not planned:
         return Estimate(0.0, 0.0, "nothing to run")
     exact, by_task = _known(home)
-    measured: dict[str, Pace] = {}
+    measured: dict[str, CostPerRound] = {}
     seconds = size = 0.0
-    for cell in cells:
-        task = cell.config.task.name
-        pace = exact.get(_kind(cell.name)) or by_task.get(task) or measured.get(task)
-        if pace is None:
-            pace = measured[task] = measure(cell, home)
-        seconds += pace.seconds * cell.config.rounds
-        size += pace.bytes * cell.config.rounds
-    source = "one measured cell" if measured else "earlier runs"
+    for run in planned:
+        task = run.config.task.name
+        cost = exact.get(_without_seed(run.name)) or by_task.get(task) or measured.get(task)
+        if cost is None:
+            cost = measured[task] = measure(run, home)
+        seconds += cost.seconds * run.config.rounds
+        size += cost.bytes * run.config.rounds
+    source = "one measured run" if measured else "earlier runs"
     return Estimate(seconds, size, source)
 
 
-def measure(cell: Cell, home: Path) -> Pace:
-    """The pace of a few rounds of ``cell``, run in a folder that is removed afterwards.
+def measure(run: PlannedRun, home: Path) -> CostPerRound:
+    """Measure ``run`` over `ROUNDS` rounds in a temporary folder.
 
     Raises:
-        ConfigError: it does not run, such as for want of data.
+        ConfigError: the run fails, for example because its data are missing.
     """
-    from fl_platform.grid.worker import run_cell
+    from fl_platform.grid.worker import run_one
 
     with tempfile.TemporaryDirectory(prefix="fl-measure-") as name:
         scratch = Path(name)
         for shared in ("data", "conf"):
             if (home / shared).exists():
                 (scratch / shared).symlink_to(home / shared)
-        config = replace(cell.config, rounds=ROUNDS)
-        outcome, value, _ = run_cell(config, scratch, "")
-        if outcome != "over":
-            raise ConfigError(f"{cell.name}: expected a round to measure, got {value}")
+        config = replace(run.config, rounds=ROUNDS)
+        state, value, _ = run_one(config, scratch, "")
+        if state != "ended":
+            raise ConfigError(f"{run.name}: expected a round to measure, got {value}")
         folder = run_folder(scratch, value.config_hash)
         losses = folder.history().metrics["round/loss"]
         times = [losses[step].time for step in sorted(losses)]
         seconds = (times[-1] - times[0]) / max(1, len(times) - 1)
-        return Pace(seconds, _bytes(folder) / cell.config.rounds)
+        return CostPerRound(seconds, _bytes(folder) / run.config.rounds)
 
 
-def _known(home: Path) -> tuple[dict[str, Pace], dict[str, Pace]]:
-    """Median pace of finished runs by task, attack and defense, and by task alone."""
-    exact: dict[str, list[Pace]] = defaultdict(list)
-    by_task: dict[str, list[Pace]] = defaultdict(list)
+def _known(home: Path) -> tuple[dict[str, CostPerRound], dict[str, CostPerRound]]:
+    """Median cost of finished runs, by run name without seed and by task."""
+    exact: dict[str, list[CostPerRound]] = defaultdict(list)
+    by_task: dict[str, list[CostPerRound]] = defaultdict(list)
     for folder in all_runs(home):
         try:
             result, described = folder.result, folder.describe() or {}
@@ -90,24 +96,24 @@ def _known(home: Path) -> tuple[dict[str, Pace], dict[str, Pace]]:
         if not result or result.get("status") != "FINISHED" or not result.get("rounds"):
             continue
         rounds = result["rounds"]
-        pace = Pace((result.get("seconds") or 0.0) / rounds, _bytes(folder) / rounds)
-        exact[_kind(described["name"])].append(pace)
-        by_task[described["name"].partition(" ")[0]].append(pace)
+        cost = CostPerRound((result.get("seconds") or 0.0) / rounds, _bytes(folder) / rounds)
+        exact[_without_seed(described["name"])].append(cost)
+        by_task[described["name"].partition(" ")[0]].append(cost)
     return _medians(exact), _medians(by_task)
 
 
-def _medians(paces: dict[str, list[Pace]]) -> dict[str, Pace]:
+def _medians(costs: dict[str, list[CostPerRound]]) -> dict[str, CostPerRound]:
     return {
-        key: Pace(
-            statistics.median(pace.seconds for pace in found),
-            statistics.median(pace.bytes for pace in found),
+        key: CostPerRound(
+            statistics.median(cost.seconds for cost in found),
+            statistics.median(cost.bytes for cost in found),
         )
-        for key, found in paces.items()
+        for key, found in costs.items()
     }
 
 
-def _kind(name: str) -> str:
-    """A run's name without its seed."""
+def _without_seed(name: str) -> str:
+    """Run name without its seed."""
     return name.rpartition(" ")[0]
 
 

@@ -1,4 +1,4 @@
-"""What has become of each cell so far: the one thing that executors write and screens read."""
+"""The jobs of a grid and their states; executors write them, the terminal shows them."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.run.lookup import OtherData, Seen, stored
 from fl_platform.run.result import Result
 
-State = Literal["waiting", "running", "elsewhere", "done", "failed"]
+State = Literal["waiting", "running", "running in another process", "done", "failed"]
 
 
 @dataclass
-class Entry:
-    """One cell's state.
+class Job:
+    """A planned run and its state.
 
     Attributes:
-        state: ``elsewhere`` where another process works on it; ``done`` also where it diverged.
-        reason: why it failed, in one line; ``trace`` in many.
-        seconds: since it began here, or that it took.
-        round: rounds done; ``accuracy`` in percent, the newest.
-        before: it was over before this grid began.
-        tries: times that its process died without a word.
+        state: ``done`` includes runs that diverged.
+        reason: cause of a failure, one line; ``trace``: the traceback.
+        seconds: time in this process of a run that ended.
+        round: number of finished rounds; ``accuracy``: the latest, in percent.
+        before: whether the result existed before this grid started.
+        tries: number of worker processes that ended unexpectedly during this run.
     """
 
-    cell: Cell
+    planned: PlannedRun
     state: State = "waiting"
     result: Result | None = None
     reason: str = ""
@@ -41,11 +41,11 @@ class Entry:
     tries: int = 0
 
     def begin(self) -> None:
-        """It runs from now on."""
+        """Mark the job as running from now on."""
         self.state, self.started = "running", time.monotonic()
 
     def end(self, result: Result) -> None:
-        """It is over, or was stopped and goes on another time."""
+        """Store the result; a run that was stopped waits again."""
         self.seconds = time.monotonic() - self.started if self.started else result.seconds
         self.round = result.rounds
         if result.status in ("FINISHED", "DIVERGED"):
@@ -54,52 +54,65 @@ class Entry:
             self.state = "waiting"
 
     def fail(self, reason: str, trace: str = "") -> None:
-        """It cannot be run, for ``reason``."""
+        """Mark the job as failed because of ``reason``."""
         self.seconds = time.monotonic() - self.started if self.started else 0.0
         self.state, self.reason, self.trace = "failed", reason, trace
 
 
 @dataclass
-class Board:
-    """The cells of a grid in order, and when work on them began."""
+class JobTable:
+    """The jobs of a grid in order.
 
-    entries: list[Entry]
-    jobs: int = 1
-    expected: float | None = None  # seconds a cell, before one was seen
+    Attributes:
+        workers: number of worker processes.
+        expected: seconds per job before the first one has ended, if known.
+        began: monotonic time at which the grid started.
+    """
+
+    jobs: list[Job]
+    workers: int = 1
+    expected: float | None = None
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], home: Path, *, fresh: bool = False) -> Board:
-        """The board of ``cells``: those done that were over before, failed where of other data."""
-        board = cls([Entry(cell) for cell in cells])
+    def of(cls, planned: Sequence[PlannedRun], home: Path, *, fresh: bool = False) -> JobTable:
+        """Build the table of ``planned``.
+
+        A job with a stored result is done, unless ``fresh``; a job whose stored result belongs to
+        other data has failed.
+        """
+        table = cls([Job(run) for run in planned])
         seen: Seen = {}
-        for entry in board.entries:
-            anew = fresh or entry.cell.config.runtime.fresh
+        for job in table.jobs:
+            restart = fresh or job.planned.config.runtime.fresh
             try:
-                result = None if anew else stored(entry.cell.config, home, seen)
+                result = None if restart else stored(job.planned.config, home, seen)
             except OtherData as error:
-                entry.fail(str(error))
+                job.fail(str(error))
                 continue
             if result is not None:
-                entry.end(result)
-                entry.before = True
-        return board
+                job.end(result)
+                job.before = True
+        return table
 
-    def of_state(self, *states: State) -> list[Entry]:
-        """The entries in any of ``states``."""
-        return [entry for entry in self.entries if entry.state in states]
+    def of_state(self, *states: State) -> list[Job]:
+        """Jobs in any of ``states``."""
+        return [job for job in self.jobs if job.state in states]
 
     @property
     def complete(self) -> bool:
-        """Whether no cell waits or runs, here or elsewhere."""
-        return not self.of_state("waiting", "running", "elsewhere")
+        """Whether no job waits or runs, here or in another process."""
+        return not self.of_state("waiting", "running", "running in another process")
 
     def left(self) -> float | None:
-        """Seconds until all is done at the pace of the cells so far; None before one is."""
-        ended = [e.seconds for e in self.of_state("done") if not e.before]
-        pace = sum(ended) / len(ended) if ended else self.expected
-        if pace is None:
+        """Estimated seconds until all jobs are done, from the mean of the ended ones.
+
+        None: no job has ended and ``expected`` is unknown.
+        """
+        ended = [job.seconds for job in self.of_state("done") if not job.before]
+        mean = sum(ended) / len(ended) if ended else self.expected
+        if mean is None:
             return None
         now = time.monotonic()
-        running = sum(max(0.0, pace - (now - e.started)) for e in self.of_state("running"))
-        return (pace * len(self.of_state("waiting")) + running) / max(1, self.jobs)
+        running = sum(max(0.0, mean - (now - job.started)) for job in self.of_state("running"))
+        return (mean * len(self.of_state("waiting")) + running) / max(1, self.workers)

@@ -1,4 +1,4 @@
-"""The local executor: processes of one thread each, forked from a parent that imported all."""
+"""The local executor: single-threaded worker processes, forked after all imports."""
 
 from __future__ import annotations
 
@@ -16,118 +16,123 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config.targets import admitted
-from fl_platform.grid.jobs import Board, Entry
-from fl_platform.grid.worker import serve
+from fl_platform.grid.jobs import Job, JobTable
+from fl_platform.grid.worker import RunMessage, serve
 from fl_platform.run.result import finished
 from fl_platform.tracking.lock import is_owned
 from fl_platform.tracking.run_folder import run_folder
 
-TRIES = 2  # a cell whose process died this often is not tried again
-GRACE = 8.0  # seconds that a stopped worker has to leave with a checkpoint
-TICK = 0.25
+TRIES = 2  # processes that may end unexpectedly before a run counts as failed
+GRACE = 8.0  # seconds for a stopped worker to write a checkpoint
+TICK = 0.25  # seconds to wait for a message of a worker
 
-Changed = Callable[[Entry | None], None]
+Changed = Callable[[Job | None], None]
 Stop = Callable[[], bool]
 
 
 @dataclass
-class Worker:
-    """A process, our end of its pipe, and the cell that it works on."""
+class WorkerProcess:
+    """A worker process, the parent's end of its pipe, and its current job."""
 
     process: BaseProcess
     pipe: Connection
-    slot: int
-    entry: Entry | None = None
+    index: int
+    job: Job | None = None
 
 
-class Pool:
-    """Works off a board with ``jobs`` processes.
+class LocalExecutor:
+    """Executes the jobs of a table in ``workers`` processes; a context manager.
 
-    A worker that dies is replaced and its cell continued once more from its checkpoint. Leaving
-    the context stops all workers, those at work with a checkpoint.
+    A process that ends unexpectedly is replaced, and its run continues from its checkpoint, at
+    most `TRIES` - 1 times. Leaving the context stops all processes; active runs write a checkpoint.
 
     Args:
-        environments: one for each process, in turn: which GPU it sees.
-        logs: folder for what workers print.
+        logs: folder for the output of the workers.
+        environments: environment variables of the processes, in turn.
     """
 
     def __init__(
         self,
         home: Path,
-        jobs: int,
+        workers: int,
         *,
         parent_run_id: str = "",
         logs: Path,
         environments: Sequence[Mapping[str, str]] = ({},),
     ) -> None:
-        self.home, self.jobs, self.parent_run_id, self.logs = home, jobs, parent_run_id, logs
+        self.home, self.workers, self.parent_run_id, self.logs = home, workers, parent_run_id, logs
         self.environments = environments
         self._context: Any = multiprocessing.get_context(start_method())
-        self._workers: list[Worker] = []
+        self._workers: list[WorkerProcess] = []
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> LocalExecutor:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.stop()
 
-    def work(self, board: Board, changed: Changed, stop: Stop) -> None:
-        """Run every waiting cell; ``changed`` is called with each that ended, and now and then."""
-        while not board.complete and not stop():
-            self._assign(board)
+    def work(self, table: JobTable, changed: Changed, stop: Stop) -> None:
+        """Run all waiting jobs.
+
+        Args:
+            changed: called with each job that ended, and with ``None`` every `TICK` seconds.
+            stop: whether to stop early.
+        """
+        while not table.complete and not stop():
+            self._assign(table)
             for worker in self._events():
-                entry = self._hear(worker)
-                if entry is not None:
-                    changed(entry)
-            self._look_elsewhere(board, changed)
+                job = self._receive(worker)
+                if job is not None:
+                    changed(job)
+            self._poll_other_processes(table, changed)
             changed(None)
 
     def stop(self) -> None:
-        """One SIGTERM each; whoever has not left after a grace is killed."""
+        """Send SIGTERM to all workers, then SIGKILL to those left after `GRACE` seconds."""
         for worker in self._workers:
             worker.process.terminate()
         end = time.monotonic() + GRACE
         for worker in self._workers:
             with contextlib.suppress(EOFError, OSError):
-                if worker.entry is not None and worker.pipe.poll(max(0.0, end - time.monotonic())):
+                if worker.job is not None and worker.pipe.poll(max(0.0, end - time.monotonic())):
                     self._take(worker, worker.pipe.recv())
                 worker.pipe.close()
             worker.process.join(max(0.0, end - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-            if worker.entry is not None:
-                worker.entry.state = "waiting"
+            if worker.job is not None:
+                worker.job.state = "waiting"
         self._workers.clear()
 
-    def _assign(self, board: Board) -> None:
-        idle = [worker for worker in self._workers if worker.entry is None]
-        for entry in board.of_state("waiting"):
-            if not idle and len(self._workers) < self.jobs:
+    def _assign(self, table: JobTable) -> None:
+        idle = [worker for worker in self._workers if worker.job is None]
+        for job in table.of_state("waiting"):
+            if not idle and len(self._workers) < self.workers:
                 idle.append(self._start())
             if not idle:
                 return
             worker = idle.pop()
-            worker.entry = entry
-            entry.begin()
-            with contextlib.suppress(OSError):  # died idle: its sentinel tells
-                worker.pipe.send(entry.cell.config)
+            worker.job = job
+            job.begin()
+            with contextlib.suppress(OSError):  # ended while idle: its sentinel is ready
+                worker.pipe.send(job.planned.config)
 
-    def _start(self) -> Worker:
-        slot = min(set(range(self.jobs)) - {worker.slot for worker in self._workers})
+    def _start(self) -> WorkerProcess:
+        index = min(set(range(self.workers)) - {worker.index for worker in self._workers})
         ours, theirs = self._context.Pipe()
         forked = self._context.get_start_method() == "fork"
         inherited = [ours, *(worker.pipe for worker in self._workers)] if forked else []
-        environment = dict(self.environments[slot % len(self.environments)])
-        log = self.logs / f"worker-{slot}.log"
+        environment = dict(self.environments[index % len(self.environments)])
+        log = self.logs / f"worker-{index}.log"
         arguments = (theirs, self.home, self.parent_run_id, log, environment, inherited, admitted())
-        process = self._context.Process(target=serve, args=arguments, name=f"worker-{slot}")
+        process = self._context.Process(target=serve, args=arguments, name=f"worker-{index}")
         process.start()
         theirs.close()
-        self._workers.append(Worker(process, ours, slot))
+        self._workers.append(WorkerProcess(process, ours, index))
         return self._workers[-1]
 
-    def _events(self) -> list[Worker]:
+    def _events(self) -> list[WorkerProcess]:
         sources = {w.pipe: w for w in self._workers} | {
             w.process.sentinel: w for w in self._workers
         }
@@ -137,13 +142,13 @@ class Pool:
         ready = wait(list(sources), TICK)
         return list({id(sources[s]): sources[s] for s in ready}.values())  # type: ignore[index]
 
-    def _hear(self, worker: Worker) -> Entry | None:
-        """What a worker says, or that it died; the entry that ended by it."""
-        entry = worker.entry
+    def _receive(self, worker: WorkerProcess) -> Job | None:
+        """Handle a message or the end of ``worker``; the job that ended, if any."""
+        job = worker.job
         try:
             if worker.pipe.poll():
                 self._take(worker, worker.pipe.recv())
-                return entry
+                return job
         except (EOFError, OSError):
             pass
         if worker.process.is_alive():
@@ -151,61 +156,62 @@ class Pool:
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
-        if entry is None:
+        if job is None:
             return None
-        result = finished(self.home, entry.cell.config_hash)
+        result = finished(self.home, job.planned.config_hash)
         if result is not None:
-            entry.end(result)
-            return entry
-        entry.tries += 1
-        if entry.tries < TRIES:
-            entry.state = "waiting"
+            job.end(result)
+            return job
+        job.tries += 1
+        if job.tries < TRIES:
+            job.state = "waiting"
             return None
-        entry.fail(f"its process died {_how(worker.process.exitcode)}, {entry.tries} times")
-        return entry
+        how = _exit_text(worker.process.exitcode)
+        job.fail(f"the worker process ended unexpectedly {job.tries} times, {how}")
+        return job
 
-    def _take(self, worker: Worker, outcome: tuple[str, Any, str]) -> None:
-        entry, worker.entry = worker.entry, None
-        kind, value, trace = outcome
-        assert entry is not None
-        if kind == "over":
-            entry.end(value)
-        elif kind == "elsewhere":
-            entry.state, entry.reason = "elsewhere", value
+    def _take(self, worker: WorkerProcess, message: RunMessage) -> None:
+        job, worker.job = worker.job, None
+        state, value, trace = message
+        assert job is not None
+        if state == "ended":
+            job.end(value)
+        elif state == "running in another process":
+            job.state, job.reason = "running in another process", value
         else:
-            entry.fail(value, trace)
+            job.fail(value, trace)
 
-    def _look_elsewhere(self, board: Board, changed: Changed) -> None:
-        """Cells that another process worked on: over by now, or left to us."""
-        for entry in board.of_state("elsewhere"):
-            if is_owned(run_folder(self.home, entry.cell.config_hash).lock):
+    def _poll_other_processes(self, table: JobTable, changed: Changed) -> None:
+        """Update jobs that another process runs: finished now, or waiting for this one."""
+        for job in table.of_state("running in another process"):
+            if is_owned(run_folder(self.home, job.planned.config_hash).lock):
                 continue
-            result = finished(self.home, entry.cell.config_hash)
+            result = finished(self.home, job.planned.config_hash)
             if result is None:
-                entry.state = "waiting"
+                job.state = "waiting"
             else:
-                entry.end(result)
-                changed(entry)
+                job.end(result)
+                changed(job)
 
 
 def start_method() -> str:
-    """``fork``, unless a thread runs or CUDA was touched here, which a fork would not survive."""
+    """``fork``, or ``spawn`` after this process started a thread or initialized CUDA."""
     torch = sys.modules.get("torch")
     touched = torch is not None and torch.cuda.is_initialized()
     return "spawn" if touched or threading.active_count() > 1 or os.name != "posix" else "fork"
 
 
-def warm_up(home: Path, entry: Entry) -> None:
-    """Import what a run needs and load the first cell's data, once for all forks."""
+def warm_up(home: Path, job: Job) -> None:
+    """Import the modules of a run and load the data of ``job`` once, before workers are forked."""
     from fl_platform.run.build import load_population
     from fl_platform.run.runner import run  # noqa: F401
 
-    with contextlib.suppress(Exception):  # told by the cell itself, where it is caught
-        load_population(entry.cell.config, home)
+    with contextlib.suppress(Exception):  # the run itself reports it
+        load_population(job.planned.config, home)
 
 
 def physical_cores() -> int:
-    """Cores that do not share one with another, among those that this process may use."""
+    """Number of physical cores, at most the number of CPUs available to this process."""
     import psutil
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -213,7 +219,7 @@ def physical_cores() -> int:
 
 
 def gpus() -> list[str]:
-    """The GPUs that may be used, by NVML or ``CUDA_VISIBLE_DEVICES``; does not touch CUDA."""
+    """Available GPUs by ``CUDA_VISIBLE_DEVICES`` or NVML; does not initialize CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name for name in named.split(",") if name.strip() and name.strip() != "-1"]
@@ -228,5 +234,5 @@ def gpus() -> list[str]:
     return []
 
 
-def _how(code: int | None) -> str:
+def _exit_text(code: int | None) -> str:
     return f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"

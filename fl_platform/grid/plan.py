@@ -1,4 +1,4 @@
-"""Which cells a grid has: every combination once, checked, named by its hash."""
+"""Plan the runs of a grid: compose each combination, check it, remove duplicates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PLAIN_SEED = re.compile(r"seed=(0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True)
-class Cell:
+class PlannedRun:
     """One run of a grid."""
 
     overrides: tuple[str, ...]
@@ -30,34 +30,34 @@ def plan(
     *,
     plugins: Sequence[str] = (),
     experiment: str = "",
-) -> list[Cell]:
-    """The cells of ``combinations`` of overrides, in order, each configuration once.
+) -> list[PlannedRun]:
+    """Plan one run per configuration of ``combinations``, in order, without duplicates.
 
-    Combinations that differ in the seed alone are composed once. Every random stream of a run
-    depends on its seed and a name alone, so cells of equal seed and task share partition,
-    participants and initial weights.
+    Combinations that differ in the seed alone are composed once. A random stream depends on the
+    run's seed and the stream's name only, so runs of equal seed and task share the partition, the
+    participants and the initial weights.
 
     Args:
-        experiment: the name under which the cells are filed; no part of their identity.
+        experiment: MLflow experiment of the runs; not part of the configuration hash.
 
     Raises:
-        ConfigError: a combination that cannot be run, named.
+        ConfigError: a combination is invalid; the message names it.
     """
-    whole = _seed_referred_to(home, plugins)
+    per_seed = _seed_referred_to(home, plugins)
     composed: dict[tuple[str, ...], Config] = {}
     found: dict[str, tuple[tuple[str, ...], Config]] = {}
     for combination in combinations:
         overrides = tuple(combination)
         seeds = [override[5:] for override in overrides if _PLAIN_SEED.fullmatch(override)]
         rest = tuple(override for override in overrides if not _PLAIN_SEED.fullmatch(override))
-        if len(seeds) != 1 or whole:
+        if len(seeds) != 1 or per_seed:
             config = _compose(overrides, home, plugins)
         else:
             if rest not in composed:
                 composed[rest] = _compose(overrides, home, plugins)
             try:
                 config = replace(composed[rest], seed=int(seeds[0]))
-            except ValueError:  # a seed out of range: refused in the words of a composition
+            except ValueError:  # a seed out of range: composing raises the full message
                 config = _compose(overrides, home, plugins)
         if experiment:
             config = replace(config, experiment=experiment)
@@ -66,13 +66,13 @@ def plan(
             found[name] = (overrides, config)
     names = run_names([config for _, config in found.values()])
     return [
-        Cell(overrides, _named(config, name), identity, name)
+        PlannedRun(overrides, _named(config, name), identity, name)
         for (identity, (overrides, config)), name in zip(found.items(), names, strict=True)
     ]
 
 
 def _named(config: Config, name: str) -> Config:
-    """``config`` that carries ``name``, where that is not its own name anyway."""
+    """``config`` with ``name``, if this is not the name that it has anyway."""
     if run_name(config) == name:
         return config
     return replace(config, runtime=replace(config.runtime, name=name))
@@ -86,7 +86,7 @@ def _compose(overrides: Sequence[str], home: Path, plugins: Sequence[str]) -> Co
 
 
 def _seed_referred_to(home: Path, plugins: Sequence[str]) -> bool:
-    """Whether a configuration file refers to the seed: then no composition serves two seeds."""
+    """Whether a configuration file refers to the seed; then each seed is composed separately."""
     folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
     files = [file for folder in folders for file in folder.rglob("*.yaml")]
     return any("${seed" in file.read_text(encoding="utf-8", errors="replace") for file in files)

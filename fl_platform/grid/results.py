@@ -1,4 +1,4 @@
-"""What came of an experiment: its frames from the store, its tables on screen, its report."""
+"""Results of an experiment: data frames, tables on the terminal, the report."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rich.console import Console
-from rich.table import Table as Screen
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from fl_platform.config import ConfigError
 from fl_platform.core.outside import OutsideError, read_file
-from fl_platform.grid.parent import planned
+from fl_platform.grid.grid_run import planned_hashes
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
 from fl_platform.report.figures.layout import ONE_COLUMN, TWO_COLUMNS, Page
@@ -34,20 +34,19 @@ KEYS = (
     *(f"skew/{name}{end}" for name in SKEW for end in ("", "_null", "_z")),
     *("round/kappa", "round/kappa_bound"),
 )
-CLOUDED = 6  # runs whose clouds are drawn
+MAX_CLOUDS = 6  # runs whose clouds are drawn
 
 
 def frame_of(home: Path, experiment: str, source: table.Source = "auto") -> pd.DataFrame:
-    """The runs filed under ``experiment``, and those that its grids share with other experiments.
+    """Runs of ``experiment``, including those that its grids share with other experiments.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: the experiment has no runs.
     """
     runs = table.runs(home, source)
-    runs = runs[runs["attack"] != ""]  # parents of grids and studies
-    frame = runs[
-        (runs["experiment"] == experiment) | runs["config_hash"].isin(planned(home, experiment))
-    ]
+    runs = runs[runs["attack"] != ""]  # without the parent runs of grids and studies
+    hashes = planned_hashes(home, experiment)
+    frame = runs[(runs["experiment"] == experiment) | runs["config_hash"].isin(hashes)]
     if frame.empty:
         known = ", ".join(sorted(set(runs["experiment"]))) or "none"
         raise ConfigError(
@@ -61,7 +60,7 @@ def frame_of(home: Path, experiment: str, source: table.Source = "auto") -> pd.D
 
 
 def tables_of(frame: pd.DataFrame, hashes: Collection[str] | None = None) -> list[Table]:
-    """One accuracy table a setting; of the cells with ``hashes`` alone, where given."""
+    """One accuracy table per setting; ``hashes`` restricts it to these runs."""
     if hashes is not None:
         frame = frame[frame["config_hash"].isin(list(hashes))]
     found = usual_strength(cells(frame))
@@ -69,11 +68,11 @@ def tables_of(frame: pd.DataFrame, hashes: Collection[str] | None = None) -> lis
 
 
 def show(tables: Iterable[Table], console: Console | None = None) -> None:
-    """Print tables; bold is what their seeds support, notes stand beneath."""
+    """Print tables and their notes; bold marks significant entries."""
     console = console or Console(highlight=False)
     for found in tables:
         console.print(Text(f"\n{found.title}", style="italic"), soft_wrap=True)
-        grid = Screen(box=None, pad_edge=False)
+        grid = RichTable(box=None, pad_edge=False)
         for index, name in enumerate(found.header):
             grid.add_column(name, justify="right" if index else "left", no_wrap=not index)
         for index, row in enumerate(found.rows, start=1):
@@ -98,7 +97,10 @@ def write(
     source: table.Source = "auto",
     page: Page | None = None,
 ) -> tuple[Path, list[Path]]:
-    """Write the report of ``frame``; its folder (``mlruns/reports/NAME``) and its files."""
+    """Write the report of ``frame``; returns its folder and files.
+
+    ``out``: the folder. Default: ``mlruns/reports/NAME``.
+    """
     out = out or report_folder(home, experiment)
     curves = table.curves(home, KEYS, source)
     curves = curves[curves["run_id"].isin(set(frame["run_id"]))]
@@ -108,17 +110,17 @@ def write(
 
 
 def report_folder(home: Path, experiment: str) -> Path:
-    """``mlruns/reports/NAME``; a name that is no plain file name is spelt out in digits."""
+    """``mlruns/reports/NAME``; a name that is not a plain file name is replaced by its hash."""
     plain = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", experiment, re.ASCII)
     name = experiment if plain else hashlib.sha256(experiment.encode()).hexdigest()[:16]
     return home / "mlruns" / "reports" / name
 
 
 def source(text: str) -> table.Source:
-    """``--source`` as typed.
+    """Parse ``--source``.
 
     Raises:
-        ConfigError: an unknown one.
+        ConfigError: the source is unknown.
     """
     for known in get_args(table.Source):
         if text == known:
@@ -144,10 +146,10 @@ def page(width: str, font_size: float) -> Page:
 
 
 def kinds(text: str) -> list[str]:
-    """``--format`` as typed: ``html,csv``.
+    """Parse ``--format``, such as ``html,csv``.
 
     Raises:
-        ConfigError: an unknown one.
+        ConfigError: a format is unknown.
     """
     asked = [kind.strip() for kind in text.split(",")]
     for kind in asked:
@@ -157,14 +159,14 @@ def kinds(text: str) -> list[str]:
 
 
 def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The Gram matrices that the runs of ``frame`` kept (``observers.cloud``), with labels."""
+    """Gram matrices that the runs of ``frame`` stored (``observers.cloud``), with labels."""
     found: list[dict[str, Any]] = []
     kept = 0
     for _, run in frame.iterrows():
         folder = run_folder(home, run["config_hash"])
         files = cloud_files(folder.artifacts)
         kept += bool(files)
-        if kept > CLOUDED:
+        if kept > MAX_CLOUDS:
             break
         for file in files:
             try:
@@ -179,8 +181,8 @@ def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _own_cloud(file: Path, folder: RunFolder) -> Cloud:
-    """The cloud in ``file``, where it is the one that the run's journal names."""
+    """Read the cloud in ``file`` after a check of its digest against the run's journal."""
     written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
     if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):
-        raise OutsideError(f"{file}: expected the cloud that its run wrote, got another.")
+        raise OutsideError(f"{file}: expected the digest in the run's journal, got another file.")
     return read_cloud(file)

@@ -1,4 +1,4 @@
-"""The story of a grid: file -> plan -> processes -> MLflow -> table and report."""
+"""The story of a grid: plan, execute, upload, report."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rich.console import Console
 from fl_platform.config import Config, ConfigError, expand
 from fl_platform.console import standard_output
 from fl_platform.core.process import Stopper
-from fl_platform.grid.jobs import Board, Entry
-from fl_platform.grid.parent import Parent, parent_of
-from fl_platform.grid.plan import Cell, plan
-from fl_platform.grid.progress import Screen, clock, told
+from fl_platform.grid.grid_run import GridRun, open_grid_run
+from fl_platform.grid.jobs import Job, JobTable
+from fl_platform.grid.plan import PlannedRun, plan
+from fl_platform.grid.progress_table import ProgressTable, clock, outcome_text
 from fl_platform.grid.spec import Grid, read_grid
 from fl_platform.run.lookup import conditions
 from fl_platform.tracking.run_folder import run_folder
@@ -26,20 +26,22 @@ from fl_platform.tracking.uploader import follow
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 EXECUTORS = ("local", "slurm")
 
-Changed = Callable[[Entry | None], None]
+Changed = Callable[[Job | None], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a grid is run; nothing here is part of any cell's identity.
+    """How a grid is executed; not part of any configuration hash.
 
     Attributes:
-        jobs: processes; None: a GPU slot or physical core each.
-        gpu_slots: cells that share one GPU; None: as many as its memory and the cores allow.
-        executor: ``local``, or ``slurm`` with ``cells`` a task and submitit's settings ``slurm``.
-        fresh: run every cell anew.
-        continue_anyway: continue unfinished cells that other code or another machine began.
-        report: write the report.
+        jobs: number of worker processes. Default: ``gpu_slots`` per GPU, or one per physical core.
+        gpu_slots: number of workers per GPU; None: as many as its free memory and the cores allow.
+        executor: ``local`` or ``slurm``.
+        cells: number of runs per SLURM task.
+        slurm: options of submitit's executor, such as ``partition=gpu``.
+        fresh: restart every run from round 0.
+        continue_anyway: continue runs that other code or another machine has begun.
+        report: whether to write the report.
     """
 
     jobs: int | None = None
@@ -58,48 +60,64 @@ class Options:
 
 
 @dataclass
-class Outcome:
-    """What a grid came to.
+class GridResult:
+    """Jobs, parent run and report of a grid.
 
     Attributes:
-        signal: that stopped it; 0 where it ran to its end.
+        signal: number of the signal that stopped the grid, else 0.
         report: folder of the report, if one was written.
     """
 
-    board: Board
-    parent: Parent
+    table: JobTable
+    parent: GridRun
     signal: int = 0
     report: Path | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
-        entries = self.board.entries
+        jobs = self.table.jobs
         return {
             "experiment": self.parent.grid.name,
             "run_id": self.parent.run_id,
-            "cells": len(entries),
-            "done": len(self.board.of_state("done")),
-            "failed": len(self.board.of_state("failed")),
+            "cells": len(jobs),
+            "done": len(self.table.of_state("done")),
+            "failed": len(self.table.of_state("failed")),
             "stopped_by": self.signal,
             "report": None if self.report is None else str(self.report),
             "results": [
                 {
-                    "config_hash": entry.cell.config_hash,
-                    "name": entry.cell.name,
-                    "state": entry.result.status if entry.result else entry.state.upper(),
-                    "accuracy_tail": entry.result.accuracy_tail if entry.result else None,
-                    "alarms": entry.result.alarms if entry.result else 0,
-                    "reason": entry.reason,
+                    "config_hash": job.planned.config_hash,
+                    "name": job.planned.name,
+                    "state": job.result.status if job.result else _JSON_STATES[job.state],
+                    "accuracy_tail": job.result.accuracy_tail if job.result else None,
+                    "alarms": job.result.alarms if job.result else 0,
+                    "reason": job.reason,
                 }
-                for entry in entries
+                for job in jobs
             ],
         }
 
 
+Outcome = GridResult  # the name up to version 0.1
+_JSON_STATES = {
+    "waiting": "WAITING",
+    "running": "RUNNING",
+    "running in another process": "ELSEWHERE",
+    "done": "DONE",
+    "failed": "FAILED",
+}
+
+
 def plan_grid(
     arguments: Sequence[str], home: Path, plugins: Sequence[str] = ()
-) -> tuple[Grid, list[Cell]]:
-    """The grid that ``arguments`` ask for: an experiment's name, then overrides, or these alone."""
+) -> tuple[Grid, list[PlannedRun]]:
+    """Read and plan a grid.
+
+    Args:
+        arguments: the name of an experiment and overrides, or overrides only.
+        home: workspace: the folder of ``conf/`` and ``mlruns/``.
+        plugins: packages with further attacks, defenses and config files.
+    """
     named = bool(arguments) and "=" not in arguments[0]
     typed = list(arguments[1:] if named else arguments)
     grid = read_grid(arguments[0], home, plugins) if named else Grid("grid", "Grid")
@@ -113,130 +131,137 @@ def plan_grid(
 
 
 def run_grid(
-    grid: Grid, cells: list[Cell], home: Path, options: Options, typed: Sequence[str] = ()
-) -> Outcome:
-    """Run the cells that are not over yet, wherever an earlier process left them.
+    grid: Grid, planned: list[PlannedRun], home: Path, options: Options, typed: Sequence[str] = ()
+) -> GridResult:
+    """Execute the runs without a stored result; interrupted runs continue from checkpoints.
 
-    A cell that fails does not stop the others. SIGINT or SIGTERM stops all with checkpoints; the
-    same call then continues.
+    A run that fails does not stop the others. SIGINT or SIGTERM stops all runs with a checkpoint;
+    the same call continues them.
     """
     for name in ONE_THREAD:  # before numpy or torch start their own threads
         os.environ.setdefault(name, "1")
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting must not touch CUDA
-    cells = [replace(cell, config=_told(cell.config, options)) for cell in cells]
-    board = Board.of(cells, home, fresh=options.fresh)
-    with Stopper() as stopper, parent_of(grid, cells, home) as parent:
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting GPUs without CUDA
+    planned = [replace(run, config=_with_options(run.config, options)) for run in planned]
+    table = JobTable.of(planned, home, fresh=options.fresh)
+    with Stopper() as stopper, open_grid_run(grid, planned, home) as parent:
         parent.start(typed)
-        outcome = Outcome(board, parent)
-        changed = _uploading(board, parent, home)
-        with Screen(board, home) as screen:
-            _work(board, parent, home, options, _both(screen.changed, changed), stopper)
-        outcome.signal = stopper.signal or 0
-        _finish(outcome, home, options)
-    return outcome
+        result = GridResult(table, parent)
+        upload = _uploading(table, parent, home)
+        with ProgressTable(table, home) as progress:
+            _execute(table, parent, home, options, _both(progress.changed, upload), stopper)
+        result.signal = stopper.signal or 0
+        _finish(result, home, options)
+    return result
 
 
-def dry(grid: Grid, cells: list[Cell], home: Path, options: Options) -> dict[str, Any]:
-    """Print the cells, the time and the disk that they would take; runs a few rounds at most."""
+def dry(grid: Grid, planned: list[PlannedRun], home: Path, options: Options) -> dict[str, Any]:
+    """Print the planned runs and an estimate of time and disk space, after a few rounds at most."""
     from fl_platform.grid.estimate import estimate
 
-    board = Board.of(cells, home, fresh=options.fresh)
-    for entry in board.entries:
-        print(f"{entry.cell.config_hash[:16]}  {entry.state:8}{entry.cell.name}")
+    table = JobTable.of(planned, home, fresh=options.fresh)
+    for job in table.jobs:
+        print(f"{job.planned.config_hash[:16]}  {job.state:8}{job.planned.name}")
     for sentence in grid.unknown:
         print(f"unknown: {sentence}")
-    todo = [entry.cell for entry in board.of_state("waiting")]
-    expected = estimate(todo, home)
-    jobs = slots(cells[0].config, options, home)[0]
+    waiting = [job.planned for job in table.of_state("waiting")]
+    expected = estimate(waiting, home)
+    workers = plan_workers(planned[0].config, options, home)[0]
     print(
-        f"{len(cells)} cells, {len(todo)} to run: about {clock(expected.seconds / jobs)}"
-        f" with {jobs} jobs and {expected.bytes / 1e6:.0f} MB ({expected.source})"
+        f"{len(planned)} runs, {len(waiting)} of them not finished: about"
+        f" {clock(expected.seconds / workers)} with {workers} worker processes and"
+        f" {expected.bytes / 1e6:.0f} MB (estimated from {expected.source})"
     )
     return {
         "experiment": grid.name,
-        "cells": [{"config_hash": c.config_hash, "name": c.name} for c in cells],
-        "to_run": len(todo),
-        "jobs": jobs,
-        "seconds": expected.seconds / jobs,
+        "cells": [{"config_hash": run.config_hash, "name": run.name} for run in planned],
+        "to_run": len(waiting),
+        "jobs": workers,
+        "seconds": expected.seconds / workers,
         "bytes": expected.bytes,
         "source": expected.source,
     }
 
 
-def _work(
-    board: Board, parent: Parent, home: Path, options: Options, changed: Changed, stopper: Stopper
+def _execute(
+    table: JobTable,
+    parent: GridRun,
+    home: Path,
+    options: Options,
+    changed: Changed,
+    stopper: Stopper,
 ) -> None:
-    waiting = board.of_state("waiting")
+    waiting = table.of_state("waiting")
     if not waiting:
         return
     if options.executor == "slurm":
-        from fl_platform.grid.slurm_executor import Slurm
+        from fl_platform.grid.slurm_executor import SlurmExecutor
 
-        board.jobs = options.jobs or len(waiting)
-        executor: Any = Slurm(
+        table.workers = options.jobs or len(waiting)
+        executor: Any = SlurmExecutor(
             home,
             parent_run_id=parent.run_id,
             logs=parent.folder.path,
-            jobs=board.jobs,
-            cells=options.cells,
+            workers=table.workers,
+            runs_per_task=options.cells,
             settings=options.slurm,
         )
     else:
-        from fl_platform.grid.local_executor import Pool, warm_up
+        from fl_platform.grid.local_executor import LocalExecutor, warm_up
 
         warm_up(home, waiting[0])
-        jobs, environments = slots(waiting[0].cell.config, options, home)
-        board.jobs = min(jobs, len(waiting))
-        executor = Pool(
+        workers, environments = plan_workers(waiting[0].planned.config, options, home)
+        table.workers = min(workers, len(waiting))
+        executor = LocalExecutor(
             home,
-            board.jobs,
+            table.workers,
             parent_run_id=parent.run_id,
             logs=parent.folder.path,
             environments=environments,
         )
     with executor:
-        executor.work(board, changed, lambda: stopper.signal is not None)
+        executor.work(table, changed, lambda: stopper.signal is not None)
 
 
-def slots(config: Config, options: Options, home: Path) -> tuple[int, list[dict[str, str]]]:
-    """How many processes for runs like that of ``config``, and what each finds in its environment.
+def plan_workers(config: Config, options: Options, home: Path) -> tuple[int, list[dict[str, str]]]:
+    """Number of worker processes for runs like that of ``config``, and their environments.
 
     With ``options.gpu_slots`` None the data of ``config`` are loaded to estimate its memory.
     """
-    from fl_platform.grid.gpu_slots import automatic
     from fl_platform.grid.local_executor import gpus, physical_cores
+    from fl_platform.grid.workers_per_gpu import fitting
 
     cards = gpus() if config.runtime.device in ("auto", "cuda") else []
     if not cards:
         return options.jobs or physical_cores(), [{}]
-    jobs = options.jobs
-    if jobs is None:
-        each = options.gpu_slots or automatic(config, home, cards, physical_cores())
-        jobs = len(cards) * each
-    return jobs, [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
+    workers = options.jobs
+    if workers is None:
+        per_gpu = options.gpu_slots or fitting(config, home, cards, physical_cores())
+        workers = len(cards) * per_gpu
+    return workers, [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
 
 
-def _finish(outcome: Outcome, home: Path, options: Options) -> None:
-    board, parent = outcome.board, outcome.parent
+def _finish(result: GridResult, home: Path, options: Options) -> None:
+    table, parent = result.table, result.parent
     console = standard_output()
-    if board.of_state("done") and not outcome.signal:  # who asks to stop does not want a report
+    if table.of_state("done") and not result.signal:  # a stop takes precedence over the report
         from fl_platform.grid import results as results
 
         frame = results.frame_of(home, parent.grid.name, "folders")
-        hashes = [entry.cell.config_hash for entry in board.entries]
+        hashes = [job.planned.config_hash for job in table.jobs]
         results.show(results.tables_of(frame, hashes), console)
         _warn_of_mixed_code([conditions(home, name) for name in hashes], console)
         if options.report:
             title = parent.grid.title
-            outcome.report, paths = results.write(home, parent.grid.name, frame, title=title)
-            parent.attach(paths, outcome.report)
-    parent.finish(board, outcome.signal)
-    if outcome.signal:
-        done = len(board.of_state("done"))
-        console.print(f"stopped: {done} of {len(board.entries)} cells are over; the same command")
+            result.report, paths = results.write(home, parent.grid.name, frame, title=title)
+            parent.attach(paths, result.report)
+    parent.finish(table, result.signal)
+    if result.signal:
+        done = len(table.of_state("done"))
+        console.print(f"stopped: {done} of {len(table.jobs)} runs are finished; the same command")
         console.print("continues the others from their checkpoints")
-    for entry in board.of_state("failed"):
-        console.print(f"failed: {entry.cell.name}: {told(entry)}", markup=False, soft_wrap=True)
+    for job in table.of_state("failed"):
+        text = f"failed: {job.planned.name}: {outcome_text(job)}"
+        console.print(text, markup=False, soft_wrap=True)
 
 
 def _warn_of_mixed_code(recorded: list[dict[str, str]], console: Console) -> None:
@@ -245,48 +270,48 @@ def _warn_of_mixed_code(recorded: list[dict[str, str]], console: Console) -> Non
         if len(counts) > 1:
             listed = ", ".join(f"{n} runs by {code[:12]}" for code, n in counts.most_common())
             mixed = "code" if name == "code_fingerprint" else f"code of {name}"
-            console.print(f"mixed {mixed}: {listed}; --fresh runs all anew", markup=False)
+            console.print(f"mixed {mixed}: {listed}; --restart repeats all runs", markup=False)
 
 
 def _is_code(condition: str) -> bool:
     return condition == "code_fingerprint" or condition.startswith("plugin.")
 
 
-def _uploading(board: Board, parent: Parent, home: Path) -> Changed:
-    """Have the uploader follow the parent and each cell from its beginning on.
+def _uploading(table: JobTable, parent: GridRun, home: Path) -> Changed:
+    """Callback that uploads the parent run and each run from its start on.
 
-    What an earlier command left behind is copied too. A second process of the same grid leaves
-    that to the first.
+    Runs that an earlier command did not upload are uploaded too. A second process of the same grid
+    uploads nothing.
     """
-    tracking = board.entries[0].cell.config.runtime.tracking
+    tracking = table.jobs[0].planned.config.runtime.tracking
     followed: set[str] = set()
 
-    def changed(entry: Entry | None) -> None:
-        begun = board.of_state("running") if entry is None else [entry]
+    def changed(job: Job | None) -> None:
+        begun = table.of_state("running") if job is None else [job]
         for each in begun:
-            key = each.cell.config_hash
-            if entry is not None or key not in followed:
+            key = each.planned.config_hash
+            if job is not None or key not in followed:
                 followed.add(key)
                 follow(home, tracking, run_folder(home, key).path)
 
     if parent.run is None:
-        return lambda entry: None
+        return lambda job: None
     follow(home, tracking, parent.folder.path)
-    for entry in board.of_state("done"):
-        changed(entry)
+    for job in table.of_state("done"):
+        changed(job)
     return changed
 
 
 def _both(first: Changed, second: Changed) -> Changed:
-    def changed(entry: Entry | None) -> None:
-        first(entry)
-        second(entry)
+    def changed(job: Job | None) -> None:
+        first(job)
+        second(job)
 
     return changed
 
 
-def _told(config: Config, options: Options) -> Config:
-    """``config`` with what was asked for all cells beside what was typed."""
+def _with_options(config: Config, options: Options) -> Config:
+    """``config`` with the options that hold for all runs."""
     runtime = replace(
         config.runtime,
         fresh=config.runtime.fresh or options.fresh,

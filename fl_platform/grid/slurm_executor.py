@@ -1,4 +1,4 @@
-"""The SLURM executor: one job array through submitit, the same code in every job."""
+"""The SLURM executor: one job array through submitit."""
 
 from __future__ import annotations
 
@@ -12,47 +12,49 @@ from typing import Any
 
 from fl_platform.config import Config, ConfigError
 from fl_platform.config.targets import admit, admitted
-from fl_platform.grid.jobs import Board, Entry
-from fl_platform.grid.worker import run_cell
+from fl_platform.grid.jobs import Job, JobTable
+from fl_platform.grid.worker import RunMessage, run_one
 from fl_platform.run.result import finished
 from fl_platform.tracking.lock import is_owned
 from fl_platform.tracking.run_folder import run_folder
 
-# Settings that submitit has for every cluster; all others are SLURM's own.
+# Settings of submitit for every cluster; all others are SLURM's own.
 GENERAL = {"cpus_per_task", "gpus_per_node", "mem_gb", "name", "nodes", "tasks_per_node"}
 GENERAL |= {"timeout_min"}
-LOOK = 1.0  # seconds between two looks at the jobs
+POLL = 1.0  # seconds between two queries of the array tasks
 
 
-class Job:
-    """The cells of one array task; called again after a preemption it goes on where it was."""
+class ArrayTask:
+    """The runs of one array task; after a preemption a second call continues them."""
 
     def __init__(self, configs: Sequence[Config], home: Path, parent_run_id: str) -> None:
         self.configs, self.home, self.parent_run_id = list(configs), home, parent_run_id
         self.plugins = admitted()
 
-    def __call__(self) -> list[tuple[str, Any, str]]:
-        """The outcome of each cell."""
+    def __call__(self) -> list[RunMessage]:
+        """Execute the runs; one message per run."""
         for plugin in self.plugins:
             admit(plugin, self.home)
-        return [run_cell(config, self.home, self.parent_run_id) for config in self.configs]
+        return [run_one(config, self.home, self.parent_run_id) for config in self.configs]
 
     def checkpoint(self) -> Any:
-        """What submitit queues where SLURM preempts the task or its time is over."""
+        """Submission that submitit queues after a preemption or timeout."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
 
 
-class Slurm:
-    """Works off a board with an array of at most ``jobs`` tasks at a time.
+class SlurmExecutor:
+    """Executes the jobs of a table in a SLURM array; a context manager.
 
-    The home must lie on a file system that the nodes share. Leaving the context cancels what is
-    left; cells at work get SLURM's SIGTERM and leave a checkpoint.
+    The workspace must be on a file system that all nodes share. Leaving the context cancels the
+    remaining tasks; active runs receive SIGTERM and write a checkpoint.
 
     Args:
-        settings: of submitit's executor, ``partition=gpu`` or ``timeout_min=60``.
-        cells: in each task; more where cells are short, since every task imports all anew.
+        workers: maximal number of array tasks at a time.
+        runs_per_task: number of runs per array task. More than one saves start-up time where runs
+            are short.
+        settings: options of submitit's executor, such as ``partition=gpu``.
     """
 
     def __init__(
@@ -61,8 +63,8 @@ class Slurm:
         *,
         parent_run_id: str,
         logs: Path,
-        jobs: int = 1,
-        cells: int = 1,
+        workers: int = 1,
+        runs_per_task: int = 1,
         settings: Sequence[str] = (),
         cluster: str = "slurm",
     ) -> None:
@@ -74,73 +76,77 @@ class Slurm:
             ) from None
         if cluster == "slurm" and shutil.which("srun") is None:
             raise ConfigError(
-                "--executor slurm: expected srun on PATH, found none: this machine belongs to no"
-                " SLURM cluster. Use --executor local."
+                "--executor slurm: expected srun on PATH, found none: this machine is not part"
+                " of a SLURM cluster. Use --executor local."
             )
-        self.home, self.parent_run_id, self.cells = home, parent_run_id, cells
-        # Without accounting every look at a job would say so twice.
+        self.home, self.parent_run_id, self.runs_per_task = home, parent_run_id, runs_per_task
+        # Without SLURM accounting every query would log two warnings.
         logging.getLogger("submitit").setLevel(logging.ERROR)
         self._executor = submitit.AutoExecutor(folder=logs / "jobs", cluster=cluster)
         own: dict[str, Any] = {"name": "fl-platform", "timeout_min": 24 * 60, "cpus_per_task": 1}
         if cluster == "slurm":
-            own["slurm_array_parallelism"] = jobs
+            own["slurm_array_parallelism"] = workers
             own["slurm_setup"] = ["export OMP_NUM_THREADS=1 MKL_NUM_THREADS=1"]
         self._executor.update_parameters(**own, **dict(map(_setting, settings)))
-        self._jobs: list[tuple[Any, list[Entry]]] = []
+        self._tasks: list[tuple[Any, list[Job]]] = []
 
-    def __enter__(self) -> Slurm:
+    def __enter__(self) -> SlurmExecutor:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for job, _ in self._jobs:
-            if not job.done():
-                job.cancel(check=False)
+        for task, _ in self._tasks:
+            if not task.done():
+                task.cancel(check=False)
 
     def work(
-        self, board: Board, changed: Callable[[Entry | None], None], stop: Callable[[], bool]
+        self, table: JobTable, changed: Callable[[Job | None], None], stop: Callable[[], bool]
     ) -> None:
-        """Submit every waiting cell and follow the jobs until all have ended."""
-        waiting = board.of_state("waiting")
-        groups = [waiting[i : i + self.cells] for i in range(0, len(waiting), self.cells)]
-        tasks = [Job([e.cell.config for e in g], self.home, self.parent_run_id) for g in groups]
+        """Submit all waiting jobs and poll the array tasks until all have ended."""
+        waiting = table.of_state("waiting")
+        size = self.runs_per_task
+        groups = [waiting[i : i + size] for i in range(0, len(waiting), size)]
+        tasks = [
+            ArrayTask([job.planned.config for job in group], self.home, self.parent_run_id)
+            for group in groups
+        ]
         with self._executor.batch():
             submitted = [self._executor.submit(task) for task in tasks]
-        self._jobs = list(zip(submitted, groups, strict=True))
-        for job in submitted:
-            print(f"submitted {job.job_id}", file=sys.stderr)
-        while not board.complete and not stop():
-            for job, entries in self._jobs:
-                self._follow(job, entries, changed)
+        self._tasks = list(zip(submitted, groups, strict=True))
+        for each in submitted:
+            print(f"submitted {each.job_id}", file=sys.stderr)
+        while not table.complete and not stop():
+            for task, jobs in self._tasks:
+                self._poll(task, jobs, changed)
             changed(None)
-            time.sleep(LOOK)
+            time.sleep(POLL)
 
-    def _follow(self, job: Any, entries: list[Entry], changed: Callable[[Entry], None]) -> None:
-        ended = job.done()
-        outcomes = _outcomes(job, len(entries)) if ended else [None] * len(entries)
-        for entry, outcome in zip(entries, outcomes, strict=True):
-            if entry.state in ("done", "failed"):
+    def _poll(self, task: Any, jobs: list[Job], changed: Callable[[Job], None]) -> None:
+        ended = task.done()
+        messages = _messages(task, len(jobs)) if ended else [None] * len(jobs)
+        for job, message in zip(jobs, messages, strict=True):
+            if job.state in ("done", "failed"):
                 continue
-            result = finished(self.home, entry.cell.config_hash)
-            lock = run_folder(self.home, entry.cell.config_hash).lock
+            result = finished(self.home, job.planned.config_hash)
+            lock = run_folder(self.home, job.planned.config_hash).lock
             if result is not None:
-                entry.end(result)
+                job.end(result)
             elif not ended:
-                if entry.state == "waiting" and is_owned(lock):
-                    entry.begin()
+                if job.state == "waiting" and is_owned(lock):
+                    job.begin()
                 continue
             else:
-                _, value, trace = outcome or ("", "its job ended without a word", "")
-                entry.fail(value if isinstance(value, str) else f"stopped: {value.reason}", trace)
-            changed(entry)
+                _, value, trace = message or ("", "the SLURM task ended without a result", "")
+                job.fail(value if isinstance(value, str) else f"stopped: {value.reason}", trace)
+            changed(job)
 
 
-def _outcomes(job: Any, cells: int) -> list[tuple[str, Any, str]]:
-    """What a job that ended says of each of its cells."""
+def _messages(task: Any, runs: int) -> list[RunMessage]:
+    """One message per run of a task that ended."""
     try:
-        return list(job.results()[0])
-    except Exception as error:  # cancelled, out of memory, out of time: submitit's own words
+        return list(task.results()[0])
+    except Exception as error:  # cancelled, out of memory or time: the text is submitit's
         why = " ".join(str(error).split())[-300:]
-        return [("failed", f"job {job.job_id} {job.state}: {why}", "")] * cells
+        return [("failed", f"SLURM task {task.job_id} {task.state}: {why}", "")] * runs
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -1,4 +1,4 @@
-"""What an experiment file says about its grid: axes, blocks of cells, what is not known."""
+"""The ``grid:`` node of an experiment file: axes, blocks of axes, unknown facts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Grid:
     """The ``grid:`` node of ``conf/experiment/NAME.yaml``.
 
     Attributes:
-        name: the file's, under which the cells are filed in MLflow.
-        title: of the report.
-        axes: key -> values in Hydra's sweep grammar, for every block.
-        blocks: further axes; a block's own replace those of ``axes``.
-        unknown: what the paper does not tell and this file had to choose, one sentence each.
+        name: file name without suffix; also the MLflow experiment of the runs.
+        title: title of the report.
+        axes: key -> values in Hydra's sweep grammar; hold in every block.
+        blocks: further axes per block; they replace axes of the same key (``cells:`` in the file).
+        unknown: choices of this file that the paper does not state, one sentence each.
     """
 
     name: str
@@ -35,20 +35,20 @@ class Grid:
     unknown: tuple[str, ...] = ()
 
     def sweeps(self, typed: Sequence[str]) -> list[list[str]]:
-        """One list of sweep overrides a block; what is typed replaces an axis of the same key."""
-        said = {override.partition("=")[0]: override for override in typed}
+        """One list of sweep overrides per block; ``typed`` replaces axes of the same key."""
+        replacing = {override.partition("=")[0]: override for override in typed}
         lines = []
         for block in self.blocks:
             axes = {key: f"{key}={values}" for key, values in {**self.axes, **block}.items()}
-            lines.append(list({**axes, **said}.values()))
+            lines.append(list({**axes, **replacing}.values()))
         return lines
 
 
 def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
-    """The grid of experiment ``name``.
+    """Read the grid of experiment ``name``.
 
     Raises:
-        ConfigError: there is no such file, or its ``grid:`` is not of the form above.
+        ConfigError: the file is missing, or its ``grid:`` node is invalid.
     """
     folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
     files = {path.stem: path for folder in folders[::-1] for path in _files(folder)}
@@ -66,7 +66,10 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
     for key in node:
         if key not in KEYS:
             known = ", ".join(KEYS)
-            raise ConfigError(f"{files[name]}: grid.{key} is none of {known}{nearest(key, KEYS)}")
+            raise ConfigError(
+                f"{files[name]}: expected one of {known} below grid, got {key!r}"
+                f"{nearest(key, KEYS)}"
+            )
     blocks = _list(node.get("cells", [{}]), "grid.cells", files[name])
     return Grid(
         name=name,

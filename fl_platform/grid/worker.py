@@ -1,4 +1,4 @@
-"""One process of the pool: takes a cell, runs it, says what came of it, takes the next."""
+"""A worker process of the local executor: receive a configuration, run it, send the result."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ from fl_platform.core.text import reason
 
 _PDEATHSIG = 1  # prctl(2)
 
-Outcome = tuple[str, Any, str]
+RunMessage = tuple[str, Any, str]  # state, result or reason, traceback
 
 
-def run_cell(config: Config, home: Path, parent_run_id: str) -> Outcome:
-    """``("over", Result, "")``, ``("elsewhere", reason, "")`` or ``("failed", reason, traceback)``.
+def run_one(config: Config, home: Path, parent_run_id: str) -> RunMessage:
+    """Run one configuration.
 
-    The run writes its journal alone; the grid's uploader copies all journals.
+    Only the journal is written here; the grid's uploader exports it.
+
+    Returns:
+        ``("ended", Result, "")``, ``("running in another process", reason, "")`` or
+        ``("failed", reason, traceback)``.
     """
     try:
         from fl_platform.run.runner import run
 
         runtime = replace(config.runtime, tracking="journal", progress="none")
-        return "over", run(replace(config, runtime=runtime), home, parent_run_id=parent_run_id), ""
+        return "ended", run(replace(config, runtime=runtime), home, parent_run_id=parent_run_id), ""
     except Exception as error:
         if any(cls.__name__ == "RunOwned" for cls in type(error).__mro__):
-            return "elsewhere", reason(error), ""
+            return "running in another process", reason(error), ""
         why = reason(Exception(" ".join(str(error).split())), length=800)
         return "failed", f"{type(error).__name__}: {why}", traceback.format_exc()
 
@@ -49,13 +53,13 @@ def serve(
     inherited: Sequence[Connection],
     plugins: Sequence[str],
 ) -> None:
-    """Run the cells that come through ``pipe`` until it closes.
+    """Run the configurations received from ``pipe`` until it closes.
 
     Args:
-        log: what libraries print goes there, not between the lines of the table.
-        environment: of this worker, such as the GPU that it may see.
-        inherited: the parent's own ends of pipes, open here after a fork.
-        plugins: what the parent admitted, unknown to a process that is no fork.
+        log: file for the standard output and error of this process.
+        environment: variables of this worker, such as ``CUDA_VISIBLE_DEVICES``.
+        inherited: the parent's ends of pipes, to be closed after a fork.
+        plugins: plug-ins that the parent has admitted; a spawned process admits them again.
     """
     for connection in inherited:
         connection.close()
@@ -65,19 +69,19 @@ def serve(
         admit(plugin, home)
     with contextlib.suppress(EOFError, OSError):
         while (config := pipe.recv()) is not None:
-            pipe.send(run_cell(config, home, parent_run_id))
+            pipe.send(run_one(config, home, parent_run_id))
 
 
 def detach(log: Path, parent: int | None = None) -> None:
-    """Leave the terminal to the parent, and leave when the parent does.
+    """Move to an own process group, write to ``log``, and end when the parent process ends.
 
-    Ctrl-C then reaches the parent alone, which passes one SIGTERM on: a second signal would make
-    a run leave without a checkpoint.
+    Ctrl-C then reaches the parent only, which sends one SIGTERM: a second signal would end a run
+    without a checkpoint.
     """
     os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _die_with_parent()
+    _end_with_parent()
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -86,8 +90,8 @@ def detach(log: Path, parent: int | None = None) -> None:
     os.close(descriptor)
 
 
-def _die_with_parent() -> None:
+def _end_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:  # it was gone before this line
+    if os.getppid() == 1:  # the parent ended before this line
         os._exit(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config import Config, config_hash
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro.reference import DIGITS, Reference, ReferenceRun
 from fl_platform.run import provenance
 from fl_platform.run.result import Result, finished
@@ -36,7 +36,7 @@ class Stored:
         return ReferenceRun(cell, seed, *digests, accuracy)
 
 
-def stored(home: Path, cell: Cell) -> Stored | None:
+def stored(home: Path, cell: PlannedRun) -> Stored | None:
     """Stored run of ``cell``; None if it is missing or unfinished."""
     result = finished(home, cell.config_hash)
     if result is None:
@@ -63,7 +63,7 @@ def conditions_now(config: Config, home: Path) -> dict[str, Any]:
     return _conditions(conditions(config, device, population, way), provenance.processor())
 
 
-def renewed(cells: Sequence[Cell], home: Path) -> list[Cell]:
+def renewed(cells: Sequence[PlannedRun], home: Path) -> list[PlannedRun]:
     """``cells`` with ``fresh`` set for stored runs of other conditions, so that they restart.
 
     An interrupted run of the current conditions continues.
@@ -85,7 +85,7 @@ def renewed(cells: Sequence[Cell], home: Path) -> list[Cell]:
     return made
 
 
-def named(cells: Sequence[Cell]) -> list[tuple[str, Cell]]:
+def named(cells: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:
     """Pairs of cell name and run; the cell name is the run's name without the seed.
 
     Cells of equal name get the first digits of their hash.
@@ -130,7 +130,7 @@ def refuse_unnamed_code(reference: Reference | None) -> None:
         )
 
 
-def refuse_other_runs(reference: Reference, cells: Sequence[Cell]) -> None:
+def refuse_other_runs(reference: Reference, cells: Sequence[PlannedRun]) -> None:
     """Refuse a reference whose configurations differ from those of the suite."""
     asked = {cell.config_hash[:DIGITS]: cell.name for cell in cells}
     missing = [name for key, name in asked.items() if key not in reference.outcomes]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fl_platform.config import ConfigError
 from fl_platform.console import standard_output
 from fl_platform.core.text import printable
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro import compare as drift
 from fl_platform.repro.conditions import (
     CouldNotRun,
@@ -165,8 +165,8 @@ def accept(
 
 
 def _accepted_runs(
-    suite: Suite, home: Path, cells: Sequence[Cell]
-) -> list[tuple[str, Cell, Stored]]:
+    suite: Suite, home: Path, cells: Sequence[PlannedRun]
+) -> list[tuple[str, PlannedRun, Stored]]:
     """Stored runs of all cells; refuses missing runs and runs of other or uncommitted code."""
     runs = [(label, cell, stored(home, cell)) for label, cell in named(cells)]
     found = [(label, cell, run) for label, cell, run in runs if run is not None]
@@ -283,7 +283,7 @@ def _compare(session: SuiteSession) -> ComparisonResult:
     return ComparisonResult(suite, reference, found, exact, changed)
 
 
-def _work(session: SuiteSession, grid: Grid, cells: Sequence[Cell]) -> None:
+def _work(session: SuiteSession, grid: Grid, cells: Sequence[PlannedRun]) -> None:
     """Run every cell that is unfinished under the current conditions."""
     from fl_platform.grid.runner import Options, run_grid
 
@@ -292,14 +292,14 @@ def _work(session: SuiteSession, grid: Grid, cells: Sequence[Cell]) -> None:
     session.tracking = cells[0].config.runtime.tracking
     if outcome.signal:
         raise Interrupted(outcome.signal)
-    failed = outcome.board.of_state("failed")
+    failed = outcome.table.of_state("failed")
     if failed:
-        reasons = [f"{entry.cell.name} ({entry.reason})" for entry in failed]
+        reasons = [f"{entry.planned.name} ({entry.reason})" for entry in failed]
         raise CouldNotRun(f"{some(reasons, len(cells))} failed")
 
 
 def _paired(
-    reference: Reference, cells: Sequence[tuple[str, Cell]], home: Path
+    reference: Reference, cells: Sequence[tuple[str, PlannedRun]], home: Path
 ) -> tuple[dict[str, list[drift.Pair]], dict[str, tuple[Any, Any]]]:
     """Pairs of reference and current run per cell, and the conditions that differ."""
     pairs: dict[str, list[drift.Pair]] = {}

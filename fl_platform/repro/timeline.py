@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fl_platform.core.text import printable
-from fl_platform.grid.progress import clock
+from fl_platform.grid.progress_table import clock
 from fl_platform.report.figures.style import BLUE, GREY, VERMILION, WIDTH, legend_below, styled
 from fl_platform.report.tables.table import signed
 

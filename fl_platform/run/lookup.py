@@ -86,8 +86,8 @@ class OtherData(IdentityMismatch):
     def _told(self, path: Path, pairs: str) -> str:
         return (
             f"Expected the data that the stored result in {path} was computed from, got others"
-            f" ({pairs}). Let task.data.root name those, or use --fresh (run anew; the old run is"
-            " kept aside) or --continue-anyway (show it all the same)."
+            f" ({pairs}). Let task.data.root name those, or use --restart (run anew; the old run is"
+            " kept aside) or --ignore-mismatch (show it all the same)."
         )
 
 

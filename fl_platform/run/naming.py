@@ -1,4 +1,4 @@
-"""How runs and rules are called on screen: ``digits strike(nu=1) vs multi_krum s0``."""
+"""How runs and rules are called on screen: ``strike(nu=1) vs multi_krum, digits s0``."""
 
 from __future__ import annotations
 
@@ -47,17 +47,19 @@ def mixing_label(config: Config) -> str:
 
 
 def run_name(config: Config, *, apart: str = "") -> str:
-    """What a run is called: ``runtime.name``, or task, attack, defense with its mixings, seed.
+    """What a run is called: ``runtime.name``, or attack, defense with its mixings, task, seed.
+
+    What tells the runs of a grid apart comes first: narrow columns cut the end.
 
     Args:
         config: of the run.
-        apart: what else tells it from others, such as ``beta=0.1``; stands before the seed.
+        apart: what else tells it from others, such as ``beta=0.1``; stands before the task.
     """
     if config.runtime.name:
         return config.runtime.name
     defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
-    parts = [config.task.name, rule_label(config.attack), "vs", defense, apart, f"s{config.seed}"]
-    return " ".join(filter(None, parts))
+    rules = f"{rule_label(config.attack)} vs {defense}"
+    return ", ".join(filter(None, [rules, apart, f"{config.task.name} s{config.seed}"]))
 
 
 def run_names(configs: Sequence[Config]) -> list[str]:

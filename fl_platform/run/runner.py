@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import logging
 import time
 import warnings
@@ -21,8 +22,8 @@ from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
-from fl_platform.federated.callbacks.checkpoint import Commit
-from fl_platform.federated.callbacks.metrics import Evaluation, build_observers
+from fl_platform.federated.callbacks.checkpointing import Commit
+from fl_platform.federated.callbacks.metrics import Evaluator, build_observers
 from fl_platform.federated.callbacks.progress import ProgressLine
 from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.throughput import Throughput
@@ -74,6 +75,7 @@ def run(
     started = time.perf_counter()
     torch.set_num_threads(config.runtime.threads)
     device = resolve_device(config.runtime)
+    free_earlier_runs(device)
     if config.task.clients is not None:  # known before the data are: they need not be read
         refuse_excess(config, config.task.clients)
     population = load_population(config, home)
@@ -105,7 +107,7 @@ def run(
             batch=config.runtime.evaluation_batch,
             channels_last=choice.way == "channels_last",
         )
-        evaluation = Evaluation(population.held_out, config.evaluation.every, score)
+        evaluation = Evaluator(population.held_out, config.evaluation.every, score)
         observers = [evaluation, *build_observers(config, record.folder.artifacts)]
         observers += [Throughput(), *build_callbacks(config, record.folder.artifacts), *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
@@ -124,6 +126,17 @@ def run(
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def free_earlier_runs(device: torch.device) -> None:
+    """Free the GPU memory of earlier runs of this process; does nothing on a CPU.
+
+    A module and its trainer refer to each other, so their tensors stay until Python's collector
+    runs, which counts objects and not bytes: a worker kept the stacks of all its runs.
+    """
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def refuse_excess(config: Config, clients: int) -> None:

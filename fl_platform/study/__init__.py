@@ -1,4 +1,4 @@
-"""Optuna studies of attack strengths and defenses; see `runner`."""
+"""Optuna studies of attack and defense parameters; see `runner`."""
 
 from __future__ import annotations
 

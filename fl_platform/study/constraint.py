@@ -1,4 +1,4 @@
-"""How visible an attack is: the weight that a rule gives its rows, over their fair part."""
+"""Weight constraint: aggregation weight of the Byzantine updates relative to their fair share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fl_platform.tracking.run_folder import run_folder
 
 
 def weight_share(config: Config, home: Path) -> float:
-    """Mean weight of the Byzantine rows over f / m, their part in the plain mean; 1 is fair."""
+    """Mean over rounds of (weight of the Byzantine updates) / (f / m); 1 is the plain mean's."""
     curves = read(run_folder(home, config_hash(config)).journal)
     weights = dict(curves.curve("round/byzantine_weight"))
     counts = dict(curves.curve("round/byzantine"))
@@ -26,10 +26,10 @@ def weight_share(config: Config, home: Path) -> float:
 
 
 def refuse_weightless(config: Config) -> None:
-    """Ask the defense for an aggregate of equal rows; refuse one that answers without weights.
+    """Refuse a defense whose aggregate has no weights; tried on equal updates.
 
     Raises:
-        ConfigError: the defense's rule gives no weights, or the size of a round is not known.
+        ConfigError: the rule computes no weights, or the number of updates per round is unknown.
     """
     rows = received(config)
     aggregator = build_roles(config)[0]
@@ -41,21 +41,21 @@ def refuse_weightless(config: Config) -> None:
     )
     if answer.weights is None:
         raise ConfigError(
-            "stealth: expected a defense whose rule weighs rows (multi_krum, rfa, aksel, dnc,"
-            f" centered_clipping, ...), got {config.defense['_target_'].rpartition('.')[2]}."
+            "stealth: expected a defense whose rule weights updates (multi_krum, rfa, aksel,"
+            f" dnc, centered_clipping, ...), got {config.defense['_target_'].rpartition('.')[2]}."
         )
 
 
 def received(config: Config) -> int:
-    """How many rows a round has.
+    """Number of updates per round.
 
     Raises:
-        ConfigError: only the data can tell.
+        ConfigError: the number depends on the data.
     """
     rows = config.task.sampled or config.task.clients
     if rows is None:
         raise ConfigError(
-            "stealth: expected a task that says how many clients take part, got neither"
+            "stealth: expected a task with a fixed number of clients per round, got neither"
             " task.sampled nor task.clients."
         )
     return rows

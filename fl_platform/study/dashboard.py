@@ -1,4 +1,4 @@
-"""Optuna's own page over the studies, on this machine alone."""
+"""optuna-dashboard over the studies, served on the loopback interface."""
 
 from __future__ import annotations
 
@@ -19,31 +19,36 @@ Application = Callable[..., Iterable[bytes]]
 def open_dashboard(
     home: Path, port: int, url: str | None = None, announce: Callable[[str], object] = print
 ) -> None:
-    """Serve the page until interrupted.
+    """Serve the dashboard until interrupted.
 
     Args:
-        url: of the database that several machines share; else the file of ``home``.
+        home: workspace.
+        port: TCP port.
+        url: database URL of the studies. Default: the file in ``home``.
+        announce: receives the address.
 
     Raises:
-        PortError: the port is taken, or there is no such port.
-        StoreError: the extra ``tune`` is not installed, or there are no studies yet.
+        PortError: the port is in use or invalid.
+        StoreError: the extra ``tune`` is not installed, or no study exists.
     """
     with dashboard_server(home, port, url) as server:
-        announce(f"{SHARED}\nhttp://127.0.0.1:{port}/dashboard/\nCtrl-C ends it.")
+        announce(f"{SHARED}\nhttp://127.0.0.1:{port}/dashboard/\nPress Ctrl-C to stop.")
         server.serve_forever()
 
 
 def dashboard_server(home: Path, port: int, url: str | None = None) -> WSGIServer:
-    """The server, bound to the loopback interface and not yet serving; raises as above."""
+    """Create the server, bound to the loopback interface; raises as `open_dashboard`."""
     expect_free(port)
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise StoreError(
             "Expected optuna-dashboard to be installed, found none:"
-            " pip install 'fl_platform[tune]'. `fl-platform tune --show STUDY` needs nothing more."
+            " pip install 'fl_platform[tune]'. `fl-platform tune --show STUDY` works without it."
         )
     file = database(home)
     if url is None and not file.exists():
-        raise StoreError(f"Expected studies in {file}, found none: `fl-platform tune` makes one.")
+        raise StoreError(
+            f"Expected studies in {file}, found none. Create one with `fl-platform tune`."
+        )
     from optuna_dashboard import wsgi
 
     storage = open_storage(home, url)
@@ -52,7 +57,7 @@ def dashboard_server(home: Path, port: int, url: str | None = None) -> WSGIServe
 
 
 def for_this_machine(application: Application, port: int) -> Application:
-    """``application`` for requests that name this machine: no page elsewhere can reach through."""
+    """Refuse requests with another host name, which protects against DNS rebinding."""
     names = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -70,4 +75,4 @@ class _Threads(ThreadingMixIn, WSGIServer):
 
 class _Silent(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a line for each request would bury the address."""
+        """Print nothing, so that the address stays visible."""

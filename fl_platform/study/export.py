@@ -1,4 +1,4 @@
-"""A study's pictures, by Optuna's matplotlib functions, as files."""
+"""Files of a study: Optuna's plots and the best settings as an experiment file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fl_platform.config.hydra_tree import parse_overrides
 
 
 def plot_study(study: optuna.Study, folder: Path, objective: str) -> list[Path]:
-    """Write history, slices, importance, contour and, under a constraint, the trade-off.
+    """Plot history, slices, importance, contour and, under a constraint, the Pareto front.
 
-    What cannot be drawn yet is left out: importance and contour want more than one parameter,
-    everything wants two complete trials that differ.
+    All plots require two complete trials with different values; importance and contour require
+    two parameters. Plots that cannot be drawn are left out.
     """
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if len({trial.value for trial in done}) < 2:
         return []
-    matplotlib.use("Agg")  # files only: a worker has no screen
+    matplotlib.use("Agg")  # a worker has no display
     from optuna.visualization import matplotlib as draw
 
     pictures: dict[str, Callable[[], Any]] = {
@@ -55,16 +55,16 @@ def _write(picture: Callable[[], Any], stem: Path) -> Path | None:
             first = axes.flat[0] if hasattr(axes, "flat") else axes
             first.figure.savefig(path, dpi=100, bbox_inches="tight")
     except (ValueError, RuntimeError):
-        return None  # too few trials, or too alike, for this picture
+        return None  # too few different trials for this plot
     finally:
         pyplot.close("all")
     return path
 
 
-def override_file(overrides: Sequence[str], told: str) -> str:
-    """An experiment file with the settings of ``overrides``; ``told`` is its second line.
+def override_file(overrides: Sequence[str], comment: str) -> str:
+    """Text of an experiment file with ``overrides``; ``comment`` is its second line.
 
-    A later override of a key wins over an earlier one, as on the command line.
+    A later override of a key replaces an earlier one, as on the command line.
     """
     choices: dict[str, Any] = {}
     tree: dict[str, Any] = {}
@@ -80,4 +80,4 @@ def override_file(overrides: Sequence[str], told: str) -> str:
             node[last] = value
     defaults = [{f"override /{group}": choice} for group, choice in choices.items()]
     whole = {"defaults": defaults, **tree} if defaults else tree
-    return f"# @package _global_\n# {told}\n" + yaml.safe_dump(whole, sort_keys=False)
+    return f"# @package _global_\n# {comment}\n" + yaml.safe_dump(whole, sort_keys=False)

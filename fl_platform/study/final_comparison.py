@@ -1,8 +1,8 @@
-"""The honest comparison: chosen by validation, told by the test set, on seeds nothing was tuned on.
+"""Final comparison: selected on validation data, evaluated on test data with fresh seeds.
 
-Trials are never scored by test samples. When a study has its trials, the winner and the default
-are run with fresh seeds, which also means other partitions, other initial weights and other
-validation splits, and their test accuracies are written down, all of them.
+The value of a trial depends on validation data only. When a study is complete, the best trial and
+the default settings are run with fresh seeds, that is with other partitions, initial weights and
+validation splits, and all their test accuracies are stored.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from fl_platform.report.statistics import summarize
 from fl_platform.run.build import load_population
 from fl_platform.run.result import Result
 from fl_platform.study.objective import Objective
-from fl_platform.study.problem import Stage
+from fl_platform.study.problem import Problem
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one point reached on the fresh seeds; accuracies in percent.
+    """Accuracies of one point on the fresh seeds, in percent.
 
     Attributes:
-        overrides: what tells the point from the study's base.
-        test, validation: tail accuracies, one a seed, in the order of ``seeds``.
+        overrides: settings of the point beyond the study's base.
+        test, validation: tail accuracies, one per seed, in the order of ``seeds``.
     """
 
     name: str
@@ -50,47 +50,47 @@ def difference(a: Sample, b: Sample) -> tuple[float, float]:
     return interval([left - right for left, right in pairs])
 
 
-def winner(study: optuna.Study) -> FrozenTrial | None:
-    """The best trial that keeps the constraint; ``None`` where no trial does or none is done."""
+def best_trial(study: optuna.Study) -> FrozenTrial | None:
+    """The best trial that satisfies the constraint; ``None`` if there is none."""
     try:
         return study.best_trial
     except ValueError:
         return None
 
 
-def fresh_seeds(stage: Stage, look: int) -> tuple[int, ...]:
-    """The seeds of the ``look``-th comparison; a second one, after more trials, has others."""
-    first = stage.plan.final.offset + look * stage.plan.final.seeds
-    return tuple(range(first, first + stage.plan.final.seeds))
+def fresh_seeds(problem: Problem, index: int) -> tuple[int, ...]:
+    """Seeds of comparison number ``index``; each comparison has its own."""
+    first = problem.spec.final.offset + index * problem.spec.final.seeds
+    return tuple(range(first, first + problem.spec.final.seeds))
 
 
-def sample(
+def evaluate(
     objective: Objective,
     name: str,
     values: Mapping[str, Any],
     seeds: Sequence[int],
-    rival: Sequence[str] | None = None,
+    opponent: Sequence[str] | None = None,
 ) -> Sample:
     """Run one point with every fresh seed."""
-    stage, results = objective.stage, []
+    problem, results = objective.problem, []
     for seed in seeds:
-        config = stage.config(values, seed, rival)
+        config = problem.config(values, seed, opponent)
         result = objective.run(config, None)
-        chance = 100.0 / load_population(config, stage.home).dataset.num_classes
+        chance = 100.0 / load_population(config, problem.home).dataset.num_classes
         results.append(_scored(result, chance))
-    against = stage.rivals[0] if rival is None else rival
-    told = (*against, *(f"{key}={value}" for key, value in values.items()))
+    against = problem.opponents[0] if opponent is None else opponent
+    overrides = (*against, *(f"{key}={value}" for key, value in values.items()))
     test, validation = zip(*results, strict=True)
-    return Sample(name, told, tuple(seeds), test, validation)
+    return Sample(name, overrides, tuple(seeds), test, validation)
 
 
 def as_json(samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Plain values for the storage."""
+    """Samples as plain JSON values."""
     return [asdict(it) for it in samples]
 
 
 def from_json(stored: Sequence[Mapping[str, Any]]) -> list[Sample]:
-    """The samples that `as_json` wrote."""
+    """Inverse of `as_json`."""
     found = []
     for it in stored:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in it.items()}

@@ -1,9 +1,9 @@
-"""Attack and defense by turns, each at its best against what the other did before.
+"""Minimax study: attack and defense are tuned in turn, each against the other's best settings.
 
-The attacker tunes the strength of every attack against the defense as it stands; the defender
-tunes its parameters against all strengths found so far and is judged by the worst of them, so
-that it cannot win by turning its back on an earlier attack; then the attacker answers. An odd
-number of turns ends with the attacker: the last value is what the tuned defense holds against
+In an attack turn the strength of every attack is tuned against the current defense. In a defense
+turn the defense's parameters are tuned against all strengths found so far, and a trial is worth
+its worst accuracy; so the defense is scored against all earlier attacks. The number of turns is
+odd, so the last turn tunes the attacks: the final value is the accuracy of the tuned defense under
 attacks that were tuned against it.
 """
 
@@ -18,16 +18,16 @@ from typing import Any
 import optuna
 
 from fl_platform.config import Config, ConfigError, target_name
-from fl_platform.study.final_comparison import Sample, as_json, fresh_seeds, sample, winner
-from fl_platform.study.objective import GivenBack, Objective
-from fl_platform.study.problem import Stage
-from fl_platform.study.session import Session, leave
+from fl_platform.study.final_comparison import Sample, as_json, best_trial, evaluate, fresh_seeds
+from fl_platform.study.objective import Objective, TrialRequeued
+from fl_platform.study.problem import Problem
+from fl_platform.study.session import WorkerSession, leave
 from fl_platform.study.spec import (
-    Plan,
     Range,
     Space,
+    StudySpec,
     as_overrides,
-    load_plan,
+    load_spec,
     parse_space,
     tuning_folder,
 )
@@ -36,126 +36,139 @@ from fl_platform.tracking.parent_run import ParentRun
 
 
 @dataclass
-class Position:
-    """Where the game stands.
+class GameState:
+    """Best settings found so far.
 
     Attributes:
-        defense: the defender's settings; none of its own at first.
-        strengths: attack -> the settings of each turn, the newest last.
-        values: what each response was worth on validation samples, by its stage's short name.
+        defense: settings of the defense; empty before its first turn.
+        strengths: attack -> the settings of each turn, the latest last.
+        values: short name of a turn's problem -> best validation accuracy in percent.
     """
 
     defense: dict[str, Any] = field(default_factory=dict)
     strengths: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
 
-    def rivals(self) -> tuple[tuple[str, ...], ...]:
-        """All that the defender has to hold against."""
-        told = [
+    def opponents(self) -> tuple[tuple[str, ...], ...]:
+        """Overrides of every attack and strength found so far, without duplicates."""
+        overrides = [
             (f"attack={attack}", *as_overrides(settings))
             for attack, found in self.strengths.items()
             for settings in found
         ]
-        return tuple(dict.fromkeys(told))
+        return tuple(dict.fromkeys(overrides))
 
 
-def play(session: Session, table: Stage) -> bool:
-    """Play all turns and compare on the test set; ``False`` where a limit or signal came first.
+def solve(session: WorkerSession, problem: Problem) -> bool:
+    """Run all turns and the final comparison; ``False`` after a limit or signal.
 
     Args:
-        table: name, plan and base of the whole game, without attack and strength; its one rival
-            is the first attack, and its base says which defense plays.
+        session: the worker.
+        problem: name, spec and base of the whole minimax study, without attack and strength. Its
+            one opponent is the first attack; its base selects the defense.
     """
-    plan = table.plan
-    defense = target_name(table.config({}, plan.seeds[0]).defense)
-    if not (tuning_folder(table.home) / f"{defense}.yaml").exists():
+    spec = problem.spec
+    defense = target_name(problem.config({}, spec.seeds[0]).defense)
+    if not (tuning_folder(problem.home) / f"{defense}.yaml").exists():
         raise ConfigError(
-            f"defense: expected one whose settings tuning/{defense}.yaml names for the defender to"
-            f" tune, got {defense}, which has no such file."
+            f"defense: expected a defense with a file tuning/{defense}.yaml, which names the"
+            f" parameters to tune, got {defense}, which has none."
         )
-    answer = load_plan(defense, table.home)
-    if not answer.space:
-        raise ConfigError(f"tuning/{defense}.yaml: expected the space that the defender tunes.")
-    book = optuna.create_study(
-        study_name=table.name, storage=session.storage, direction="maximize", load_if_exists=True
+    defense_spec = load_spec(defense, problem.home)
+    if not defense_spec.space:
+        raise ConfigError(f"tuning/{defense}.yaml: expected a space of parameters to tune.")
+    parent_study = optuna.create_study(
+        study_name=problem.name,
+        storage=session.storage,
+        direction="maximize",
+        load_if_exists=True,
     )
     with alone(session.lock):
-        parent = session.join(book, table)
+        parent = session.join(parent_study, problem)
     complete = False
     with parent:
-        with contextlib.suppress(GivenBack):
-            complete = _turns(session, table, book, parent, answer)
+        with contextlib.suppress(TrialRequeued):
+            complete = _turns(session, problem, parent_study, parent, defense_spec)
         leave(parent, session.stopper, complete)
     return complete
 
 
 def _turns(
-    session: Session, table: Stage, book: optuna.Study, parent: ParentRun, answer: Plan
+    session: WorkerSession,
+    whole: Problem,
+    parent_study: optuna.Study,
+    parent: ParentRun,
+    defense_spec: StudySpec,
 ) -> bool:
-    position, game = Position(), table.plan.game
+    state, game = GameState(), whole.spec.game
     assert game is not None
     for turn in range(1, game.turns + 1):
-        stages = (
-            _attacks(table, turn, position) if turn % 2 else _defense(table, turn, position, answer)
+        attacks_turn = turn % 2 == 1
+        problems = (
+            _attack_problems(whole, turn, state)
+            if attacks_turn
+            else iter([_defense_problem(whole, turn, state, defense_spec)])
         )
-        for stage in stages:
-            stage.check()
-            study, objective = session.open(stage, parent)
-            if not _finish(session, study, objective):
+        for problem in problems:
+            problem.check()
+            study, objective = session.open(problem, parent)
+            if not _complete(session, study, objective):
                 return False
-            best = winner(study)
+            best = best_trial(study)
             assert best is not None
             assert best.value is not None
-            short = stage.name.removeprefix(f"{table.name}/")
-            position.values[short] = best.value
-            if turn % 2:
-                position.strengths.setdefault(short.partition("/")[2], []).append(best.params)
+            short = problem.name.removeprefix(f"{whole.name}/")
+            state.values[short] = best.value
+            if attacks_turn:
+                state.strengths.setdefault(short.partition("/")[2], []).append(best.params)
             else:
-                position.defense = best.params
+                state.defense = best.params
             session.publish(study, objective, short.replace("/", "-"))
-    book.set_user_attr("position", vars(position))
-    objective = Objective(table, parent, session.stopper, upload=session.upload)
-    samples = _compare(objective, position)
+    parent_study.set_user_attr("position", vars(state))
+    objective = Objective(whole, parent, session.stopper, upload=session.upload)
+    samples = _compare(objective, state)
     stored = {"seeds": list(samples[0].seeds), "samples": as_json(samples)}
-    book.set_user_attr("final", [stored])
+    parent_study.set_user_attr("final", [stored])
     return True
 
 
-def _attacks(table: Stage, turn: int, position: Position) -> Iterator[Stage]:
-    """The attacker's turn: a stage for each attack, beginning at its default and its last best."""
-    assert table.plan.game is not None
-    for attack, node in table.plan.game.attacks.items():
-        stage = replace(
-            table,
-            name=f"{table.name}/{turn}-attack/{attack}",
-            base=(*table.base, *as_overrides(position.defense)),
-            rivals=((f"attack={attack}",),),
+def _attack_problems(whole: Problem, turn: int, state: GameState) -> Iterator[Problem]:
+    """One problem per attack; it starts at the default and the latest best strength."""
+    assert whole.spec.game is not None
+    for attack, node in whole.spec.game.attacks.items():
+        problem = replace(
+            whole,
+            name=f"{whole.name}/{turn}-attack/{attack}",
+            base=(*whole.base, *as_overrides(state.defense)),
+            opponents=((f"attack={attack}",),),
             space=parse_space(node, f"game.attacks.{attack}"),
             direction="minimize",
-            trials=table.plan.game.attack_trials,
+            trials=whole.spec.game.attack_trials,
         )
-        points = [default_point(stage.config({}, table.plan.seeds[0]), stage.space)]
-        points += position.strengths.get(attack, [])[-1:]
+        points = [default_point(problem.config({}, whole.spec.seeds[0]), problem.space)]
+        points += state.strengths.get(attack, [])[-1:]
         distinct = dict.fromkeys(tuple(point.items()) for point in points if point)
-        yield replace(stage, start=tuple(dict(items) for items in distinct))
+        yield replace(problem, start=tuple(dict(items) for items in distinct))
 
 
-def _defense(table: Stage, turn: int, position: Position, answer: Plan) -> Iterator[Stage]:
-    """The defender's turn: one stage, against everything that was found."""
-    assert table.plan.game is not None
-    yield replace(
-        table,
-        name=f"{table.name}/{turn}-defense",
-        rivals=position.rivals(),
-        space=answer.varied,
+def _defense_problem(
+    whole: Problem, turn: int, state: GameState, defense_spec: StudySpec
+) -> Problem:
+    """The defense's problem against all attacks and strengths found so far."""
+    assert whole.spec.game is not None
+    return replace(
+        whole,
+        name=f"{whole.name}/{turn}-defense",
+        opponents=state.opponents(),
+        space=defense_spec.varied,
         direction="maximize",
-        trials=table.plan.game.defense_trials,
-        start=tuple(answer.start),
+        trials=whole.spec.game.defense_trials,
+        start=tuple(defense_spec.start),
     )
 
 
 def default_point(config: Config, space: Space) -> dict[str, Any]:
-    """The default settings of the varied keys; empty where one is not in its range."""
+    """Default values of the keys in ``space``; empty if one lies outside its range."""
     point: dict[str, Any] = {}
     for key, entry in space.items():
         group, _, name = key.partition(".")
@@ -171,8 +184,8 @@ def default_point(config: Config, space: Space) -> dict[str, Any]:
     return point
 
 
-def _finish(session: Session, study: optuna.Study, objective: Objective) -> bool:
-    """Work until the stage is complete, also where the last trials are in others' hands."""
+def _complete(session: WorkerSession, study: optuna.Study, objective: Objective) -> bool:
+    """Run trials until the problem has all of them, including those of other workers."""
     while not session.work(study, objective):
         if session.stopper.signal is not None or session.limits.reached(0):
             return False
@@ -180,11 +193,11 @@ def _finish(session: Session, study: optuna.Study, objective: Objective) -> bool
     return True
 
 
-def _compare(objective: Objective, position: Position) -> list[Sample]:
-    """Every attack before and after tuning, against the defense before and after."""
-    seeds, tuned = fresh_seeds(objective.stage, 0), position.defense
+def _compare(objective: Objective, state: GameState) -> list[Sample]:
+    """Every attack before and after tuning, against the defense before and after tuning."""
+    seeds, tuned = fresh_seeds(objective.problem, 0), state.defense
     samples = []
-    for attack, found in position.strengths.items():
+    for attack, found in state.strengths.items():
         for name, values in {
             f"{attack}; defaults": {},
             f"{attack} tuned": found[0],
@@ -192,5 +205,5 @@ def _compare(objective: Objective, position: Position) -> list[Sample]:
             f"{attack} tuned; defense tuned": {**tuned, **found[0]},
             f"{attack} tuned again; defense tuned": {**tuned, **found[-1]},
         }.items():
-            samples.append(sample(objective, name, values, seeds, (f"attack={attack}",)))
+            samples.append(evaluate(objective, name, values, seeds, (f"attack={attack}",)))
     return samples

@@ -1,4 +1,4 @@
-"""One trial: a run for each seed, a value, and what links the two."""
+"""Objective of a trial: one run per seed and opponent, and the links from runs to trials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fl_platform.run.build import load_population
 from fl_platform.run.provenance import code_fingerprint
 from fl_platform.run.result import Result
 from fl_platform.study.constraint import weight_share
-from fl_platform.study.problem import Stage
+from fl_platform.study.problem import Problem
 from fl_platform.study.spec import suggest
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
@@ -27,7 +27,7 @@ from fl_platform.tracking.run_folder import IdentityMismatch, head, run_folder
 
 
 def worst(scores: Sequence[Sequence[float]], direction: str) -> float:
-    """The mean over seeds against the opponent that is worst for the tuned side.
+    """Mean over seeds against the opponent that is worst for the tuned side.
 
     Args:
         scores: accuracies in percent, a row per opponent, a column per seed.
@@ -37,102 +37,107 @@ def worst(scores: Sequence[Sequence[float]], direction: str) -> float:
     return min(means) if direction == "maximize" else max(means)
 
 
-class GivenBack(Exception):  # noqa: N818 - a way to end, not a fault
-    """The worker was asked to stop; the trial is queued again and continues where it was."""
+class TrialRequeued(Exception):  # noqa: N818 - control flow, not an error
+    """The worker was stopped; the trial is queued again and its runs continue from checkpoints."""
 
 
 class Objective:
-    """What Optuna calls for a trial.
+    """Objective function for Optuna.
 
     Args:
-        parent: the run that the trial's runs are children of.
-        suggested: called once the parameters are known and another worker may ask for the next.
+        problem: the study's problem.
+        parent: parent run of all runs.
+        stopper: the handler of stop signals.
+        suggested: called after the parameters are drawn; another worker may then request a trial.
         upload: called with the folder of each run, when it begins and when it ends.
 
     Attributes:
-        seconds: wall time spent in runs, over all trials so far.
-        hashes: configuration hashes of the runs that ended, in order.
-        number: of the trial that was begun last.
+        seconds: wall time of all runs so far.
+        hashes: configuration hashes of the ended runs, in order.
+        number: number of the latest trial.
     """
 
     def __init__(
         self,
-        stage: Stage,
+        problem: Problem,
         parent: ParentRun,
         stopper: Stopper,
         suggested: Callable[[], None] = lambda: None,
         upload: Callable[[Path], None] = lambda folder: None,
     ) -> None:
-        self.stage, self.parent = stage, parent
+        self.problem, self.parent = problem, parent
         self.stopper, self.suggested, self.upload = stopper, suggested, upload
         self.seconds = 0.0
         self.hashes: list[str] = []
         self.number = -1
 
     def __call__(self, trial: Trial) -> float:
-        """Mean over the seeds, against the rival that is worst for whoever tunes.
+        """Mean over seeds against the worst opponent, see `worst`.
 
         Raises:
-            GivenBack: a signal came.
-            TrialPruned: the pruner gave the trial up; it is no result.
+            TrialRequeued: a stop signal was received.
+            TrialPruned: the pruner ended the trial; it has no value.
         """
-        stage, self.number = self.stage, trial.number
-        values = suggest(trial, stage.space)
+        problem, self.number = self.problem, trial.number
+        values = suggest(trial, problem.space)
         self.suggested()
-        configs = [stage.config(values, stage.plan.seeds[0], rival) for rival in stage.rivals]
+        configs = [
+            problem.config(values, problem.spec.seeds[0], opponent)
+            for opponent in problem.opponents
+        ]
         trial.set_user_attr("code", code_fingerprint()[:16])
         scores: list[list[float]] = [[] for _ in configs]
         shares: list[float] = []
         links: list[str] = []
-        for step, seed in enumerate(stage.plan.seeds):
+        for step, seed in enumerate(problem.spec.seeds):
             for row, config in zip(scores, configs, strict=True):
                 seeded = dataclasses.replace(config, seed=seed)
                 result = self.run(seeded, trial.number)
                 links.append(result.run_id)
-                row.append(score(result, seeded, stage))
-                if stage.plan.stealth is not None:
-                    shares.append(weight_share(seeded, stage.home))
-            trial.report(worst([row[-1:] for row in scores], stage.direction), step)
-            if step + 1 < len(stage.plan.seeds) and trial.should_prune():
+                row.append(score(result, seeded, problem))
+                if problem.spec.stealth is not None:
+                    shares.append(weight_share(seeded, problem.home))
+            trial.report(worst([row[-1:] for row in scores], problem.direction), step)
+            if step + 1 < len(problem.spec.seeds) and trial.should_prune():
                 trial.set_user_attr("runs", links)
                 raise optuna.TrialPruned
         trial.set_user_attr("runs", links)
         trial.set_user_attr("values", scores)
-        if stage.plan.stealth is not None:
+        if problem.spec.stealth is not None:
             share = sum(shares) / len(shares)
             trial.set_user_attr("weight_share", share)
-            trial.set_constraint("weight_share", share - stage.plan.stealth)
-        return worst(scores, stage.direction)
+            trial.set_constraint("weight_share", share - problem.spec.stealth)
+        return worst(scores, problem.direction)
 
     def run(self, config: Config, number: int | None) -> Result:
-        """Run to the end: a finished run is read, an interrupted one is continued.
+        """Finish one run: read its stored result, continue it or start it.
 
-        A run that another worker executes is waited for. One that other code began cannot be
-        continued and is restarted.
+        If another worker executes the run, wait for it. A run that other code has begun is
+        restarted.
 
         Raises:
-            GivenBack: a signal came before the end.
+            TrialRequeued: a stop signal was received before the end.
         """
         began = time.perf_counter()
-        folder = run_folder(self.stage.home, config_hash(config)).path
+        folder = run_folder(self.problem.home, config_hash(config)).path
         self.upload(folder)
         try:
-            result = self._to_its_end(config)
+            result = self._finish(config)
         finally:
             self.seconds += time.perf_counter() - began
         if result.status == "KILLED":
-            raise GivenBack(result.reason)
+            raise TrialRequeued(result.reason)
         self._link(config, number)
         self.upload(folder)
         self.hashes.append(config_hash(config))
         return result
 
-    def _to_its_end(self, config: Config) -> Result:
+    def _finish(self, config: Config) -> Result:
         while True:
             if self.stopper.signal is not None:
-                raise GivenBack(f"stopped by signal {self.stopper.signal}")
+                raise TrialRequeued(f"stopped by signal {self.stopper.signal}")
             try:
-                return running.run(config, self.stage.home, parent_run_id=self.parent.run_id)
+                return running.run(config, self.problem.home, parent_run_id=self.parent.run_id)
             except RunOwned:
                 time.sleep(0.2)
             except IdentityMismatch:
@@ -140,11 +145,11 @@ class Objective:
                 config = dataclasses.replace(config, runtime=fresh)
 
     def _link(self, config: Config, number: int | None) -> None:
-        """Tag the run with its study and trial; one run may serve several of them."""
+        """Tag the run with its study and trial; several trials may share one run."""
         if number is None:
             return
-        folder = run_folder(self.stage.home, config_hash(config))
-        new = {"optuna.study": self.stage.name, "optuna.trial": f"{self.stage.name}#{number}"}
+        folder = run_folder(self.problem.home, config_hash(config))
+        new = {"optuna.study": self.problem.name, "optuna.trial": f"{self.problem.name}#{number}"}
         while True:
             try:
                 with RunLock(folder.lock):
@@ -163,10 +168,10 @@ class Objective:
                 time.sleep(0.05)
 
 
-def score(result: Result, config: Config, stage: Stage) -> float:
-    """A run's validation accuracy; one that diverged classifies like chance, and is a result."""
+def score(result: Result, config: Config, problem: Problem) -> float:
+    """Validation accuracy in percent; chance level for a run that diverged."""
     if result.status == "DIVERGED":
-        return 100.0 / load_population(config, stage.home).dataset.num_classes
+        return 100.0 / load_population(config, problem.home).dataset.num_classes
     value = result.validation_tail
     if value is None or not math.isfinite(value):
         raise ConfigError(f"{result.name}: expected a validation accuracy, got none.")

@@ -1,4 +1,4 @@
-"""Many runs that look for something: an Optuna study from its file to its honest numbers."""
+"""The story of a study: read its file, run trials, compare the best on test data."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fl_platform.config import ConfigError
+from fl_platform.config import ConfigError, target_name
 from fl_platform.config.hydra_tree import parse_overrides
-from fl_platform.study.console import find_study, settings, show_study
-from fl_platform.study.problem import Stage
-from fl_platform.study.spec import Plan, load_plan
-from fl_platform.study.storage import faults_of_storage, open_storage
+from fl_platform.study.printing import find_study, settings, show_study
+from fl_platform.study.problem import Problem
+from fl_platform.study.spec import StudySpec, load_spec
+from fl_platform.study.storage import open_storage, storage_errors
 
 if TYPE_CHECKING:
     from optuna import Study
 
     from fl_platform.study.objective import Objective
-    from fl_platform.study.session import Session
+    from fl_platform.study.session import WorkerSession
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a worker left: the study's name, whether it has all its trials, the signal if any."""
+class StudyResult:
+    """State of a study when its worker ends.
+
+    Attributes:
+        name: study name.
+        complete: whether the study has all its trials.
+        signal: number of the signal that stopped the worker, if any.
+    """
 
     name: str
     complete: bool
@@ -43,45 +49,54 @@ def tune(
     name: str | None = None,
     final: bool = False,
     plugins: Sequence[str] = (),
-) -> Outcome:
-    """Create or resume the study of ``tuning/<file>.yaml`` and work on it.
+) -> StudyResult:
+    """Create or resume the study of ``tuning/<file>.yaml`` and run its trials.
 
-    Any number of processes may do so at once. When the study has the trials that its file wants,
-    whoever ended the last one runs the winner and the default with fresh seeds on the test set.
+    Several processes may run one study. The worker of the last trial evaluates the best trial and
+    the default settings with fresh seeds on test data.
 
     Args:
+        file: name of the study file, without suffix.
         typed: overrides of the file's base.
-        trials: how many to add; else as many as the file wants in all.
-        timeout: seconds after which no further trial is begun; else the file's.
-        storage: URL of a database that several machines share; else a file under ``mlruns/``.
-        name: of the study; else the file's name and what was typed.
-        final: look at the test set now, although trials are missing.
+        home: workspace: the folder of ``conf/``, ``tuning/`` and ``mlruns/``.
+        trials: number of additional trials. Default: until the file's total is reached.
+        timeout: seconds after which no trial is started. Default: the file's.
+        storage: database URL that several machines share. Default: ``mlruns/optuna.db``.
+        name: study name. Default: file name and overrides.
+        final: evaluate on test data now, although trials are missing.
+        plugins: packages with further attacks, defenses and config files.
 
     Raises:
-        ConfigError: the file or an override cannot be used, or the study was begun otherwise.
+        ConfigError: the file or an override is invalid, or the study has other settings.
         StoreError: the storage cannot be opened.
     """
-    stage = prepare(file, typed, home, name=name, plugins=plugins)
-    # Below are Lightning and torch, for which a refusal need not wait.
+    problem = prepare(file, typed, home, name=name, plugins=plugins)
+    # imports Lightning and torch; after the checks
     from fl_platform.core.process import Stopper
-    from fl_platform.study.minimax import play
-    from fl_platform.study.session import Session
-    from fl_platform.study.worker import Limits
+    from fl_platform.study.minimax import solve
+    from fl_platform.study.session import WorkerSession
+    from fl_platform.study.trial_loop import Limits
 
-    wait = timeout if timeout is not None else stage.plan.budget.timeout
+    wait = timeout if timeout is not None else problem.spec.budget.timeout
     limits = Limits(trials, None if wait is None else time.monotonic() + wait)
     with Stopper() as stopper:
-        session = Session(home, open_storage(home, storage), stopper, limits, _tracking(stage))
-        with faults_of_storage(session.storage, stage.name):
-            print(f"study {stage.name}", flush=True)
-            complete = play(session, stage) if stage.plan.game else _plain(session, stage, final)
-            show_study(find_study(session.storage, stage.name))
+        session = WorkerSession(
+            home, open_storage(home, storage), stopper, limits, _tracking(problem)
+        )
+        with storage_errors(session.storage, problem.name):
+            print(_heading(problem), flush=True)
+            if problem.spec.game:
+                complete = solve(session, problem)
+            else:
+                complete = _optimize(session, problem, final)
+            show_study(find_study(session.storage, problem.name))
         print(session.summary())
-        return Outcome(stage.name, complete, stopper.signal)
+        print("all trials in a browser: fl-platform ui --studies")
+        return StudyResult(problem.name, complete, stopper.signal)
 
 
 def show(study: str, home: Path, *, storage: str | None = None) -> None:
-    """Print the best trials of a study and what the test set said."""
+    """Print the best trials of a study and its final comparisons."""
     show_study(find_study(open_storage(home, storage), study))
 
 
@@ -92,88 +107,97 @@ def prepare(
     *,
     name: str | None = None,
     plugins: Sequence[str] = (),
-) -> Stage:
-    """The study of ``tuning/<file>.yaml``, checked as far as that goes without training.
+) -> Problem:
+    """Read and check the study of ``tuning/<file>.yaml``; trains nothing.
 
     Raises:
-        ConfigError: the file or an override cannot be used.
+        ConfigError: the file or an override is invalid.
     """
-    plan = load_plan(file, home)
-    stage = assemble(plan, name or study_name(file, typed), typed, home, plugins)
-    stage.check()
-    return stage
+    spec = load_spec(file, home)
+    problem = assemble(spec, name or study_name(file, typed), typed, home, plugins)
+    problem.check()
+    return problem
 
 
 def study_name(file: str, typed: Sequence[str]) -> str:
-    """``strike_nu/defense=multi_krum,task=digits``: the same for any order of what was typed."""
-    told = sorted(text for text in typed if not text.startswith("runtime."))
-    return f"{file}/{','.join(told)}" if told else file
+    """Default study name, such as ``strike_nu/task=digits``; overrides in any order."""
+    overrides = sorted(text for text in typed if not text.startswith("runtime."))
+    return f"{file}/{','.join(overrides)}" if overrides else file
 
 
 def assemble(
-    plan: Plan, name: str, typed: Sequence[str], home: Path, plugins: Sequence[str]
-) -> Stage:
-    """The stage of a plain study, or the table of a game.
+    spec: StudySpec, name: str, typed: Sequence[str], home: Path, plugins: Sequence[str]
+) -> Problem:
+    """Build the problem of a study; of a minimax study the part that all turns share.
 
     Raises:
-        ConfigError: what was typed sets a seed, a key that the study varies or another sweep.
+        ConfigError: an override sets the seed or a key that the study varies, or is a sweep.
     """
     keys = {override.key_or_group for override in parse_overrides(typed)}
-    varied = plan.space if plan.game is None else {k for s in plan.game.attacks.values() for k in s}
+    varied = spec.space if spec.game is None else {k for s in spec.game.attacks.values() for k in s}
     for key in sorted(keys & {*varied, "seed"}):
-        raise ConfigError(f"{key}: the study's file says it; change it there, or in a copy of it.")
-    base = [text for text in plan.base if text.partition("=")[0] not in keys]
-    rounds = [] if plan.rounds is None or "rounds" in keys else [f"rounds={plan.rounds}"]
+        raise ConfigError(f"{key}: the study file sets this key; change it there or in a copy.")
+    base = [text for text in spec.base if text.partition("=")[0] not in keys]
+    rounds = [] if spec.rounds is None or "rounds" in keys else [f"rounds={spec.rounds}"]
     progress = [] if "runtime.progress" in keys else ["runtime.progress=none"]
-    attacks = list(plan.game.attacks) if plan.game else []
-    return Stage(
+    attacks = list(spec.game.attacks) if spec.game else []
+    return Problem(
         name=name,
-        plan=plan,
+        spec=spec,
         home=home,
         base=(*base, *rounds, *typed, *progress),
-        rivals=((f"attack={attacks[0]}",),) if attacks else ((),),
-        space={} if plan.game else plan.varied,
-        direction=plan.direction,
-        trials=plan.budget.trials,
-        start=tuple(plan.start),
+        opponents=((f"attack={attacks[0]}",),) if attacks else ((),),
+        space={} if spec.game else spec.varied,
+        direction=spec.direction,
+        trials=spec.budget.trials,
+        start=tuple(spec.start),
         plugins=tuple(plugins),
     )
 
 
-def _plain(session: Session, stage: Stage, final: bool) -> bool:
-    from fl_platform.study.objective import GivenBack
+def _heading(problem: Problem) -> str:
+    """Study name, and the task, attack and defense of its runs."""
+    config = problem.config({}, problem.spec.seeds[0])
+    attacks = problem.spec.game.attacks if problem.spec.game else [target_name(config.attack)]
+    defense = target_name(config.defense)
+    runs = f"task {config.task.name}, attack {', '.join(attacks)}, defense {defense}"
+    return f"study {problem.name}\n{runs}"
+
+
+def _optimize(session: WorkerSession, problem: Problem, final: bool) -> bool:
+    from fl_platform.study.objective import TrialRequeued
     from fl_platform.study.session import leave
 
-    study, objective = session.open(stage)
+    study, objective = session.open(problem)
     complete = False
     with objective.parent as parent:
-        with contextlib.suppress(GivenBack):
+        with contextlib.suppress(TrialRequeued):
             complete = session.work(study, objective)
             if (complete or final) and session.stopper.signal is None:
-                _look_at_test_set(study, objective)
+                _compare_on_test_data(study, objective)
         session.publish(study, objective)
         leave(parent, session.stopper, complete)
     return complete and session.stopper.signal is None
 
 
-def _look_at_test_set(study: Study, objective: Objective) -> None:
-    """Run the winner and the default with fresh seeds, once for each winner."""
-    from fl_platform.study.final_comparison import as_json, fresh_seeds, sample, winner
+def _compare_on_test_data(study: Study, objective: Objective) -> None:
+    """Run the best trial and the default with fresh seeds, once per best trial."""
+    from fl_platform.study.final_comparison import as_json, best_trial, evaluate, fresh_seeds
 
-    best, looks = winner(study), list(study.user_attrs.get("final", []))
-    if best is None or (looks and looks[-1]["params"] == best.params):
+    best, comparisons = best_trial(study), list(study.user_attrs.get("final", []))
+    if best is None or (comparisons and comparisons[-1]["params"] == best.params):
         return
-    seeds = fresh_seeds(objective.stage, len(looks))
+    seeds = fresh_seeds(objective.problem, len(comparisons))
     samples = [
-        sample(objective, "default", {}, seeds),
-        sample(objective, f"tuned: {settings(best.params)}", best.params, seeds),
+        evaluate(objective, "default", {}, seeds),
+        evaluate(objective, f"tuned: {settings(best.params)}", best.params, seeds),
     ]
-    looks.append({"params": best.params, "samples": as_json(samples)})
-    study.set_user_attr("final", looks)
+    comparisons.append({"params": best.params, "samples": as_json(samples)})
+    study.set_user_attr("final", comparisons)
 
 
-def _tracking(stage: Stage) -> str:
-    """Where the study goes; its runs are always journalled first."""
+def _tracking(problem: Problem) -> str:
+    """Exporter of the study: the last ``runtime.tracking`` of its base."""
     key = "runtime.tracking="
-    chosen = [text.removeprefix(key) for text in stage.base if text.startswith(key)]
+    chosen = [text.removeprefix(key) for text in problem.base if text.startswith(key)]
     return chosen[-1] if chosen else "mlflow"

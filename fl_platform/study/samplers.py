@@ -1,4 +1,4 @@
-"""Samplers and pruners by name; a sampler's seed is not repeated by a resumed study."""
+"""Optuna samplers and pruners by name; a resumed study draws from new sampler seeds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SAMPLERS = {
     "qmc": "QMCSampler",
     "random": "RandomSampler",
 }
-NUMBERS_ONLY = ("cmaes", "qmc")  # they leave choices to chance
-# What Optuna 5 does is written out: its defaults changed silently from 4 to 5.
+NUMBERS_ONLY = ("cmaes", "qmc")  # they sample choices at random
+# Defaults of Optuna 5, written out because they changed between versions 4 and 5.
 OPTIONS: dict[str, dict[str, Any]] = {
     "tpe": {
         "n_startup_trials": 10,
@@ -52,24 +52,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
-    """The sampler for the next trial of a study that has ``trials`` already.
+    """Build the sampler for the next trial of a study that has ``trials`` trials.
 
-    Its seed is the stream ``suggest`` of the study's seed at that number: built anew for every
-    trial, a study that was stopped and resumed goes on as if it had not been, and workers that
-    start at once do not propose the same. A Sobol sequence keeps one seed, as it is one sequence.
+    Its seed is the stream ``suggest`` of the study's seed at that number. A new sampler per trial
+    makes a resumed study equal to an uninterrupted one, and simultaneous workers sample different
+    points. A Sobol sequence keeps one seed, because it is one sequence.
 
     Raises:
-        ConfigError: an option that the sampler does not have, or a package that is missing.
+        ConfigError: an unknown option, or a missing package.
     """
     known = OPTIONS[settings.name]
     for option in settings.options:
         if option not in known:
             has = ", ".join(known) or "none"
             raise ConfigError(
-                f"sampler.options.{option}: {settings.name} has no such option"
-                f"{nearest(option, known)} It has: {has}."
+                f"sampler.options.{option}: unknown option of {settings.name}"
+                f"{nearest(option, known)} Its options: {has}."
             )
-    from fl_platform.core.rng import stream_seed  # torch, which a refused option need not wait for
+    from fl_platform.core.rng import stream_seed  # imports torch; after the checks
 
     cls = getattr(optuna.samplers, SAMPLERS[settings.name])
     index = 0 if settings.name == "qmc" else trials
@@ -85,7 +85,7 @@ def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
 
 
 def build_pruner(settings: Pruner) -> BasePruner:
-    """Optuna's pruner of that name; steps are the positions of seeds in the study file."""
+    """Build Optuna's pruner; a step is the position of a seed in the study file."""
     if settings.name == "none":
         return NopPruner()
     return WilcoxonPruner(p_threshold=settings.p_threshold, n_startup_steps=settings.startup_seeds)

@@ -1,4 +1,4 @@
-"""A study file: base, space, direction, seeds, sampler, pruner, budget, the final comparison."""
+"""Study files: base, space, direction, seeds, sampler, pruner, budget, final comparison."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from fl_platform.core.outside import OutsideError, read_yaml
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """Numbers from ``low`` to ``high``, both included; whole ones where both ends are.
+    """Numbers from ``low`` to ``high``, both included; integers if both bounds are integers.
 
-    ``log`` searches orders of magnitude instead of values; ``step`` keeps to a grid.
+    Attributes:
+        log: whether to sample the logarithm uniformly.
+        step: distance of the grid of values.
     """
 
     low: int | float
@@ -39,7 +41,7 @@ class Range:
             raise ValueError(f"step: expected a number > 0, got {self.step}.")
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """The trial's number for ``key``."""
+        """Draw the trial's number for ``key``."""
         low, high, step = self.low, self.high, self.step
         if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
             return trial.suggest_int(key, low, high, step=step or 1, log=self.log)
@@ -48,12 +50,12 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """One of several values; names of a group's files, words or numbers."""
+    """One of several values: names of config files, words or numbers."""
 
     choices: list[bool | int | float | str]
 
     def suggest(self, trial: Trial, key: str) -> Any:
-        """The trial's choice for ``key``."""
+        """Draw the trial's choice for ``key``."""
         return trial.suggest_categorical(key, self.choices)
 
 
@@ -61,13 +63,15 @@ Space = Mapping[str, Range | Choices]
 
 
 def parse_space(node: Any, key: str) -> dict[str, Range | Choices]:
-    """The space that a study file describes: ``{attack.nu: {low: 0.1, high: 4.0, log: true}}``.
+    """Parse the space of a study file: ``{attack.nu: {low: 0.1, high: 4.0, log: true}}``.
 
     Raises:
-        ConfigError: not settings by name, or a range that holds nothing.
+        ConfigError: the node is not a mapping, or a range is empty.
     """
     if not isinstance(node, Mapping) or not node:
-        raise ConfigError(f"{key}: expected what to vary, by name, got {shown(node)}.")
+        raise ConfigError(
+            f"{key}: expected a mapping of keys to ranges or choices, got {shown(node)}."
+        )
     space: dict[str, Range | Choices] = {}
     for name, entry in node.items():
         chosen = isinstance(entry, Mapping) and "choices" in entry
@@ -77,12 +81,12 @@ def parse_space(node: Any, key: str) -> dict[str, Range | Choices]:
 
 
 def suggest(trial: Trial, space: Space) -> dict[str, Any]:
-    """The trial's value for every key, in the order of the file."""
+    """Draw the trial's value for every key, in the order of the file."""
     return {key: entry.suggest(trial, key) for key, entry in space.items()}
 
 
 def as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """The values as a person would type them: ``attack.nu=0.75``; numbers keep every digit."""
+    """Values as overrides: ``attack.nu=0.75``; numbers keep all digits."""
     return [f"{key}={str(v).lower() if isinstance(v, bool) else v}" for key, v in values.items()]
 
 
@@ -91,7 +95,7 @@ Direction = Literal["minimize", "maximize"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Who proposes trials: Optuna's sampler by its short name, with its own options."""
+    """Optuna's sampler by short name, with its options."""
 
     name: Literal["tpe", "gp", "cmaes", "qmc", "random"] = "tpe"
     seed: int = 0
@@ -123,7 +127,12 @@ class Pruner:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """When a worker that was given no number of its own stops."""
+    """Limits of a study.
+
+    Attributes:
+        trials: total number of trials.
+        timeout: seconds after which a worker starts no trial.
+    """
 
     trials: int = 20
     timeout: float | None = None
@@ -135,7 +144,12 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Final:
-    """The one look at the test set: how many fresh seeds, and from where they are counted."""
+    """Final comparison on test data.
+
+    Attributes:
+        seeds: number of fresh seeds.
+        offset: first fresh seed.
+    """
 
     seeds: int = 5
     offset: int = 1000
@@ -146,14 +160,13 @@ class Final:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Game:
-    """Who plays for the maximum of the minimum.
+class MinimaxSpec:
+    """Minimax study, ``game:`` in the file; see `fl_platform.study.minimax`.
 
     Attributes:
-        attacks: attack name -> the space of its strength.
-        turns: best responses in order, the attacker's first; odd, so that the attacker has the
-            last word and no defense is praised for what nobody has tried against it.
-        attack_trials, defense_trials: of one best response.
+        attacks: attack name -> search space of its strength.
+        turns: number of turns; the first one tunes the attacks. Odd, so the last one does too.
+        attack_trials, defense_trials: number of trials per problem of a turn.
     """
 
     attacks: dict[str, Any]
@@ -169,14 +182,15 @@ class Game:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a file of ``tuning/`` says; docs/tuning.md explains one line by line.
+class StudySpec:
+    """A file of ``tuning/``; docs/tuning.md explains its keys.
 
     Attributes:
-        base: overrides that hold in every trial; what is typed wins over them.
-        start: points that are tried first, the default among them.
-        metric: what a trial is worth; only of samples held out of the training set.
-        stealth: where set, at most so many times their fair share of weight for Byzantine rows.
+        base: overrides of every trial; overrides on the command line replace them.
+        start: points of the first trials, including the default.
+        metric: value of a trial, computed on validation data.
+        stealth: weight constraint: maximal weight of the Byzantine updates, as a multiple of their
+            fair share. Default: none.
     """
 
     base: list[str]
@@ -191,7 +205,7 @@ class Plan:
     budget: Budget = field(default_factory=Budget)
     final: Final = field(default_factory=Final)
     stealth: float | None = None
-    game: Game | None = None
+    game: MinimaxSpec | None = None
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < 2 or len(set(self.seeds)) != len(self.seeds):
@@ -203,7 +217,7 @@ class Plan:
             text = f"seeds: expected all below final.offset={self.final.offset}, got {self.seeds}."
             raise ValueError(text)
         if bool(self.space) == (self.game is not None):
-            raise ValueError("space: expected either a space or a game, got both or neither.")
+            raise ValueError("space: expected either space or game, got both or neither.")
 
     @property
     def varied(self) -> dict[str, Range | Choices]:
@@ -212,10 +226,10 @@ class Plan:
 
 
 def tuning_folder(home: Path) -> Path:
-    """``home/tuning``, or the copy that came installed.
+    """``home/tuning``, or the installed copy.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: neither exists.
     """
     package = Path(fl_platform.__file__).parent
     for folder in (home, package, package.parent):
@@ -224,24 +238,24 @@ def tuning_folder(home: Path) -> Path:
     raise ConfigError(f"--home: expected tuning/*.yaml in {str(home)!r}, found none.")
 
 
-def load_plan(name: str, home: Path) -> Plan:
-    """The plan in ``tuning/<name>.yaml``.
+def load_spec(name: str, home: Path) -> StudySpec:
+    """Read ``tuning/<name>.yaml``.
 
     Raises:
-        ConfigError: no such file, no yaml, or a setting that is unknown or out of range.
+        ConfigError: the file is missing or invalid, or a setting is unknown or out of range.
     """
     files = {path.stem: path for path in sorted(tuning_folder(home).glob("*.yaml"))}
     if name not in files:
         close, has = nearest(name, files), ", ".join(files)
         where = looked_in([tuning_folder(home)])
-        raise ConfigError(f"tuning: there is no '{name}'{close} It has: {has}.{where}")
+        raise ConfigError(f"tuning: there is no '{name}'{close} There are: {has}.{where}")
     try:
         tree = read_yaml(files[name])
     except OutsideError as error:
         raise ConfigError(str(error)) from None
-    plan = build_dataclass(Plan, tree, name)
-    if plan.space:
-        parse_space(plan.space, f"{name}.space")
-    for attack, space in (plan.game.attacks if plan.game else {}).items():
+    spec = build_dataclass(StudySpec, tree, name)
+    if spec.space:
+        parse_space(spec.space, f"{name}.space")
+    for attack, space in (spec.game.attacks if spec.game else {}).items():
         parse_space(space, f"{name}.game.attacks.{attack}")
-    return plan
+    return spec

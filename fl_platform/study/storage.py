@@ -1,4 +1,4 @@
-"""Where studies are kept: one SQLite file for a machine, PostgreSQL by URL for several."""
+"""Storage of studies: one SQLite file per workspace, or PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from fl_platform.core.text import reason
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.mlflow.store import StoreError, safe_uri, sqlite_uri, store_folder
 
-HEARTBEAT = 10  # seconds between two signs of life of a running trial
-GRACE = 60  # seconds without one until somebody else takes the trial over
+HEARTBEAT = 10  # seconds between two heartbeats of a running trial
+GRACE = 60  # seconds without a heartbeat until another worker requeues the trial
 RETRIES = 3
-PATIENCE = 60.0  # seconds to wait for another process that writes
+TIMEOUT = 60.0  # seconds to wait for another process that writes
 
 
 def database(home: Path) -> Path:
-    """The studies of ``home``; apart from MLflow's, which has other writers."""
+    """SQLite file of the studies of ``home``; separate from MLflow's database."""
     return store_folder(home) / "optuna.db"
 
 
 def open_storage(
     home: Path, url: str | None = None, *, heartbeat: int = HEARTBEAT, grace: int = GRACE
 ) -> RDBStorage:
-    """The storage at ``url``, else the file of ``home``, which is made where it is missing.
+    """Open the storage at ``url``. Default: the file of ``home``, created if missing.
 
-    A trial whose worker is silent for ``grace`` seconds is failed by whoever asks for a trial next
-    and queued again, at most three times. What it reported is not inherited: its runs continue
-    from their own checkpoints, or are finished, and say it again.
+    A trial without a heartbeat for ``grace`` seconds is marked as failed at the next request of a
+    trial and queued again, at most `RETRIES` times. Its runs continue from their checkpoints, and
+    it reports its intermediate values again.
 
     Raises:
-        StoreError: it cannot be opened; the address is told without its password.
+        StoreError: the storage cannot be opened; the message hides the password.
     """
-    quiet()
+    silence_optuna()
     callback = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
     try:
         if url is None:
@@ -53,7 +53,7 @@ def open_storage(
                     _create(file)
             url = sqlite_uri(file)
         sqlite = url.startswith("sqlite")
-        engine = {"connect_args": {"timeout": PATIENCE}} if sqlite else {"pool_pre_ping": True}
+        engine = {"connect_args": {"timeout": TIMEOUT}} if sqlite else {"pool_pre_ping": True}
         return RDBStorage(
             url,
             engine_kwargs=engine,
@@ -64,38 +64,52 @@ def open_storage(
     except Exception as error:
         where = safe_uri(url or "mlruns/optuna.db")
         raise StoreError(
-            f"Cannot open the studies in {where}: {type(error).__name__}. Expected a database that"
-            " exists and answers; PostgreSQL also needs the extra 'postgres'."
+            f"Cannot open the studies in {where}: {_cause(error)}. {_hint(url)}"
         ) from error
 
 
+def _cause(error: BaseException) -> str:
+    """Message of a file system error, else only the type: a URL may hold a password."""
+    for each in _chain(error):
+        if isinstance(each, OSError) and each.strerror:
+            return f"{each.strerror}: {each.filename}" if each.filename else each.strerror
+    return type(error).__name__
+
+
+def _hint(url: str | None) -> str:
+    if url is None or url.startswith("sqlite"):
+        return "Expected a writable folder and a readable SQLite file; choose one with --home."
+    if url.startswith("postgres"):
+        return "Expected a reachable database; PostgreSQL requires the extra 'postgres'."
+    return "Expected a reachable database."
+
+
 @contextmanager
-def faults_of_storage(storage: RDBStorage, name: str) -> Iterator[None]:
-    """Tell in one line what the storage of the study ``name`` does in the middle of the work.
+def storage_errors(storage: RDBStorage, name: str) -> Iterator[None]:
+    """Turn failures of the storage of study ``name`` into one-line errors.
 
     Raises:
-        StoreError: it does not answer, or the study was deleted. Runs are kept; the same command
-            continues.
+        StoreError: the storage does not answer, or the study was deleted.
     """
-    kept = "Nothing is lost: the runs are kept, and the same command continues the study."
+    kept = "All runs are kept; the same command continues the study."
     try:
         yield
     except StoreError:
         raise
-    except Exception as error:  # Optuna raises others while it handles these
+    except Exception as error:  # Optuna raises other errors while it handles these
         fault = next((e for e in _chain(error) if isinstance(e, _FAULTS)), None)
         if fault is not None:
             cause = reason(fault.__cause__ or fault)
-            told = f"The storage of study {name} does not answer: {cause}. {kept}"
+            text = f"The storage of study {name} does not answer: {cause}. {kept}"
         elif isinstance(error, _GONE) and _deleted(storage, name):
-            told = f"Study {name} was deleted while this worker ran. {kept}"
+            text = f"Study {name} was deleted while this worker ran. {kept}"
         else:
             raise
-        raise StoreError(told) from error
+        raise StoreError(text) from error
 
 
 _FAULTS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
-_GONE = (KeyError, UnboundLocalError, AssertionError)  # Optuna's, where rows are gone
+_GONE = (KeyError, UnboundLocalError, AssertionError)  # raised by Optuna when rows are missing
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -107,20 +121,20 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _deleted(storage: RDBStorage, name: str) -> bool:
     try:
         return name not in optuna.get_all_study_names(storage)
-    except Exception:  # then nothing is known
+    except Exception:  # the storage does not answer
         return False
 
 
-def quiet() -> None:
-    """Without Optuna's log of every trial, which the worker tells in its own words."""
+def silence_optuna() -> None:
+    """Turn off Optuna's log; the worker prints its own line per trial."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 def recover(study: optuna.Study) -> None:
-    """Fail the trials whose worker died, and queue them again."""
+    """Mark trials of ended workers as failed and queue them again."""
     optuna.storages.fail_stale_trials(study)
-    # One that was killed between being asked for and its first heartbeat is never called stale.
+    # Optuna never marks a trial without any heartbeat as stale.
     storage = getattr(study._storage, "_backend", study._storage)
     if not isinstance(storage, RDBStorage):
         return
@@ -134,8 +148,8 @@ def recover(study: optuna.Study) -> None:
         RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
 
 
-def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Queue a trial again that its worker had to leave; not counted as a retry, nobody failed."""
+def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue the trial of a stopped worker again; it does not count as a retry."""
     attributes = {"failed_trial": trial.number, "retry_history": [], **trial.system_attrs}
     study.add_trial(
         optuna.create_trial(
@@ -149,7 +163,7 @@ def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def origin(trial: FrozenTrial) -> int:
-    """The number under which the trial was first begun."""
+    """Number of the trial's first attempt."""
     return int(trial.system_attrs.get("failed_trial", trial.number))
 
 
@@ -162,7 +176,7 @@ def _has_heartbeat(storage: RDBStorage, trial: FrozenTrial) -> bool:
 
 
 def _create(file: Path) -> None:
-    """Make the database under another name first: other processes never see half a schema."""
+    """Create the database under another name first; other processes never see a partial schema."""
     fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     fresh.unlink(missing_ok=True)
     storage = RDBStorage(sqlite_uri(fresh))

@@ -112,7 +112,7 @@ class CheckpointFile:
             raise FileNotFoundError(f"Expected a checkpoint, got no file at {self.path}.")
         raise CheckpointError(
             " ".join(faults) + " Nothing was overwritten: restore a copy of the file,"
-            " or start the run afresh (--fresh)."
+            " or start the run afresh (--restart)."
         )
 
     def remove(self) -> None:

@@ -48,10 +48,10 @@ def cloud_files(folder: Path) -> list[Path]:
 
 
 def read_cloud(file: Path) -> Cloud:
-    """Cloud in a ``cloud_ROUND.npz``.
+    """Read the cloud in a ``cloud_ROUND.npz``.
 
     Raises:
-        OutsideError: a link, an archive that unpacks to too much, or other arrays.
+        OutsideError: the file is a link, unpacks to too many bytes, or has other arrays.
     """
     import numpy as np
 

@@ -18,7 +18,7 @@ from fl_platform.tracking.lock import alone
 from fl_platform.tracking.run_folder import RunFolder, all_runs, read_json, write_json
 
 JOURNAL = "journal"  # the value of runtime.tracking that copies a run nowhere
-EXPORTERS = {"mlflow": "fl_platform.tracking.mlflow.exporter.MlflowExporter"}
+EXPORTERS = {"mlflow": "fl_platform.tracking.mlflow.mlflow_exporter.MlflowExporter"}
 BATCH = 500  # values of one call at most, but for a single record that has more
 
 log = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow.level import ABSENT
+from fl_platform.tracking.mlflow.ui_view import SHOWN
 from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, all_runs, runs_root
 
@@ -66,7 +67,7 @@ class _Run:
 def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     """One row per run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
 
-    Runs that ``--fresh`` replaced are left out. ``setting`` is a digest of all parameters but the
+    Runs that ``--restart`` replaced are left out. ``setting`` is a digest of all parameters but the
     seed; ``parameters`` holds those that no other column and no label tells; ``alarms`` counts
     values that came out otherwise when a round was run again. A folder that cannot be read is
     skipped, in one line.
@@ -186,7 +187,7 @@ def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
 
 
 def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
-    from fl_platform.tracking.mlflow.exporter import RUN_TAG
+    from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG
 
     if not store.exists(home):  # reading makes no store
         return
@@ -206,7 +207,8 @@ def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
             points = {k: client.get_metric_history(run.info.run_id, k) for k in keys}
             wanted = {k: sorted((p.step, _finite(p.value)) for p in points[k]) for k in keys}
             alarms = int("alarm" in run.data.tags)  # the store keeps the newest alone
-            yield _Run(tags, run.data.params, run.data.metrics, wanted, alarms)
+            params = {k: v for k, v in run.data.params.items() if k not in SHOWN}
+            yield _Run(tags, params, run.data.metrics, wanted, alarms)
         token = page.token
         if not token:
             return

@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Mark:
+class JournalState:
     """How long a journal was at one moment, and the SHA-256 of these bytes."""
 
     length: int
@@ -89,13 +89,13 @@ class Journal:
         """Append one record of ``kind``: ``params``, ``tags``, ``status`` or ``artifact``."""
         self.append([{"kind": kind, "time": time.time(), **fields}])
 
-    def flush(self) -> Mark:
+    def flush(self) -> JournalState:
         """Make everything appended so far durable; how long that is."""
         with self._lock:
             os.fsync(self._descriptor)
-            return Mark(self._size, self._digest.hexdigest())
+            return JournalState(self._size, self._digest.hexdigest())
 
-    def begins_with(self, mark: Mark) -> bool:
+    def begins_with(self, mark: JournalState) -> bool:
         """Whether the journal was once as ``mark`` says."""
         with self._lock:
             if mark.length > self._size:
@@ -205,7 +205,7 @@ def refuse_other(history: History, path: Path, run_id: str) -> None:
         raise JournalError(
             path,
             f"{path}: expected the journal of run {run_id}, got {told}. Restore it, or start the"
-            " run afresh (--fresh).",
+            " run afresh (--restart).",
         )
 
 

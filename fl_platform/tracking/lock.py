@@ -49,7 +49,7 @@ class RunLock:
     """An exclusive ``flock`` with its owner's pid, host and boot id written inside.
 
     The kernel releases it when the holder ends, however it ends; age and status say nothing.
-    A lock counts only on the file that lies at ``path`` after locking: ``--fresh`` moves a folder
+    A lock counts only on the file that lies at ``path`` after locking: ``--restart`` moves a folder
     away with the lock in it.
     A forked child does not keep it: its copy of the descriptor is closed at once.
     """

@@ -105,7 +105,7 @@ class Forwarded(Record):
     tail: str | None
 
 
-class PlannedRun(Record):
+class StoredPlannedRun(Record):
     """One run of a grid's ``plan.json``."""
 
     config_hash: Hash
@@ -117,7 +117,7 @@ class StoredPlan(Record):
     """``plan.json`` of a grid."""
 
     grid: Text
-    cells: list[PlannedRun]
+    cells: list[StoredPlannedRun]
 
 
 class KnownData(Record):

@@ -42,8 +42,8 @@ class IdentityMismatch(RuntimeError):  # noqa: N818 - told to the user by its na
     def _told(self, path: Path, pairs: str) -> str:
         return (
             f"Expected the conditions that the run in {path} was started under, got others"
-            f" ({pairs}). Restore them, or use --continue-anyway (the numbers may differ),"
-            " or --fresh (start over)."
+            f" ({pairs}). Restore them, or use --ignore-mismatch (the numbers may differ),"
+            " or --restart (start over)."
         )
 
 
@@ -83,7 +83,7 @@ class RunFolder:
 
     @property
     def aside(self) -> bool:
-        """Whether it is a run that ``--fresh`` put aside, by the folder's name."""
+        """Whether it is a run that ``--restart`` put aside, by the folder's name."""
         name = _NAME.fullmatch(self.path.name)
         return name is not None and name["aside"] is not None
 
@@ -192,7 +192,7 @@ class RunFolder:
         return found
 
     def set_aside(self) -> Path | None:
-        """Move an existing run out of the way (``--fresh``); it stays readable beside it."""
+        """Move an existing run out of the way (``--restart``); it stays readable beside it."""
         if not self.used:
             return None
         old = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fl_platform.tracking.journal import Journal, Mark
+from fl_platform.tracking.journal import Journal, JournalState
 from fl_platform.tracking.records import first_difference
 
 VERSION = 2  # of run.json: since then journal and checkpoints carry the run's identity
@@ -28,7 +28,7 @@ class Stamper:
     def __init__(self, described: Mapping[str, Any], journal: Journal) -> None:
         self.described = described
         self.journal = journal
-        self.mark: Mark | None = None
+        self.mark: JournalState | None = None
 
     def make(self) -> dict[str, Any]:
         """The stamp of a checkpoint that is saved now; see `records.Stamp`."""
@@ -52,7 +52,7 @@ class Stamper:
             return f"Checkpoint {path} is another run's ({other})."
         if stamp["conditions"] not in self._conditions():
             return f"Checkpoint {path} was made under conditions that run.json does not know."
-        if not self.journal.begins_with(Mark(stamp["length"], stamp["journal"])):
+        if not self.journal.begins_with(JournalState(stamp["length"], stamp["journal"])):
             return (
                 f"Checkpoint {path} does not fit {self.journal.path.name}, whose first"
                 f" {stamp['length']} bytes are missing or others."
@@ -63,7 +63,7 @@ class Stamper:
         return {key: self.described[key] for key in ("run_id", "config_hash")}
 
     def _conditions(self) -> set[str]:
-        """Digests of all conditions that the run was under, in order of ``--continue-anyway``."""
+        """Digests of all conditions that the run was under, in order of ``--ignore-mismatch``."""
         past = [
             entry[key]
             for entry in self.described.get("continued", [])

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from fl_platform.core import Updates, coordinatewise, cuda, cuda_kernels, generator
-from fl_platform.core.cuda_kernels import MOST_EIGEN, ranks_source, variances_source
+from fl_platform.core import Updates, coordinatewise, generator
+from fl_platform.core.native import cuda, cuda_kernels
+from fl_platform.core.native.cuda_kernels import MOST_EIGEN, ranks_source, variances_source
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 # One lane a warp: what a warp adds up by exchanging registers, one thread adds up alone.

@@ -7,7 +7,7 @@ import torch
 
 from fl_platform import attacks, defenses
 from fl_platform.core import Aggregate
-from fl_platform.core.memory import keeps_state, refuse_lost_memory, remembers
+from fl_platform.core.rule_state import keeps_state, refuse_lost_memory, remembers
 from fl_platform.federated import Aggregator, adversary
 
 

@@ -15,7 +15,7 @@ import pytest
 from fl_platform.config import ConfigError
 from fl_platform.core import outside
 from fl_platform.core.outside import OutsideError, array_headers, parse_json, parse_yaml, read_file
-from fl_platform.study.spec import load_plan
+from fl_platform.study.spec import load_spec
 from fl_platform.tracking.clouds import read_cloud
 
 PACKAGE = Path(outside.__file__).parents[1]
@@ -70,7 +70,7 @@ def test_a_tuning_file_of_a_stranger_is_one_line(tmp_path, content):
     (tmp_path / "tuning").mkdir()
     (tmp_path / "tuning" / "mine.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=r"mine\.yaml") as refusal:
-        load_plan("mine", tmp_path)
+        load_spec("mine", tmp_path)
     assert "\n" not in str(refusal.value)
 
 

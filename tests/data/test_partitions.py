@@ -16,7 +16,7 @@ from fl_platform.data.partitions import (
     shards,
     sorted_labels,
 )
-from fl_platform.data.partitions.base import Partition
+from fl_platform.data.partitions.partition import Partition
 
 
 def drawn(size=1000, classes=10, seed=0):

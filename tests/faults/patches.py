@@ -56,7 +56,7 @@ def connect_only(where: str) -> None:
 
 def tell_commits(_: None) -> None:
     """Print at the end what share of the run's time its commits took."""
-    from fl_platform.federated.callbacks.checkpoint import Commit
+    from fl_platform.federated.callbacks.checkpointing import Commit
 
     def tell(self: Commit, *_: Any) -> None:
         print(f"commits: {self.record.cadence.spent} of {time.monotonic() - self.begun} s")
@@ -69,7 +69,7 @@ def tell_commits(_: None) -> None:
 
 def terminate_at(hook: str) -> None:
     """SIGTERM to ourselves inside ``hook`` of the trainer's callbacks."""
-    from fl_platform.federated.callbacks.checkpoint import Commit
+    from fl_platform.federated.callbacks.checkpointing import Commit
 
     def hooked(*_: Any, **__: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,9 @@
 """A model of who may write what when: every interleaving of small programs, each step atomic.
 
 The model is the protocol of `tracking`: two processes that start a run (one of them perhaps with
-``--fresh``), a look by ``runs reap``, kills, losses of power and a copied folder. Each mend is a
-flag; without it the search must find the fault that the mend was made for, so the search can.
+``--restart``), a look by ``runs mark-killed``, kills, losses of power and a copied folder. Each
+mend is a flag; without it the search must find the fault that the mend was made for, so the search
+can.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def start(world: World, index: int, process: Process, mends: Mends) -> Iterator[
 
 
 def relock(world: World, index: int, process: Process, me: int) -> Iterator[tuple[str, World]]:
-    """After ``--fresh`` put the old folder aside: take the new one while the old is held."""
+    """After ``--restart`` put the old folder aside: take the new one while the old is held."""
     if world.path is None:
         world = replace(world, folders=(*world.folders, Folder()), path=len(world.folders))
     assert world.path is not None
@@ -258,7 +259,7 @@ def train_round(
 
 
 def look(world: World, index: int, process: Process, mends: Mends) -> Iterator[tuple[str, World]]:
-    """``runs reap``: read the status, lock, (read again,) say KILLED."""
+    """``runs mark-killed``: read the status, lock, (read again,) say KILLED."""
     if process.at == "open":
         if world.path is None or not world.folders[world.path].ident:
             yield "nothing", put(world, index, replace(process, at="done"))

@@ -94,7 +94,7 @@ def test_a_journal_behind_its_checkpoints_is_refused_with_file_and_remedy(tmp_pa
     folder = run_folder(tmp_path, HASH)
     lines = folder.journal.read_bytes().splitlines(keepends=True)
     folder.journal.write_bytes(b"".join(lines[:5]))
-    with pytest.raises(CheckpointError, match=r"journal\.jsonl.*--fresh") as refusal:
+    with pytest.raises(CheckpointError, match=r"journal\.jsonl.*--restart") as refusal:
         train(tmp_path)
     assert "checkpoint.pt" in str(refusal.value)
     assert "\n" not in str(refusal.value)
@@ -182,7 +182,7 @@ def test_another_processor_is_refused_by_name_and_an_unknown_one_passes(tmp_path
 
 
 def pair_of_starts(home: Path, delay: float) -> dict[int, int]:
-    """A plain start and a ``--fresh`` one of the same run, so far apart: pid -> exit code."""
+    """A plain start and a ``--restart`` one of the same run, so far apart: pid -> exit code."""
     arrived, gate = os.pipe(), os.pipe()
     children = []
     for fresh in (False, True):
@@ -239,7 +239,7 @@ def test_fresh_and_plain_starts_have_one_owner_each(tmp_path, chance):
 @pytest.mark.nightly
 def test_500_pairs_of_fresh_and_plain_starts_have_one_owner_each(tmp_path, chance, figure):
     starts_have_one_owner(tmp_path, 500, chance)
-    figure("B4", "500 pairs of --fresh and plain starts: one owner each")
+    figure("B4", "500 pairs of --restart and plain starts: one owner each")
 
 
 def test_a_run_that_ends_while_reap_looks_at_it_keeps_its_last_word(tmp_path, monkeypatch):

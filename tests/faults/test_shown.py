@@ -148,7 +148,7 @@ def test_a_cloud_of_another_run_is_left_out(tmp_path, caplog):
     assert [cloud["step"] for cloud in clouds(tmp_path, frame)] == [1]
     np.savez(file, gram=2 * np.eye(8), **kept)
     assert clouds(tmp_path, frame) == []
-    assert "cloud_00001.npz: expected the cloud that its run wrote" in caplog.text
+    assert "cloud_00001.npz: expected the digest in the run's journal" in caplog.text
 
 
 def test_reports_written_at_once_do_not_disturb_each_other(tmp_path):

@@ -20,7 +20,7 @@ from fl_platform import attacks, defenses
 from fl_platform.core import generator
 from fl_platform.defenses.mixing import Bucketing, nnm
 from fl_platform.federated import Aggregator, FederatedModule, Federation, LocalTraining, Samples
-from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluation, Robustness, Skew
+from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluator, Robustness, Skew
 from fl_platform.federated.callbacks.roles import adversary
 from fl_platform.federated.distributed import Ranks
 from fl_platform.federated.module import Diverged
@@ -113,7 +113,7 @@ def run(case, *, rounds=3, size=1, resume=None, save=None):
     if attack is not None:
         roles.append(adversary(attack, knowledge=knowledge))
     module = build(**options)
-    watch = [Diagnosis(), Skew(2), Robustness(2, None), Evaluation({"test": samples(50, "test")})]
+    watch = [Diagnosis(), Skew(2), Robustness(2, None), Evaluator({"test": samples(50, "test")})]
     kept = Kept()
     trainer = Trainer(
         max_epochs=rounds,

@@ -9,7 +9,7 @@ from fl_platform.attacks import lie, mimic
 from fl_platform.core.deferred import deferring
 from fl_platform.defenses import centered_clipping, multi_krum
 from fl_platform.federated import Adversary, Aggregator, module
-from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluation, Robustness, Skew
+from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluator, Robustness, Skew
 from tests.federated.test_rounds import fit, flat
 
 
@@ -35,7 +35,7 @@ class Poisoned:
 
 def observers(federation):
     held_out = {"test": federation.samples}
-    return [Evaluation(held_out), Diagnosis(), Skew(1, 2), Robustness(1, multi_krum)]
+    return [Evaluator(held_out), Diagnosis(), Skew(1, 2), Robustness(1, multi_krum)]
 
 
 class Kept:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from fl_platform.federated.memory import CONTEXT, STACKS_MOST, footprint
+from fl_platform.federated.memory_estimate import CONTEXT, STACKS_MOST, footprint
 from fl_platform.models import small_alexnet
 
 D = 2_472_266

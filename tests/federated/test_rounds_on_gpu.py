@@ -6,7 +6,7 @@ import torch
 from fl_platform import attacks
 from fl_platform.defenses import multi_krum
 from fl_platform.federated import Adversary, Aggregator, module
-from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluation, Robustness, Skew
+from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluator, Robustness, Skew
 from tests.federated.test_rounds import fit, flat
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -30,7 +30,7 @@ def test_a_run_reads_nothing_in_its_rounds_and_ends_as_a_processors(
         if accelerator == "gpu":
             monkeypatch.setattr(module.FederatedModule, "_served", strict)
         watching = [
-            Evaluation({"test": federation.samples}),
+            Evaluator({"test": federation.samples}),
             Diagnosis(),
             Skew(1, 2),
             Robustness(1, multi_krum),

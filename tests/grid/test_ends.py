@@ -73,12 +73,12 @@ def parent(home):
 
 
 STEPS = [
-    "fl_platform.grid.parent:Parent.start",
+    "fl_platform.grid.grid_run:GridRun.start",
     "fl_platform.grid.local_executor:warm_up",
-    "fl_platform.grid.progress:Screen.changed",
+    "fl_platform.grid.progress_table:ProgressTable.changed",
     "fl_platform.grid.results:tables_of",
     "fl_platform.grid.results:write",
-    "fl_platform.grid.parent:Parent.finish",
+    "fl_platform.grid.grid_run:GridRun.finish",
 ]
 
 

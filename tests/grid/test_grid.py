@@ -13,7 +13,8 @@ import pytest
 
 from fl_platform.config import ConfigError
 from fl_platform.grid import local_executor as pool
-from fl_platform.grid.jobs import Board
+from fl_platform.grid.jobs import JobTable
+from fl_platform.grid.progress_table import newest
 from fl_platform.grid.results import frame_of
 from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
 from fl_platform.tracking.journal import read
@@ -42,12 +43,12 @@ def test_twelve_cells_by_two_processes_none_doubled_none_missing(home, capsys):
         turns = [record["status"] for record in statuses if record["kind"] == "status"]
         assert turns == ["RUNNING", "FINISHED"]
         assert folder.describe()["parent_run_id"] == outcome.parent.run_id
-    assert [entry.state for entry in outcome.board.entries] == ["done"] * 12
+    assert [job.state for job in outcome.table.jobs] == ["done"] * 12
     assert "Accuracy under attack" in capsys.readouterr().out
 
     stamps = {folder.path: folder.result_file.stat().st_mtime_ns for folder in folders(home)}
     _, again = run(home, "attack=none,lie,ipm", "defense=mean,median", "seed=0,1")
-    assert all(entry.before for entry in again.board.entries)
+    assert all(job.before for job in again.table.jobs)
     assert again.parent.run_id == outcome.parent.run_id
     assert stamps == {f.path: f.result_file.stat().st_mtime_ns for f in folders(home)}
 
@@ -57,23 +58,23 @@ def test_a_cell_that_fails_does_not_stop_the_others_and_says_why(home, capsys):
     grid, cells = plan_grid(["task=digits", *TINY[1:], "seed=0,1"], home)
     _, broken = plan_grid([*TINY[1:], "task=cifar10", *overrides[1:]], home)
     outcome = run_grid(grid, [cells[0], *broken, cells[1]], home, Options(jobs=2, report=False))
-    assert [entry.state for entry in outcome.board.entries] == ["done", "failed", "done"]
-    entry = outcome.board.entries[1]
-    assert "cifar" in entry.reason
-    assert "Traceback" in entry.trace
-    assert entry.reason in capsys.readouterr().out
+    assert [job.state for job in outcome.table.jobs] == ["done", "failed", "done"]
+    job = outcome.table.jobs[1]
+    assert "cifar" in job.reason
+    assert "Traceback" in job.trace
+    assert job.reason in capsys.readouterr().out
     failures = json.loads((outcome.parent.folder.artifacts / "failures.json").read_text())
-    assert list(failures) == [entry.cell.name]
+    assert list(failures) == [job.planned.name]
     assert read(outcome.parent.folder.journal).status == "FAILED"
 
 
 def test_a_killed_worker_is_replaced_and_its_cell_continued(home):
     _, cells = plan_grid([*TINY[:1], "rounds=4000", *TINY[2:], "seed=0"], home)
-    board = Board.of(cells, home)
+    table = JobTable.of(cells, home)
     journal = run_folder(home, cells[0].config_hash).journal
     killed = []
 
-    def changed(entry):
+    def changed(job):
         started = journal.exists() and journal.stat().st_size > 20000
         workers = running._workers
         if started and workers and len(killed) < pool.TRIES:
@@ -83,11 +84,11 @@ def test_a_killed_worker_is_replaced_and_its_cell_continued(home):
             os.kill(killed[-1], signal.SIGKILL)
 
     home.joinpath("logs").mkdir()
-    with pool.Pool(home, 1, logs=home / "logs") as running:
-        running.work(board, changed, lambda: False)
+    with pool.LocalExecutor(home, 1, logs=home / "logs") as running:
+        running.work(table, changed, lambda: False)
     assert len(set(killed)) == pool.TRIES
-    assert board.entries[0].state == "failed"
-    assert "by signal 9" in board.entries[0].reason
+    assert table.jobs[0].state == "failed"
+    assert "by signal 9" in table.jobs[0].reason
 
 
 def test_a_cell_that_another_process_works_on_is_waited_for(home):
@@ -99,19 +100,19 @@ def test_a_cell_that_another_process_works_on_is_waited_for(home):
         stdout=subprocess.PIPE,
     )
     holder.stdout.readline()
-    board = Board.of(cells, home)
+    table = JobTable.of(cells, home)
     seen = []
 
-    def changed(entry):
-        if board.entries[0].state == "elsewhere" and not seen:
+    def changed(job):
+        if table.jobs[0].state == "running in another process" and not seen:
             seen.append(True)
             holder.communicate(b"\n")  # not only EOF: the worker was forked with this pipe open
 
     home.joinpath("logs").mkdir()
-    with pool.Pool(home, 1, logs=home / "logs") as running:
-        running.work(board, changed, lambda: False)
+    with pool.LocalExecutor(home, 1, logs=home / "logs") as running:
+        running.work(table, changed, lambda: False)
     assert seen
-    assert board.entries[0].state == "done"
+    assert table.jobs[0].state == "done"
 
 
 HOLD = """
@@ -147,7 +148,7 @@ def test_the_same_command_goes_on_where_a_killed_grid_stopped(home, number):
     stamps = {path: RunFolder(path).result_file.stat().st_mtime_ns for path in kept}
 
     outcome = run_grid(grid, cells, home, Options(jobs=2, report=False))
-    assert len(outcome.board.of_state("done")) == len(cells)
+    assert len(outcome.table.of_state("done")) == len(cells)
     for path, stamp in stamps.items():
         assert RunFolder(path).result_file.stat().st_mtime_ns == stamp
     for folder in folders(home):
@@ -161,7 +162,7 @@ def test_a_dry_run_tells_cells_time_and_disk_and_leaves_nothing(home, capsys):
     told = dry(grid, cells, home, Options(jobs=2))
     out = capsys.readouterr().out
     assert not list(all_runs(home))
-    assert (told["to_run"], told["jobs"], told["source"]) == (4, 2, "one measured cell")
+    assert (told["to_run"], told["jobs"], told["source"]) == (4, 2, "one measured run")
     assert told["seconds"] > 0
     assert told["bytes"] > 0
     assert all(cell.name in out for cell in cells)
@@ -185,7 +186,7 @@ def test_a_report_has_the_runs_that_an_experiment_shares_with_others(home):
     (home / "conf" / "experiment" / "own.yaml").write_text(own)
     grid, cells = plan_grid(["own", *TINY], home)
     outcome = run_grid(grid, cells, home, Options(jobs=1, report=False))
-    assert [entry.before for entry in outcome.board.entries] == [True, False]
+    assert [job.before for job in outcome.table.jobs] == [True, False]
     assert set(frame_of(home, "own")["attack"]) == {"none", "lie"}
     assert set(frame_of(home, "grid")["attack"]) == {"none"}
     with pytest.raises(ConfigError, match="known: grid, own"):
@@ -195,3 +196,11 @@ def test_a_report_has_the_runs_that_an_experiment_shares_with_others(home):
 def test_an_executor_or_setting_that_is_not_known_is_refused():
     with pytest.raises(ConfigError, match="local or slurm"):
         Options(executor="slrum")
+
+
+def test_the_live_table_counts_a_round_once(home):
+    """Steps of ``test/accuracy`` count from one: the last of two rounds is 2/2, not 3/2."""
+    cells, _ = run(home, "seed=0", "attack=none")
+    rounds, accuracy = newest(run_folder(home, cells[0].config_hash).journal)
+    assert rounds == 2
+    assert 0 <= accuracy <= 100

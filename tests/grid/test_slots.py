@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fl_platform import cli
-from fl_platform.grid import gpu_slots as sharing
 from fl_platform.grid import local_executor as pool
 from fl_platform.grid import worker
-from fl_platform.grid.jobs import Board
-from fl_platform.grid.runner import Options, plan_grid, slots
+from fl_platform.grid import workers_per_gpu as sharing
+from fl_platform.grid.jobs import JobTable
+from fl_platform.grid.runner import Options, plan_grid, plan_workers
 
 TINY = ["task=digits", "rounds=1", "runtime.tracking=journal", "task.clients=10"]
 
@@ -35,7 +35,7 @@ def config(home, *overrides):
 )
 def test_a_process_for_each_slot_of_each_card(home, monkeypatch, cards, options, device, expected):
     monkeypatch.setattr(pool, "gpus", lambda: cards)
-    jobs, environments = slots(config(home, f"runtime.device={device}"), options, home)
+    jobs, environments = plan_workers(config(home, f"runtime.device={device}"), options, home)
     seen = [environment["CUDA_VISIBLE_DEVICES"] for environment in environments if environment]
     assert (jobs, seen) == expected
 
@@ -51,11 +51,11 @@ def test_cells_run_where_their_slot_says(home, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     _, cells = plan_grid([*TINY, "seed=range(0,4)"], home)
     environments = [{"CUDA_VISIBLE_DEVICES": card} for card in ("a", "b")]
-    monkeypatch.setattr(worker, "run_cell", tell)
-    board = Board.of(cells, home)
-    with pool.Pool(home, 4, logs=home, environments=environments) as running:
-        running.work(board, lambda _: None, lambda: False)
-    told = [json.loads(entry.reason.partition(": ")[2]) for entry in board.of_state("failed")]
+    monkeypatch.setattr(worker, "run_one", tell)
+    table = JobTable.of(cells, home)
+    with pool.LocalExecutor(home, 4, logs=home, environments=environments) as running:
+        running.work(table, lambda _: None, lambda: False)
+    told = [json.loads(job.reason.partition(": ")[2]) for job in table.of_state("failed")]
     assert len(dict(told)) == 4  # processes
     assert sorted(card for _, card in told) == ["a", "a", "b", "b"]
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
@@ -86,7 +86,7 @@ def test_auto_takes_what_the_card_with_least_memory_and_the_cores_allow(
     monkeypatch.setitem(sys.modules, "pynvml", card)
     monkeypatch.setattr(pool, "gpus", lambda: ["0", "GPU-7"])
     monkeypatch.setattr(pool, "physical_cores", lambda: cores)
-    jobs, environments = slots(config(home), Options(gpu_slots=None), home)
+    jobs, environments = plan_workers(config(home), Options(gpu_slots=None), home)
     assert jobs == 2 * expected
     assert len(environments) == 2
 
@@ -97,7 +97,7 @@ def test_auto_is_one_where_nvml_does_not_tell(home, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=refuse))
     monkeypatch.setattr(pool, "gpus", lambda: ["0"])
-    assert slots(config(home), Options(gpu_slots=None), home)[0] == 1
+    assert plan_workers(config(home), Options(gpu_slots=None), home)[0] == 1
 
 
 @pytest.mark.parametrize("typed", ["0", "-1", "many", "1.5"])

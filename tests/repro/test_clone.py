@@ -79,7 +79,7 @@ def test_from_a_fresh_clone_to_a_planted_drift(clone):
     code, out, _ = repro(clone, "run", "tiny")
     assert code == 1, out
     entry = last(clone)
-    assert entry["drifted"] == ["digits none vs median"]
+    assert entry["drifted"] == ["none vs median, digits"]
     assert not entry["exact"]
     assert entry["runs"] == 12
     assert "n = 10" in out

@@ -12,11 +12,11 @@ from fl_platform.run import runner as running
 from fl_platform.run.naming import run_name
 from fl_platform.run.result import Result, finished
 from fl_platform.study.objective import Objective
-from fl_platform.study.parent import join_parent
-from fl_platform.study.problem import Stage, open_study
-from fl_platform.study.spec import Plan, parse_space
+from fl_platform.study.problem import Problem, open_study
+from fl_platform.study.spec import StudySpec, parse_space
 from fl_platform.study.storage import database, open_storage
-from fl_platform.study.worker import Limits, Turn, work
+from fl_platform.study.study_run import join_parent
+from fl_platform.study.trial_loop import Limits, RequestLock, run_trials
 from fl_platform.tracking.active_run import RunRecord
 
 NU = {"attack.nu": {"low": 0.1, "high": 4.0}}
@@ -67,13 +67,13 @@ ENTRIES = {
 }
 
 
-def make_stage(home, *, space=None, trials=6, name="study", base=(), **plan):
+def make_problem(home, *, space=None, trials=6, name="study", base=(), **plan):
     settings = {"direction": "minimize", "seeds": [0, 1], "start": [], **plan}
     space = space or NU
-    whole = Plan(base=[], space=space, **settings)
-    return Stage(
+    whole = StudySpec(base=[], space=space, **settings)
+    return Problem(
         name=name,
-        plan=whole,
+        spec=whole,
         home=home,
         base=("task=digits", "attack=strike", "task.validation=0.2", *base),
         space=parse_space(space, "space"),
@@ -83,13 +83,13 @@ def make_stage(home, *, space=None, trials=6, name="study", base=(), **plan):
     )
 
 
-def run_worker(stage, *, trials=None, storage=None, stopper=None):
+def run_worker(problem, *, trials=None, storage=None, stopper=None):
     """One worker from its storage on; the study, the objective and the report."""
-    study = open_study(stage, storage or open_storage(stage.home))
+    study = open_study(problem, storage or open_storage(problem.home))
     stopper = stopper or Stopper()
-    objective = Objective(stage, join_parent(study, stage.home, stage.name), stopper)
-    turn = Turn(stage.home / "mlruns" / ".studies.lock")
-    report = work(stage, study, objective, turn, stopper, Limits(trials), lambda *_: None)
+    objective = Objective(problem, join_parent(study, problem.home, problem.name), stopper)
+    lock = RequestLock(problem.home / "mlruns" / ".studies.lock")
+    report = run_trials(problem, study, objective, lock, stopper, Limits(trials), lambda *_: None)
     return study, objective, report
 
 

@@ -17,7 +17,7 @@ from fl_platform.study.problem import open_study
 from fl_platform.study.storage import open_storage
 from fl_platform.tracking.mlflow.store import StoreError
 from fl_platform.tracking.mlflow.ui import PortError
-from tests.study.fake import make_stage
+from tests.study.fake import make_problem
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def port():
 
 def test_the_page_answers_on_loopback_for_this_machine_s_name_alone(home, port):
     pytest.importorskip("optuna_dashboard")
-    open_study(make_stage(home, name="seen"), open_storage(home))
+    open_study(make_problem(home, name="seen"), open_storage(home))
     with dashboard_server(home, port) as server:
         assert server.server_address == ("127.0.0.1", port)
         thread = threading.Thread(target=server.serve_forever)
@@ -58,7 +58,7 @@ def test_what_is_missing_is_said(home, port, monkeypatch):
         with pytest.raises(StoreError, match=r"pip install 'fl_platform\[tune\]'"):
             dashboard_server(home, port)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(StoreError, match="found none: `fl-platform tune` makes one"):
+    with pytest.raises(StoreError, match=r"found none\. Create one with `fl-platform tune`"):
         dashboard_server(home, port)
     with pytest.raises(PortError, match="Expected a port"):
         dashboard_server(home, 0)

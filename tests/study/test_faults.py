@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from fl_platform.config import config_hash
 from fl_platform.core.process import Stopper
-from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.run import runner as running
 from fl_platform.run.result import finished
 from fl_platform.study.problem import open_study
@@ -17,7 +17,7 @@ from fl_platform.study.storage import RETRIES, open_storage, origin, recover
 from fl_platform.tracking.active_run import Cadence
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import all_runs, run_folder
-from tests.study.fake import age, install, make_stage, run_worker
+from tests.study.fake import age, install, make_problem, run_worker
 
 
 def in_child(work):
@@ -58,18 +58,18 @@ def die_after(rounds):
 def test_five_killed_workers_leave_every_trial_accounted_for(home, tmp_path):
     """Real runs, two of three rounds a trial; each worker dies in another round, seed and trial."""
     base = ("rounds=3", "defense=multi_krum", "runtime.progress=none")
-    stage = make_stage(home, trials=5, base=base)
+    problem = make_problem(home, trials=5, base=base)
     cut = []
     for rounds in (2, 5, 8, 1, 3):
 
         def worker(rounds=rounds):
             die_after(rounds)
-            run_worker(stage)
+            run_worker(problem)
 
         assert in_child(worker) == -signal.SIGKILL
         cut += [run for run in trained(home) if read(run.journal).status == "RUNNING"]
         age(home)
-    study, _, report = run_worker(stage)
+    study, _, report = run_worker(problem)
     trials = study.get_trials(deepcopy=False)
     assert states(study) == {"COMPLETE": 5, "FAIL": 5}
     done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -84,7 +84,7 @@ def test_five_killed_workers_leave_every_trial_accounted_for(home, tmp_path):
     for trial in done:
         accuracies = []
         for seed, run_id in enumerate(trial.user_attrs["runs"]):
-            identity = config_hash(stage.config(trial.params, seed))
+            identity = config_hash(problem.config(trial.params, seed))
             history = read(run_folder(home, identity).journal)
             assert journal_run_id(home, identity) == run_id
             assert [step for step, _ in history.curve("validation/accuracy")] == [1, 2, 3]
@@ -98,8 +98,8 @@ def test_five_killed_workers_leave_every_trial_accounted_for(home, tmp_path):
     identities = {run.describe()["config_hash"] for run in cut}
     assert len(identities) >= 3
     for trial in done:
-        for seed in stage.plan.seeds:
-            asked = stage.config(trial.params, seed)
+        for seed in problem.spec.seeds:
+            asked = problem.config(trial.params, seed)
             if config_hash(asked) in identities:
                 weights = finished(home, config_hash(asked)).weights_sha256
                 assert running.run(asked, undisturbed).weights_sha256 == weights
@@ -107,13 +107,13 @@ def test_five_killed_workers_leave_every_trial_accounted_for(home, tmp_path):
 
 def test_the_same_study_without_deaths_has_as_many_complete_trials(home, monkeypatch):
     install(monkeypatch)
-    study, _, report = run_worker(make_stage(home, trials=8))
+    study, _, report = run_worker(make_problem(home, trials=8))
     assert states(study) == {"COMPLETE": 8}
     assert report.trials == 8
 
 
 def test_a_trial_that_kills_every_worker_is_retried_three_times_and_left(home, monkeypatch):
-    stage = make_stage(home, trials=2, start=[{"attack.nu": 3.5}])
+    problem = make_problem(home, trials=2, start=[{"attack.nu": 3.5}])
 
     def deadly(config):
         if config.attack["nu"] == 3.5:
@@ -121,9 +121,9 @@ def test_a_trial_that_kills_every_worker_is_retried_three_times_and_left(home, m
 
     install(monkeypatch, before=deadly)
     for _ in range(1 + RETRIES):
-        assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+        assert in_child(lambda: run_worker(problem)) == -signal.SIGKILL
         age(home)
-    study, _, _ = run_worker(stage)
+    study, _, _ = run_worker(problem)
     assert states(study) == {"FAIL": 1 + RETRIES, "COMPLETE": 2}
     failed = [t for t in study.trials if t.state == TrialState.FAIL]
     assert {t.params["attack.nu"] for t in failed} == {3.5}
@@ -131,15 +131,15 @@ def test_a_trial_that_kills_every_worker_is_retried_three_times_and_left(home, m
 
 def test_a_worker_that_is_alive_keeps_its_trial(home, monkeypatch):
     """The negative control: only silence makes a trial stale."""
-    stage = make_stage(home, trials=3)
+    problem = make_problem(home, trials=3)
 
     def die(config):
         os.kill(os.getpid(), signal.SIGKILL)
 
     with monkeypatch.context() as patch:
         install(patch, before=die)
-        assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
-    study = open_study(stage, open_storage(home))
+        assert in_child(lambda: run_worker(problem)) == -signal.SIGKILL
+    study = open_study(problem, open_storage(home))
     recover(study)
     assert states(study) == {"RUNNING": 1}
     age(home)
@@ -149,26 +149,26 @@ def test_a_worker_that_is_alive_keeps_its_trial(home, monkeypatch):
 
 def test_two_workers_at_once_meet_the_budget_exactly(home, monkeypatch):
     install(monkeypatch)
-    stage = make_stage(home, trials=12)
-    open_study(stage, open_storage(home))._storage.remove_session()
+    problem = make_problem(home, trials=12)
+    open_study(problem, open_storage(home))._storage.remove_session()
     children = []
     for _ in range(2):
         child = os.fork()
         if child == 0:
             try:
-                run_worker(stage)
+                run_worker(problem)
             except BaseException:
                 os._exit(3)
             os._exit(0)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-    study = open_study(stage, open_storage(home))
+    study = open_study(problem, open_storage(home))
     assert states(study) == {"COMPLETE": 12}
 
 
 def test_a_killed_trial_continues_from_its_own_checkpoint(home, monkeypatch):
     base = ("rounds=6", "runtime.progress=none", "defense=multi_krum")
-    stage = make_stage(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
+    problem = make_problem(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
     original = Commit.on_train_epoch_end
 
     def kill(self, trainer, module):
@@ -179,7 +179,7 @@ def test_a_killed_trial_continues_from_its_own_checkpoint(home, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Commit, "on_train_epoch_end", kill)
         patch.setattr(Cadence, "due", lambda self: True)
-        assert in_child(lambda: run_worker(stage)) == -signal.SIGKILL
+        assert in_child(lambda: run_worker(problem)) == -signal.SIGKILL
     age(home)
     rounds = []
     monkeypatch.setattr(
@@ -189,7 +189,7 @@ def test_a_killed_trial_continues_from_its_own_checkpoint(home, monkeypatch):
             rounds.append(trainer.global_step), original(self, trainer, module),
         ),
     )  # fmt: skip
-    study, objective, _ = run_worker(stage)
+    study, objective, _ = run_worker(problem)
     assert states(study) == {"FAIL": 1, "COMPLETE": 1}
     assert rounds == [4, 5, 6, 1, 2, 3, 4, 5, 6]  # the first seed goes on, the second begins
     journal = read(run_folder(home, objective.hashes[0]).journal)
@@ -203,24 +203,24 @@ def journal_run_id(home, config_hash):
 
 
 def test_a_worker_that_is_asked_to_stop_gives_its_trial_back(home, monkeypatch):
-    stage = make_stage(home, trials=4)
+    problem = make_problem(home, trials=4)
     with Stopper() as stopper, monkeypatch.context() as patch:
         begun = install(
             patch, before=lambda c: c.seed == 1 and os.kill(os.getpid(), signal.SIGTERM)
         )
-        study, _, report = run_worker(stage, trials=2, stopper=stopper)
+        study, _, report = run_worker(problem, trials=2, stopper=stopper)
         # the seed in hand is ended, the trial is complete: asked too late to give it back
         assert (report.trials, states(study)) == (1, {"COMPLETE": 1})
     with Stopper() as stopper, monkeypatch.context() as patch:
         begun = install(
             patch, before=lambda c: c.seed == 0 and os.kill(os.getpid(), signal.SIGTERM)
         )
-        study, _, report = run_worker(stage, stopper=stopper)
+        study, _, report = run_worker(problem, stopper=stopper)
         assert report.trials == 0
         assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
     left = study.trials[1].params
     begun = install(monkeypatch)
-    study, _, _ = run_worker(stage)
+    study, _, _ = run_worker(problem)
     assert states(study) == {"COMPLETE": 4, "FAIL": 1}
     heir = study.trials[2]
     assert (heir.params, origin(heir)) == (left, 1)
@@ -231,7 +231,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_trial_back(home, monkeypatch):
 def test_a_signal_inside_a_real_run_ends_the_worker_and_the_trial_goes_on(home, monkeypatch):
     """A run has a stopper of its own, which must not keep the request from its worker."""
     base = ("rounds=4", "defense=multi_krum", "runtime.progress=none")
-    stage = make_stage(home, trials=2, base=base, start=[{"attack.nu": 1.0}])
+    problem = make_problem(home, trials=2, base=base, start=[{"attack.nu": 1.0}])
     original = Commit.on_train_epoch_end
 
     def asked(self, trainer, module):
@@ -241,12 +241,12 @@ def test_a_signal_inside_a_real_run_ends_the_worker_and_the_trial_goes_on(home, 
 
     with Stopper() as stopper, monkeypatch.context() as patch:
         patch.setattr(Commit, "on_train_epoch_end", asked)
-        study, _, report = run_worker(stage, stopper=stopper)
+        study, _, report = run_worker(problem, stopper=stopper)
         assert (report.trials, stopper.signal) == (0, signal.SIGINT)
     assert states(study) == {"FAIL": 1, "WAITING": 1}
     (left,) = trained(home)
     assert read(left.journal).status == "KILLED"
-    study, _, _ = run_worker(stage)
+    study, _, _ = run_worker(problem)
     assert states(study) == {"FAIL": 1, "COMPLETE": 2}
     history = read(left.journal)
     assert history.status == "FINISHED"

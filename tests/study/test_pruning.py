@@ -4,11 +4,11 @@ import optuna
 import pytest
 
 from fl_platform.config import ConfigError
-from fl_platform.study.console import show_study
-from fl_platform.study.final_comparison import winner
+from fl_platform.study.final_comparison import best_trial
+from fl_platform.study.printing import show_study
 from fl_platform.study.samplers import build_pruner
-from fl_platform.study.spec import Pruner, load_plan
-from tests.study.fake import install, make_stage, run_worker
+from fl_platform.study.spec import Pruner, load_spec
+from tests.study.fake import install, make_problem, run_worker
 
 SEEDS = list(range(7))
 POINTS = [{"attack.nu": nu} for nu in (0.5, 0.6, 3.0)]
@@ -22,7 +22,7 @@ def accuracy(config):
 def trials(home, monkeypatch, pruner, **changes):
     begun = install(monkeypatch, accuracy=accuracy)
     settings = {"trials": 3, "start": POINTS, "seeds": SEEDS, "pruner": pruner} | changes
-    study, _, report = run_worker(make_stage(home, **settings))
+    study, _, report = run_worker(make_problem(home, **settings))
     assert report.trials == 3
     return study, begun
 
@@ -34,7 +34,7 @@ def test_a_worse_trial_ends_after_some_seeds_and_is_no_result(home, monkeypatch,
     lost = study.trials[2]
     assert 2 <= len(lost.user_attrs["runs"]) < len(SEEDS)
     assert [c.seed for c in begun if c.attack["nu"] == 3.0] == SEEDS[: len(lost.user_attrs["runs"])]
-    assert winner(study).number == 0
+    assert best_trial(study).number == 0
     show_study(study)
     assert "1 complete, 2 pruned" in capsys.readouterr().out
 
@@ -82,11 +82,11 @@ def test_a_pruner_that_cannot_work_is_refused(home, settings, message):
     mine = home / "tuning" / "mine.yaml"
     mine.write_text(text.replace("{name: none}", f"{{{inside}}}"), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
-        load_plan("mine", home)
+        load_spec("mine", home)
 
 
 def test_a_pruner_needs_more_seeds_than_every_trial_runs(home):
     pruner = Pruner(name="wilcoxon", startup_seeds=2)
-    make_stage(home, seeds=[0, 1, 2], pruner=pruner).check()
+    make_problem(home, seeds=[0, 1, 2], pruner=pruner).check()
     with pytest.raises(ConfigError, match=r"pruner\.startup_seeds: expected fewer than 2"):
-        make_stage(home, seeds=[0, 1], pruner=pruner).check()
+        make_problem(home, seeds=[0, 1], pruner=pruner).check()

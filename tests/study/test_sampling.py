@@ -10,7 +10,7 @@ from fl_platform.config import ConfigError
 from fl_platform.study.samplers import OPTIONS, SAMPLERS, build_sampler
 from fl_platform.study.spec import Sampler
 from fl_platform.study.storage import open_storage
-from tests.study.fake import install, make_stage, run_worker
+from tests.study.fake import install, make_problem, run_worker
 
 # Optuna itself brings all but cmaes, which comes with an extra
 EXTRA = pytest.mark.skipif(find_spec("cmaes") is None, reason="needs the extra 'tune'")
@@ -31,14 +31,14 @@ def test_a_seeded_study_gives_the_same_trials_twice_also_when_resumed(
     if name in ("tpe", "gp"):
         settings["options"] = {"n_startup_trials": 3}
     sampler = Sampler(**settings)
-    once, _, _ = run_worker(make_stage(home, name="once", trials=8, sampler=sampler))
-    again, _, _ = run_worker(make_stage(home, name="again", trials=8, sampler=sampler))
+    once, _, _ = run_worker(make_problem(home, name="once", trials=8, sampler=sampler))
+    again, _, _ = run_worker(make_problem(home, name="again", trials=8, sampler=sampler))
     for trials in (3, 3, 2):
-        parts, _, _ = run_worker(make_stage(home, name="parts", sampler=sampler), trials=trials)
+        parts, _, _ = run_worker(make_problem(home, name="parts", sampler=sampler), trials=trials)
     assert proposals(once) == proposals(again) == proposals(parts)
     assert len(set(proposals(once))) == 8
     other = Sampler(**{**settings, "seed": 4})
-    study, _, _ = run_worker(make_stage(home, name="other", trials=8, sampler=other))
+    study, _, _ = run_worker(make_problem(home, name="other", trials=8, sampler=other))
     assert proposals(study) != proposals(once)
 
 
@@ -67,10 +67,10 @@ def test_tpe_finds_the_valley(home, monkeypatch):
     """That proposals listen to values at all: better than the same number of random ones."""
     install(monkeypatch)
     settings = Sampler(name="tpe", options={"n_startup_trials": 5})
-    tpe, _, _ = run_worker(make_stage(home, name="tpe", trials=25, sampler=settings))
+    tpe, _, _ = run_worker(make_problem(home, name="tpe", trials=25, sampler=settings))
     late = proposals(tpe)[15:]
     drawn, _, _ = run_worker(
-        make_stage(home, name="random", trials=25, sampler=Sampler(name="random"))
+        make_problem(home, name="random", trials=25, sampler=Sampler(name="random"))
     )
 
     def miss(values):

@@ -52,8 +52,8 @@ def test_a_logarithmic_range_reaches_its_small_end():
 @pytest.mark.parametrize(
     ("node", "told"),
     [
-        ({}, "space: expected what to vary"),
-        ([1], "space: expected what to vary"),
+        ({}, "space: expected a mapping of keys"),
+        ([1], "space: expected a mapping of keys"),
         ({"x": {"low": 2, "high": 1}}, "space.x.low: expected a number below high"),
         ({"x": {"low": 0, "high": 1, "log": True}}, "expected a number > 0 for log"),
         ({"x": {"lo": 0, "high": 1}}, "did you mean 'low'"),

@@ -8,15 +8,15 @@ import pytest
 
 from fl_platform import cli
 from fl_platform.config import config_hash
-from fl_platform.study.console import show_samples
 from fl_platform.study.final_comparison import Sample
+from fl_platform.study.printing import show_samples
 from fl_platform.study.runner import study_name, tune
 from fl_platform.study.storage import open_storage
 from fl_platform.tracking import uploader
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.mlflow.sync import reap
 from fl_platform.tracking.run_folder import all_runs, run_folder
-from tests.study.fake import install, make_stage
+from tests.study.fake import install, make_problem
 
 NU = "strike_nu/defense=multi_krum,task=digits"
 
@@ -48,6 +48,8 @@ def test_trials_are_added_and_shown(call, monkeypatch):
     code, out, _ = call("tune", "strike_nu", *typed, "--trials", "1")
     assert code == 0
     assert "3 complete" in out
+    assert "task digits, attack strike, defense " in out
+    assert "fl-platform ui --studies" in out
     assert len(begun) == 6
     assert all(config.seed < 1000 for config in begun)  # the test set waits for the budget
     code, out, _ = call("tune", "--show", "strike_nu")
@@ -64,7 +66,7 @@ def test_the_test_set_is_touched_once_when_the_budget_is_met(home, monkeypatch, 
     looked = [config for config in begun if config.seed >= 1000]
     assert len(looked) == 10
     assert len(begun) == 20 * 2 + 10
-    assert "± is half" in capsys.readouterr().out
+    assert "±: half-width" in capsys.readouterr().out
     tune("strike_nu", typed, home)  # nothing is left to do, and nothing is looked at again
     assert len(begun) == 50
 
@@ -84,8 +86,8 @@ def test_a_sweep_is_a_study_for_each_value(call, monkeypatch):
     [
         (["strike"], "did you mean 'strike_nu'", 2),
         (["strike_nu", "defense=krumm"], "krumm", 2),
-        (["strike_nu", "attack.nu=1"], "the study's file says it", 2),
-        (["strike_nu", "seed=1"], "the study's file says it", 2),
+        (["strike_nu", "attack.nu=1"], "the study file sets this key", 2),
+        (["strike_nu", "seed=1"], "the study file sets this key", 2),
         (["--show", "nothing"], "there is no study 'nothing'", 2),
         ([], "expected a file of tuning/", 2),
         (["strike_nu", "--storage", "postgresql://me:secret@nowhere.invalid/x"], "Cannot open", 4),
@@ -166,12 +168,12 @@ def test_trials_are_children_of_the_study_in_mlflow_with_pictures_and_a_file(hom
 
 
 def test_what_a_killed_worker_did_not_bring_is_brought_by_the_next(home, monkeypatch):
-    from fl_platform.study.session import Session
+    from fl_platform.study.session import WorkerSession
     from fl_platform.tracking.mlflow import store
 
     begun = install(monkeypatch)
     with monkeypatch.context() as patch:  # it died after its trial and before its last word
-        patch.setattr(Session, "upload", lambda self, folder: None)
+        patch.setattr(WorkerSession, "upload", lambda self, folder: None)
         tune("strike_nu", ["defense=multi_krum"], home, trials=1)
     tune("strike_nu", ["defense=median"], home, trials=1)  # another study brings its own alone
     uploader.finish()
@@ -206,13 +208,13 @@ def test_pictures_of_a_stealthy_study_show_the_trade_off(home, tmp_path, monkeyp
     monkeypatch.setattr(
         "fl_platform.study.objective.weight_share", lambda config, home: config.attack["nu"]
     )
-    stage = make_stage(home, trials=6, stealth=2.0)
-    study, objective, _ = run_worker(stage)
+    problem = make_problem(home, trials=6, stealth=2.0)
+    study, objective, _ = run_worker(problem)
     names = {path.name for path in plot_study(study, tmp_path, "accuracy")}
     assert names == {"history.png", "slice.png", "pareto.png"}
     assert study.best_params["attack.nu"] <= 2.0
     assert read(run_folder(home, objective.hashes[0]).journal).status == "FINISHED"
-    assert config_hash(stage.config(study.best_params, 0)) in objective.hashes
+    assert config_hash(problem.config(study.best_params, 0)) in objective.hashes
     assert json.dumps(study.user_attrs["identity"])
 
 
@@ -221,7 +223,7 @@ def test_a_study_of_one_value_has_no_pictures(home, tmp_path, monkeypatch):
     from tests.study.fake import run_worker
 
     install(monkeypatch, accuracy=lambda config: 50.0)
-    study, _, _ = run_worker(make_stage(home, trials=3))
+    study, _, _ = run_worker(make_problem(home, trials=3))
     assert plot_study(study, tmp_path, "accuracy") == []
 
 
@@ -243,7 +245,7 @@ def test_a_storage_that_fails_inside_a_study_is_told_in_one_line(call, home, mon
             holders[0].execute("BEGIN EXCLUSIVE")
 
     install(monkeypatch, before=spoil)
-    monkeypatch.setattr(storage, "PATIENCE", 0.5)
+    monkeypatch.setattr(storage, "TIMEOUT", 0.5)
     typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
     code, _, err = call("tune", "strike_nu", *typed, "--trials", "2")
     for holder in holders:
@@ -266,3 +268,23 @@ def test_a_home_with_signs_of_addresses_keeps_its_studies_inside(home, tmp_path,
     typed = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
     assert tune("strike_nu", typed, place, trials=1).name == NU
     assert (place / "mlruns" / "optuna.db").is_file()
+
+
+def test_a_folder_that_cannot_be_written_is_named_as_the_cause(home, monkeypatch):
+    from fl_platform.study import storage
+    from fl_platform.tracking.mlflow.store import StoreError
+
+    def refuse(file):
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr(storage, "_create", refuse)
+    with pytest.raises(StoreError, match=r"Permission denied: .*optuna\.db") as refused:
+        open_storage(home)
+    assert "PostgreSQL" not in str(refused.value)
+
+
+def test_the_dashboard_names_the_axis(home):
+    from fl_platform.study.problem import open_study
+
+    study = open_study(make_problem(home), open_storage(home))
+    assert study.metric_names == ["validation accuracy (%)"]

@@ -9,24 +9,24 @@ from fl_platform.config import ConfigError, config_hash
 from fl_platform.run import runner as running
 from fl_platform.study.constraint import refuse_weightless, weight_share
 from fl_platform.study.objective import worst
-from fl_platform.study.parent import join_parent
 from fl_platform.study.problem import open_study
 from fl_platform.study.runner import tune
 from fl_platform.study.storage import open_storage
+from fl_platform.study.study_run import join_parent
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunOwned
 from fl_platform.tracking.mlflow.sync import reap
 from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.conftest import REPOSITORY
-from tests.study.fake import install, make_stage, run_worker
+from tests.study.fake import install, make_problem, run_worker
 
 QUIET = ("runtime.progress=none", "runtime.tracking=journal")
 
 
 def test_the_value_is_the_mean_over_seeds_and_linked_both_ways(home, monkeypatch):
     install(monkeypatch)
-    stage = make_stage(home, trials=1, start=[{"attack.nu": 1.5}])
-    study, objective, _ = run_worker(stage)
+    problem = make_problem(home, trials=1, start=[{"attack.nu": 1.5}])
+    study, objective, _ = run_worker(problem)
     (trial,) = study.trials
     assert trial.value == pytest.approx(60.5)
     assert trial.user_attrs["values"] == [[60.0, 61.0]]
@@ -42,8 +42,8 @@ def test_the_value_is_the_mean_over_seeds_and_linked_both_ways(home, monkeypatch
 def test_two_studies_share_a_run_and_both_are_named_on_it(home, monkeypatch):
     begun = install(monkeypatch)
     start = [{"attack.nu": 1.5}]
-    run_worker(make_stage(home, name="first", trials=1, start=start))
-    _, objective, _ = run_worker(make_stage(home, name="second", trials=1, start=start))
+    run_worker(make_problem(home, name="first", trials=1, start=start))
+    _, objective, _ = run_worker(make_problem(home, name="second", trials=1, start=start))
     assert len(begun) == 2
     tags = read(run_folder(home, objective.hashes[0]).journal).tags
     assert tags["optuna.trial"] == "first#0 second#0"
@@ -51,7 +51,7 @@ def test_two_studies_share_a_run_and_both_are_named_on_it(home, monkeypatch):
 
 def test_a_run_that_diverges_is_a_result_at_chance(home, monkeypatch):
     install(monkeypatch, accuracy=lambda c: math.nan if c.seed else 50.0)
-    study, _, report = run_worker(make_stage(home, trials=1))
+    study, _, report = run_worker(make_problem(home, trials=1))
     assert study.trials[0].state.name == "COMPLETE"
     assert study.trials[0].user_attrs["values"] == [[50.0, 10.0]]  # ten classes
     assert report.trials == 1
@@ -59,8 +59,8 @@ def test_a_run_that_diverges_is_a_result_at_chance(home, monkeypatch):
 
 def test_a_real_run_that_diverges_is_a_result_at_chance(home):
     base = ("defense=mean", "task.local.lr=1e30", "task.local.clip=null", "rounds=2")
-    stage = make_stage(home, trials=1, base=(*base, "runtime.progress=none"))
-    study, _, _ = run_worker(stage)
+    problem = make_problem(home, trials=1, base=(*base, "runtime.progress=none"))
+    study, _, _ = run_worker(problem)
     assert study.trials[0].value == 10.0
 
 
@@ -72,15 +72,15 @@ def test_the_worst_rival_counts_for_whoever_tunes():
 
 def test_a_run_left_by_other_code_is_begun_afresh(home):
     base = ("defense=multi_krum", "rounds=2", "runtime.progress=none")
-    stage = make_stage(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
-    folder = run_folder(home, config_hash(stage.config({"attack.nu": 1.0}, 0))).create()
+    problem = make_problem(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
+    folder = run_folder(home, config_hash(problem.config({"attack.nu": 1.0}, 0))).create()
     folder.introduce(
         name="old",
-        config_hash=config_hash(stage.config({"attack.nu": 1.0}, 0)),
+        config_hash=config_hash(problem.config({"attack.nu": 1.0}, 0)),
         experiment="tuning",
         conditions={"code_fingerprint": "another"},
     )
-    study, _, _ = run_worker(stage)
+    study, _, _ = run_worker(problem)
     assert study.trials[0].state.name == "COMPLETE"
     assert len(list(folder.path.parent.glob(f"{folder.path.name}.*"))) == 1  # kept beside
 
@@ -88,9 +88,9 @@ def test_a_run_left_by_other_code_is_begun_afresh(home):
 def test_the_share_of_weight_is_over_what_is_fair(home, monkeypatch):
     """Ten of 50 rows are Byzantine: a weight of 0.1 is half of their fair 0.2."""
     install(monkeypatch)
-    stage = make_stage(home, trials=1, stealth=1.0, start=[{"attack.nu": 1.0}])
-    config = stage.config({"attack.nu": 1.0}, 0)
-    objective = run_once(stage, config)
+    problem = make_problem(home, trials=1, stealth=1.0, start=[{"attack.nu": 1.0}])
+    config = problem.config({"attack.nu": 1.0}, 0)
+    objective = run_once(problem, config)
     journal = Journal(run_folder(home, objective).journal)
     journal.metrics(1, {"round/byzantine_weight": 0.1})
     journal.metrics(2, {"round/byzantine_weight": 0.3, "round/byzantine": 10.0})
@@ -99,8 +99,8 @@ def test_the_share_of_weight_is_over_what_is_fair(home, monkeypatch):
     assert weight_share(config, home) == pytest.approx((0.5 + 1.5) / 2)
 
 
-def run_once(stage, config):
-    running.run(config, stage.home)
+def run_once(problem, config):
+    running.run(config, problem.home)
     return config_hash(config)
 
 
@@ -109,19 +109,19 @@ def run_once(stage, config):
 )
 def test_stealth_refuses_rules_without_weights_before_anything_is_run(home, defense):
     """What a real round logs is the judge."""
-    config = make_stage(home, base=(f"defense={defense}", "rounds=1", *QUIET)).config({}, 0)
+    config = make_problem(home, base=(f"defense={defense}", "rounds=1", *QUIET)).config({}, 0)
     running.run(config, home)
     logged = read(run_folder(home, config_hash(config)).journal).curve("round/byzantine_weight")
     if logged:
         refuse_weightless(config)
     else:
-        with pytest.raises(ConfigError, match=f"weighs rows .* got {defense}"):
+        with pytest.raises(ConfigError, match=f"weights updates .* got {defense}"):
             refuse_weightless(config)
 
 
 def test_a_stealthy_study_of_a_weightless_rule_is_refused_by_the_command(home, monkeypatch):
     begun = install(monkeypatch)
-    with pytest.raises(ConfigError, match="stealth: expected a defense whose rule weighs rows"):
+    with pytest.raises(ConfigError, match="stealth: expected a defense whose rule weights updates"):
         tune("stealth", ["defense=median", "task=digits"], home)
     assert begun == []
     assert optuna.get_all_study_names(open_storage(home)) == []
@@ -131,8 +131,8 @@ def test_a_visible_attack_never_wins_a_stealthy_study(home):
     """A real pair of runs: at nu = 4 Multi-Krum throws the Byzantine rows out, at 0.5 not."""
     base = ("defense=multi_krum", "rounds=2", "runtime.progress=none")
     points = [{"attack.nu": 0.3}, {"attack.nu": 4.0}]
-    stage = make_stage(home, trials=2, base=base, stealth=0.5, start=points)
-    study, _, _ = run_worker(stage)
+    problem = make_problem(home, trials=2, base=base, stealth=0.5, start=points)
+    study, _, _ = run_worker(problem)
     quiet, loud = study.trials
     assert loud.user_attrs["weight_share"] < quiet.user_attrs["weight_share"]
     assert quiet.constraints["weight_share"] > 0 >= loud.constraints["weight_share"]
@@ -150,37 +150,37 @@ def test_a_visible_attack_never_wins_a_stealthy_study(home):
 )
 def test_another_study_under_the_same_name_is_refused_by_name(home, change, told):
     storage = open_storage(home)
-    open_study(make_stage(home), storage)
-    open_study(make_stage(home), storage)  # the same one is joined
+    open_study(make_problem(home), storage)
+    open_study(make_problem(home), storage)  # the same one is joined
     with pytest.raises(ConfigError, match=told):
-        open_study(make_stage(home, **change), storage)
+        open_study(make_problem(home, **change), storage)
 
 
 def test_a_key_that_no_rule_has_is_refused_before_any_training(home):
-    stage = make_stage(home, space={"attack.mu": {"low": 0.1, "high": 1.0}})
+    problem = make_problem(home, space={"attack.mu": {"low": 0.1, "high": 1.0}})
     with pytest.raises(ConfigError, match=r"attack\.mu"):
-        stage.check()
-    beyond = make_stage(home, space={"attack.nu": {"low": -1.0, "high": 1.0}})
+        problem.check()
+    beyond = make_problem(home, space={"attack.nu": {"low": -1.0, "high": 1.0}})
     with pytest.raises(ConfigError, match=r"attack\.nu"):
         beyond.check()
 
 
 def test_a_study_without_validation_samples_is_refused(home):
     with pytest.raises(ConfigError, match=r"task\.validation: expected a share above 0"):
-        make_stage(home, base=("task.validation=0.0",)).check()
+        make_problem(home, base=("task.validation=0.0",)).check()
 
 
 def test_the_starting_points_are_queued_once(home):
     storage = open_storage(home)
-    stage = make_stage(home, start=[{"attack.nu": 1.0}])
+    problem = make_problem(home, start=[{"attack.nu": 1.0}])
     for _ in range(2):
-        study = open_study(stage, storage)
+        study = open_study(problem, storage)
     assert len(study.trials) == 1
     assert study.trials[0].state == optuna.trial.TrialState.WAITING
 
 
 def test_a_second_machine_means_the_same_parent(home, tmp_path):
-    study = open_study(make_stage(home), open_storage(home))
+    study = open_study(make_problem(home), open_storage(home))
     here = join_parent(study, home, "study")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -190,10 +190,10 @@ def test_a_second_machine_means_the_same_parent(home, tmp_path):
 
 def test_a_study_that_was_deleted_and_begun_again_has_another_parent(home, recwarn):
     storage = open_storage(home)
-    first = join_parent(open_study(make_stage(home), storage), home, "study")
+    first = join_parent(open_study(make_problem(home), storage), home, "study")
     first.note(values=[(0, {"study/value": 10.0})])
-    optuna.delete_study(study_name=make_stage(home).name, storage=storage)
-    study = open_study(make_stage(home), storage)
+    optuna.delete_study(study_name=make_problem(home).name, storage=storage)
+    study = open_study(make_problem(home), storage)
     with pytest.raises(RunOwned):  # a worker of the first is still there
         join_parent(study, home, "study")
     first.leave("FINISHED")
@@ -207,7 +207,7 @@ def test_a_study_that_was_deleted_and_begun_again_has_another_parent(home, recwa
 
 
 def test_workers_share_a_parent_and_the_last_one_says_how_it_stands(home):
-    study = open_study(make_stage(home), open_storage(home))
+    study = open_study(make_problem(home), open_storage(home))
     first, second = (join_parent(study, home, "study") for _ in range(2))
     first.note(status="RUNNING")
     first.leave("SCHEDULED", "trials are missing")

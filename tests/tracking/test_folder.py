@@ -12,7 +12,7 @@ HASH = "0123456789abcdef" * 4
 
 def _introduce(folder: RunFolder, **changes: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "name": "digits strike(nu=1) vs multi_krum s0",
+        "name": "strike(nu=1) vs multi_krum, digits s0",
         "config_hash": HASH,
         "experiment": "digits",
         "conditions": {"device": "cpu", "threads": 1},

@@ -16,8 +16,8 @@ from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.exporter import Export
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
-from fl_platform.tracking.mlflow.exporter import MlflowExporter
 from fl_platform.tracking.mlflow.level import level
+from fl_platform.tracking.mlflow.mlflow_exporter import MlflowExporter
 from fl_platform.tracking.mlflow.sync import sync
 from fl_platform.tracking.run_folder import RunFolder
 
@@ -43,7 +43,7 @@ def _hash(index: int) -> str:
 
 def _open(home: Path, index: int = 1, **changes: Any) -> RunRecord:
     settings: dict[str, Any] = {
-        "name": f"digits strike(nu=1) vs mean s{index}",
+        "name": f"strike(nu=1) vs mean, digits s{index}",
         "config_hash": _hash(index),
         "experiment": "digits",
         "conditions": {"device": "cpu"},
@@ -96,7 +96,7 @@ def test_a_run_is_brought_whole_and_only_once(home: Path) -> None:
     client, run = _only_run(home)
     assert _steps(client, run) == list(range(12))
     assert run.info.status == "FINISHED"
-    assert run.info.run_name == "digits strike(nu=1) vs mean s1"
+    assert run.info.run_name == "strike(nu=1) vs mean, digits s1"
     assert run.data.tags["config_hash"] == _hash(1)
     assert run.data.tags["device"] == "cpu"
     assert run.data.params["task.clients"] == "50"
@@ -125,7 +125,7 @@ def test_calls_that_fail_are_repeated_harmlessly_and_lose_nothing(
             raise ConnectionError("the answer was lost")
 
     # so that it takes many calls
-    monkeypatch.setattr("fl_platform.tracking.mlflow.exporter._METRICS", 8)
+    monkeypatch.setattr("fl_platform.tracking.mlflow.mlflow_exporter._METRICS", 8)
     monkeypatch.setattr(client, "log_batch", lost)
     for _ in range(2):
         with pytest.raises(ConnectionError):
@@ -199,7 +199,7 @@ def test_children_hang_on_their_parent(home: Path) -> None:
     client = store.connect(home)
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = {run.info.run_name: run for run in client.search_runs(experiments)}
-    child = runs["digits strike(nu=1) vs mean s1"]
+    child = runs["strike(nu=1) vs mean, digits s1"]
     assert child.data.tags["mlflow.parentRunId"] == runs["grid"].info.run_id
 
 
@@ -314,7 +314,7 @@ def test_a_deleted_experiment_is_told_with_its_remedy_and_hides_no_page(home: Pa
     sync(home)
     client, run = _only_run(home)
     client.delete_experiment(run.info.experiment_id)
-    assert ui_address(home, 5050) == "http://127.0.0.1:5050/#/experiments"
+    assert ui_address(home, 5050) == "http://fl-platform.localhost:5050/#/experiments"
     _run(home, 2)
     (told,) = set(sync(home).failed.values())
     assert f"mlflow experiments restore -x {run.info.experiment_id}" in told

@@ -11,6 +11,7 @@ class _Client:
 
     def __init__(self, **runs: dict[str, str]) -> None:
         self.params = runs
+        self.tags: dict[str, dict[str, str]] = {}
         self.calls = 0
 
     def search_experiments(self) -> list[Any]:
@@ -23,7 +24,7 @@ class _Client:
         found = _Page(
             SimpleNamespace(
                 info=SimpleNamespace(run_id=name),
-                data=SimpleNamespace(params=dict(self.params[name])),
+                data=SimpleNamespace(params=dict(self.params[name]), tags=self.tags.get(name, {})),
             )
             for name in half
         )
@@ -42,7 +43,7 @@ class _Page(list[Any]):
     token: str | None = None
 
 
-def test_runs_get_the_numbers_that_others_have_and_nothing_else() -> None:
+def test_runs_get_the_parameters_that_others_have_and_nothing_else() -> None:
     client = _Client(
         a={"attack": "strike", "attack.nu": "1.0", "attack.median": "midpoint"},
         b={"attack": "lie", "attack.z": "1.5"},
@@ -50,11 +51,25 @@ def test_runs_get_the_numbers_that_others_have_and_nothing_else() -> None:
     )
     assert level(client) == 2
     assert client.params["a"]["attack.z"] == ABSENT
-    assert client.params["b"] == {"attack": "lie", "attack.z": "1.5", "attack.nu": ABSENT}
+    assert client.params["b"] == {
+        "attack": "lie",
+        "attack.z": "1.5",
+        "attack.nu": ABSENT,
+        "attack.median": ABSENT,  # a text: MLflow calls a missing one "unknown"
+    }
     assert client.params["parent"] == {"kind": "grid"}
     calls = client.calls
     assert level(client) == 0
     assert client.calls == calls
+
+
+def test_runs_that_are_older_than_the_page_s_parameters_get_them_from_their_tags() -> None:
+    client = _Client(a={"attack": "lie"}, b={"attack": "none", "Attack rule": "none"})
+    client.tags["a"] = {"attack_label": "lie(z=1.5)", "defense_label": "median", "mixing": "nnm"}
+    assert level(client) == 2
+    assert client.params["a"]["Attack rule"] == "lie(z=1.5)"
+    assert client.params["a"]["Defense rule"] == "nnm+median"
+    assert client.params["b"]["Defense rule"] == ABSENT
 
 
 def test_runs_with_equal_keys_are_left_alone() -> None:

@@ -36,3 +36,17 @@ def test_mlflows_source_columns_are_filled_where_the_commit_is_known() -> None:
     assert page.run_tags({"commit": "5d640cc"})["mlflow.source.git.commit"] == "5d640cc"
     assert page.run_tags({"commit": ""}) == {}
     assert page.run_tags({"attack": "strike"}) == {}
+
+
+def test_the_view_leaves_out_parents_and_is_not_sorted_by_time() -> None:
+    """MLflow folds runs below their parents where they are sorted by time."""
+    state = page.view()
+    assert state["searchFilter"] == "tags.attack != ''"
+    assert state["orderByKey"] == "tags.`mlflow.runName`"
+    assert state["runsHiddenMode"] == "SHOW_ALL"
+    assert state["selectedColumns"][:2] == ["params.`Attack rule`", "params.`Defense rule`"]
+
+
+def test_a_parent_s_description_promises_no_weights() -> None:
+    assert "final weights" in page.run_note("0" * 16, trains=True)
+    assert "final weights" not in page.run_note("0" * 16, trains=False)

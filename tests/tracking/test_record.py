@@ -26,7 +26,7 @@ HASH = "0123456789abcdef" * 4
 
 def _open(home: Path, **changes: Any) -> RunRecord:
     settings: dict[str, Any] = {
-        "name": "digits none vs mean s0",
+        "name": "none vs mean, digits s0",
         "config_hash": HASH,
         "experiment": "digits",
         "conditions": {"device": "cpu"},

@@ -32,7 +32,12 @@ def test_the_page_is_served_on_loopback_by_one_worker_without_jobs(
     assert options["--workers"] == "1"
     assert options["--port"] == "5050"
     assert environment["MLFLOW_BACKEND_STORE_URI"] == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    assert set(options["--allowed-hosts"].split(",")) == {"127.0.0.1:5050", "localhost:5050"}
+    assert set(options["--allowed-hosts"].split(",")) == {
+        "127.0.0.1:5050",
+        "localhost:5050",
+        "fl-platform.localhost:5050",
+    }
+    assert options["--cors-allowed-origins"] == "http://fl-platform.localhost:5050"
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
     assert environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 
@@ -105,7 +110,7 @@ def test_an_impossible_port_is_refused(tmp_path: Path, port: int) -> None:
 
 
 def test_without_runs_the_address_is_the_list_of_experiments(tmp_path: Path) -> None:
-    assert ui_address(tmp_path, 5050) == "http://127.0.0.1:5050/#/experiments"
+    assert ui_address(tmp_path, 5050) == "http://fl-platform.localhost:5050/#/experiments"
 
 
 def test_a_taken_port_is_told_before_anything_starts(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _open(home: Path, config_hash: str = HASH, **changes: Any) -> RunRecord:
     settings: dict[str, Any] = {
-        "name": "digits none vs mean s0",
+        "name": "none vs mean, digits s0",
         "config_hash": config_hash,
         "experiment": "digits",
         "conditions": {},

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from fl_platform.core.rng import generator
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.partitions.base import Partition
 from fl_platform.data.partitions.dirichlet import dirichlet
 from fl_platform.data.partitions.iid import iid
+from fl_platform.data.partitions.partition import Partition
 from fl_platform.data.partitions.writer import by_writer
 
 Rule = Callable[[Tensor, int, int], Partition]

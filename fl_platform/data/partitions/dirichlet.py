@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.core.rng import generator, stream_seed
-from fl_platform.data.partitions.base import Partition, check_enough, fill_up, in_order
+from fl_platform.data.partitions.partition import Partition, check_enough, fill_up, in_order
 
 MAX_REDRAWS = 100
 

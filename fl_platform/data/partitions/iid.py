@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.rng import generator
-from fl_platform.data.partitions.base import Partition, check_enough
+from fl_platform.data.partitions.partition import Partition, check_enough
 
 
 def iid(labels: Tensor, num_clients: int, seed: int) -> Partition:

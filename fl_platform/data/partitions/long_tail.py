@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.constraints import Between
-from fl_platform.data.partitions.base import Partition, check_enough, in_order
+from fl_platform.data.partitions.partition import Partition, check_enough, in_order
 
 
 def long_tail(

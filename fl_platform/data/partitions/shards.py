@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rng import generator
-from fl_platform.data.partitions.base import Partition, check_enough, in_order
+from fl_platform.data.partitions.partition import Partition, check_enough, in_order
 
 
 def shards(

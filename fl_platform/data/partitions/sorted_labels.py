@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fl_platform.data.partitions.base import Partition, check_enough, in_order
+from fl_platform.data.partitions.partition import Partition, check_enough, in_order
 
 
 def sorted_labels(labels: Tensor, num_clients: int, seed: int) -> Partition:

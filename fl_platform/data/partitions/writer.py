@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fl_platform.data.partitions.base import Partition
+from fl_platform.data.partitions.partition import Partition
 
 
 def by_writer(writers: Tensor) -> Partition:

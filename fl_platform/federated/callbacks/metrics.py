@@ -38,7 +38,7 @@ Scorer = Callable[[nn.Module, Samples, int], Score]
 Values = Mapping[str, Any]  # what was measured, as floats and lists of floats
 
 
-class Evaluation(Callback):
+class Evaluator(Callback):
     """Scores the global model every ``every`` rounds and after the last.
 
     Args:

@@ -17,8 +17,8 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.context import Context, asks, requires
 from fl_platform.core.deferred import sent
-from fl_platform.core.memory import refuse_lost_memory
 from fl_platform.core.rule import first_parameters, is_agnostic
+from fl_platform.core.rule_state import refuse_lost_memory
 from fl_platform.defenses.chain import Chain, OnExcessF
 
 Knowledge = Literal["all", "own"] | int

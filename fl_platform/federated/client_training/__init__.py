@@ -1,8 +1,8 @@
 """The ways to train a round's clients, behind one call."""
 
-from fl_platform.federated.client_training.base import Clients, Loss, Way, WayName
 from fl_platform.federated.client_training.select import WAYS, Choice, build_way, choose
 from fl_platform.federated.client_training.settings import LocalTraining
+from fl_platform.federated.client_training.trainer import Clients, Loss, Way, WayName
 
 __all__ = [
     "WAYS",

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.sequential import Sequential
+from fl_platform.federated.client_training.trainer import Clients
 
 LARGE_MAP = 7  # pixels a side; over smaller maps the other layout is faster with AVX-512
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.settings import LocalTraining
+from fl_platform.federated.client_training.trainer import Clients
 
 WARM_UP = 3  # steps before recording, in which libraries pick and allocate what they need
 

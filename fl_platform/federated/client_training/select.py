@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fl_platform.federated.client_training.base import Clients, Loss, Way, WayName
 from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
 from fl_platform.federated.client_training.cuda_graph import Graphed
 from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.stacked_network import spares_products, stacking_obstacle
 from fl_platform.federated.client_training.stacked_training import Stacked
+from fl_platform.federated.client_training.trainer import Clients, Loss, Way, WayName
 from fl_platform.federated.client_training.vmapped import Vmapped, obstacle
 
 TINY = 2**17  # parameters below which a step costs more in calls than in arithmetic

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.batches import Relabel, batches, stream
 from fl_platform.federated.client_training.draws import Augmentation, draws_numbers, named_draws
+from fl_platform.federated.client_training.trainer import Clients
 from fl_platform.federated.client_training.workspace import Workspace
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fl_platform.federated.client_training.base import Loss
 from fl_platform.federated.client_training.stacked_activation import fused
 from fl_platform.federated.client_training.stacked_convolution import Axis, Convolution, convolution
 from fl_platform.federated.client_training.stacked_layers import (
@@ -27,6 +26,7 @@ from fl_platform.federated.client_training.stacked_layers import (
     pair,
     pooled,
 )
+from fl_platform.federated.client_training.trainer import Loss
 
 ALIGN = 16  # numbers: each parameter and row starts at a multiple, so that loads are wide
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fl_platform.federated.client_training.base import Clients
 from fl_platform.federated.client_training.batches import Relabel, lay_out, num_steps, stream
 from fl_platform.federated.client_training.stacked_kernels import kernels
 from fl_platform.federated.client_training.stacked_network import StackedNetwork, stacking_obstacle
 from fl_platform.federated.client_training.stacked_sgd import stacked_sgd_step
+from fl_platform.federated.client_training.trainer import Clients
 from fl_platform.federated.federation import Samples
 
 # Bytes that a chunk of clients may take. On a processor a chunk of small clients stays in cache.

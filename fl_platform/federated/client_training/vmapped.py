@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fl_platform.federated.client_training.base import Clients, Loss
 from fl_platform.federated.client_training.batches import Relabel, num_steps, side_by_side, stream
 from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.stacked import cross_entropy, stacked_forward
+from fl_platform.federated.client_training.trainer import Clients, Loss
 from fl_platform.federated.client_training.workspace import Workspace, sgd_step
 
 # Coordinates of a chunk's parameters. On a CPU parameters, gradients and momentum (3 MB) stay in

@@ -82,7 +82,7 @@ def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
         f"ALARM: {len(runs)} of these runs gave other values in repeated rounds"
-        f" ({', '.join(names[:3])}{more}); restart them with --fresh.",
+        f" ({', '.join(names[:3])}{more}); restart them with --restart.",
     )
 
 

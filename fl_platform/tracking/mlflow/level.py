@@ -1,8 +1,10 @@
-"""The same numeric parameters in all runs of an experiment, as MLflow's comparison needs them."""
+"""The same parameters in all runs of an experiment, as MLflow's comparison needs them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from fl_platform.tracking.mlflow.ui_view import rule_params
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -12,12 +14,12 @@ ABSENT = "-"  # what stands where a run's rule has no such parameter
 
 
 def level(client: MlflowClient) -> int:
-    """Say :data:`ABSENT` where a run lacks a number that others of its experiment have.
+    """Say :data:`ABSENT` where a run lacks a parameter that others of its experiment have.
 
     MLflow's parallel coordinates draw a missing number above the largest, as if the run had it
-    (``attack.nu`` of an attack without nu). One text among the numbers makes the axis a list of
-    values, and the picture true. Runs that have no parameters yet, or none at all (parents), are
-    left alone. Repeating a call adds nothing.
+    (``attack.nu`` of an attack without nu), and a missing text as "unknown". One text among the
+    numbers makes the axis a list of values, and the picture true. Runs that have no parameters yet,
+    or none at all (parents), are left alone. Repeating a call adds nothing.
 
     Returns:
         The number of runs that got something.
@@ -29,13 +31,16 @@ def level(client: MlflowClient) -> int:
 def _level(client: MlflowClient, runs: list[Run]) -> int:
     from mlflow.entities import Param
 
-    numbers = {k for run in runs for k, v in run.data.params.items() if _is_number(v)}
+    known = [rule_params(run.data.tags) | run.data.params for run in runs]
+    union = {key for params in known for key in params}
     changed = 0
-    for run in runs:
-        lacking = sorted(numbers - run.data.params.keys())
+    for run, params in zip(runs, known, strict=True):
+        lacking = sorted(union - run.data.params.keys())
         for first in range(0, len(lacking), 100):  # MLflow's limit for one call
-            params = [Param(key, ABSENT) for key in lacking[first : first + 100]]
-            client.log_batch(run.info.run_id, params=params)
+            missing = lacking[first : first + 100]
+            client.log_batch(
+                run.info.run_id, params=[Param(key, params.get(key, ABSENT)) for key in missing]
+            )
         changed += bool(lacking)
     return changed
 
@@ -49,11 +54,3 @@ def _runs(client: MlflowClient, experiment: str) -> list[Run]:
         token = page.token
         if not token:
             return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -76,7 +76,7 @@ def reap(home: Path | str) -> Iterator[RunFolder]:
             running = folder.journal.exists() and folder.history().status == "RUNNING"
             if running and mark_killed(folder):
                 yield folder
-        except (RunOwned, FileNotFoundError):  # owned, or moved away by --fresh
+        except (RunOwned, FileNotFoundError):  # owned, or moved away by --restart
             continue
         except RecordError as error:
             unfit.append(error)

@@ -18,11 +18,13 @@ from types import FrameType
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
 from fl_platform.tracking.mlflow.level import level
-from fl_platform.tracking.run_folder import all_runs
+from fl_platform.tracking.run_folder import RunFolder, all_runs
 
-_ENDS = (signal.SIGTERM, signal.SIGHUP)
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PEOPLE = range(1000, 60000)  # user ids that Linux gives to people
+NAME = "fl-platform.localhost"  # this machine; for 127.0.0.1 MLflow opens its assistant first
 SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
+ELSEWHERE = f"If the browser does not find {NAME}, put 127.0.0.1 in its place."
 SHARED = (
     "While it runs, every user of this machine can read and delete all that it shows: the page has"
     " no login."
@@ -58,7 +60,8 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
         *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--default-artifact-root", artifacts.as_uri()),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port}"),
+        *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port},{NAME}:{port}"),
+        *("--cors-allowed-origins", f"http://{NAME}:{port}"),
         *("--uvicorn-opts", "--log-level=warning"),
     ]
     environment = {
@@ -76,9 +79,12 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
 
 
 def ui_address(home: Path | str, port: int = 5000) -> str:
-    """The page of the newest run's experiment, in our view of it, past MLflow's overview."""
-    newest = max(all_runs(home), key=lambda run: run.identity_file.stat().st_mtime, default=None)
-    base = f"http://127.0.0.1:{port}/#/experiments"
+    """The page of the newest run's experiment, in our view of it, past MLflow's overview.
+
+    A parent counts where nothing was trained: our view shows what was.
+    """
+    newest = max(all_runs(home), key=_age, default=None)
+    base = f"http://{NAME}:{port}/#/experiments"
     if newest is None:
         return base
     client = store.connect(home)
@@ -89,10 +95,17 @@ def ui_address(home: Path | str, port: int = 5000) -> str:
     except store.StoreError:  # a deleted experiment is restored on the page
         return base
     for key, value in page.experiment_tags().items():
-        if key not in known:  # an experiment that is older than the tag
+        # an experiment that is older than the tag; our view is not for others to change
+        if key not in known or (key == page.VIEW_TAG and known[key] != value):
             client.set_experiment_tag(number, key, value)
     how = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={page.VIEW}"
     return f"{base}/{number}/runs?{how}"
+
+
+def _age(run: RunFolder) -> tuple[bool, float]:
+    """What orders run folders by time, parents first."""
+    trained = bool((run.describe() or {}).get("conditions"))
+    return trained, run.identity_file.stat().st_mtime
 
 
 def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object] = print) -> int:
@@ -114,7 +127,7 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
         while server.poll() is None and not _answers(port):
             time.sleep(0.2)
         if server.poll() is None:
-            announce(f"{address}\nCtrl-C ends it.")
+            announce(f"{address}\nCtrl-C ends it. {ELSEWHERE}")
         code = server.wait()
         raise store.StoreError(
             f"Expected MLflow's server to run until Ctrl-C, got its end with code {code}."

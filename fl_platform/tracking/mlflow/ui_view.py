@@ -11,10 +11,20 @@ from typing import Any
 ACCURACY = "test/accuracy"
 VIEW = "fl_platform"  # the saved view's name and its key in addresses
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+SHOWN = ATTACK, DEFENSE = "Attack rule", "Defense rule"  # parameters for the page alone
+TRAINED = "tags.attack != ''"  # runs that train: parents have no attack
+_TAIL = "result/accuracy_tail"
+_WIDTHS = {  # of the table's columns in their order, pixels
+    f"params.`{ATTACK}`": 150,
+    f"params.`{DEFENSE}`": 150,
+    "params.`seed`": 70,
+    f"metrics.`{_TAIL}`": 170,
+    f"metrics.`{ACCURACY}`": 170,
+}
 _SINGLE = ("result/", "time/seconds")  # one number a run, not a curve
 _NOTE = (  # one line: the page folds a second away
     "`test/accuracy`: curve, 0 to 1. `result/accuracy_tail`: its last evaluations' mean, in"
-    " percent. Group by `attack_label` or `defense_label`."
+    " percent. The list sign below opens the table; group by `Attack rule` or `Defense rule`."
 )
 
 
@@ -35,12 +45,33 @@ def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return own | filled if filled else {}
 
 
-def run_note(folder: str) -> str:
-    """A run's description: where the rest of it lies."""
-    return (
-        f"Run folder: `mlruns/runs/{folder}`. The resolved settings are `config.yaml` under"
-        " Artifacts, beside the final weights and the figures."
+def rule_params(tags: Mapping[str, str]) -> dict[str, str]:
+    """Attack and defense with what each is known by, as parameters that MLflow compares by first.
+
+    MLflow sorts parameters by their names' characters and preselects three; capitals come first.
+
+    >>> rule_params({"attack_label": "lie(z=1.5)", "mixing": "nnm", "defense_label": "median"})
+    {'Attack rule': 'lie(z=1.5)', 'Defense rule': 'nnm+median'}
+    """
+    if not tags.get("attack_label") or not tags.get("defense_label"):
+        return {}
+    defense = "+".join(filter(None, [tags.get("mixing"), tags["defense_label"]]))
+    return {ATTACK: tags["attack_label"], DEFENSE: defense}
+
+
+def run_note(folder: str, *, trains: bool) -> str:
+    """A run's description: where the rest of it lies.
+
+    Args:
+        trains: False for the parent of a grid, a study or a suite.
+    """
+    files = (
+        "The resolved settings are `config.yaml` under Artifacts, beside the final weights and the"
+        " figures."
+        if trains
+        else "A parent run: it trains nothing. Its plan or report is under Artifacts."
     )
+    return f"Run folder: `mlruns/runs/{folder}`. {files}"
 
 
 def experiment_tags() -> dict[str, str]:
@@ -57,32 +88,35 @@ def experiment_tags() -> dict[str, str]:
 def view() -> dict[str, Any]:
     """The state of a page that compares: accuracy first, then results, then what explains them.
 
+    The filter leaves parents out, so that no chart has a run without values. The order is one that
+    MLflow does not nest by: in order of time it would show parents alone, folded.
+
+
     Parallel coordinates stand over parameters that every run has; the page leaves out of that
-    chart a run that lacks one.
+    chart a run that lacks one. Only the table of runs has columns.
     """
     sections = ("test", "result", "round", "skew", "time")
     charts = [
         _chart("LINE", "test", ACCURACY),
         {
             **_chart("PARALLEL", "test", "attack, defense and accuracy"),
-            "selectedParams": ["attack", "defense", "seed"],
-            "selectedMetrics": ["result/accuracy_tail"],
-            "showAllRuns": False,
+            "selectedParams": [ATTACK, DEFENSE],
+            "selectedMetrics": [_TAIL],
+            "showAllRuns": True,
         },
+        _chart("BAR", "test", _TAIL),
         _chart("LINE", "test", "test/loss"),
-        _chart("BAR", "result", "result/accuracy_tail"),
         _chart("BAR", "result", "result/accuracy_last"),
         _chart("BAR", "result", "result/accuracy_best"),
     ]
     return {
-        "selectedColumns": [
-            "tags.`attack_label`",
-            "tags.`defense_label`",
-            "tags.`mixing`",
-            "params.`seed`",
-            "metrics.`result/accuracy_tail`",
-        ],
-        "runsHiddenMode": "FIRST_20_RUNS",
+        "searchFilter": TRAINED,
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
+        "selectedColumns": list(_WIDTHS),
+        "columnOrder": list(_WIDTHS),
+        "columnWidths": _WIDTHS,
+        "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,  # else the sections are sorted by name
         "compareRunCharts": charts,
         "compareRunSections": [
@@ -93,15 +127,15 @@ def view() -> dict[str, Any]:
 
 
 def _section(name: str, *, shown: bool) -> dict[str, Any]:
-    told = {"display": shown, "isReordered": False, "deleted": False, "isGenerated": True}
-    return {"uuid": f"{VIEW}-{name}", "name": name, **told}
+    told = {"display": shown, "isReordered": True, "deleted": False, "isGenerated": True}
+    return {"uuid": f"{VIEW}-{name}", "name": name, "columns": 2, "cardHeight": 400, **told}
 
 
 def _chart(kind: str, section: str, name: str) -> dict[str, Any]:
     common = {
         "uuid": f"{VIEW}-{kind}-{name}",
         "type": kind,
-        "runsCountToCompare": 20,
+        "runsCountToCompare": 100,
         "metricSectionId": f"{VIEW}-{section}",
         "deleted": False,
         "isGenerated": kind != "PARALLEL",

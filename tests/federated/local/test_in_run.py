@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.federated.callbacks.checkpoint import Commit
+from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.run.runner import run
 from fl_platform.tracking.journal import read

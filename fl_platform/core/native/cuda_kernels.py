@@ -12,7 +12,7 @@ import functools
 import torch
 from torch import Tensor
 
-from fl_platform.core import cuda
+from fl_platform.core.native import cuda
 from fl_platform.core.sorting_network import network
 
 THREADS = 128

@@ -1,4 +1,4 @@
-"""What ``tune`` prints: a line for each trial, the best ones, the comparison on the test set."""
+"""Terminal output of ``tune``: one line per trial, the best trials, the final comparison."""
 
 from __future__ import annotations
 
@@ -13,28 +13,34 @@ from rich.table import Table
 
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
-from fl_platform.study.final_comparison import Sample, difference, from_json, interval, winner
+from fl_platform.study.final_comparison import (
+    Sample,
+    best_trial,
+    difference,
+    from_json,
+    interval,
+)
 from fl_platform.study.storage import origin
 
 
 def settings(params: Mapping[str, Any]) -> str:
-    """``attack.nu=0.7312 defense.trim=3``: enough digits to read, not to run."""
+    """Settings in one line, numbers to four digits: ``attack.nu=0.7312 defense.trim=3``."""
     return " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
         for key, value in params.items()
     )
 
 
-def tell_trial(study: optuna.Study, trial: FrozenTrial) -> None:
-    """One line about a trial that has just ended."""
-    best = winner(study)
+def print_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Print one line about a trial that has ended."""
+    best = best_trial(study)
     text = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.2f} %"
     against = "" if best is None else f"   best {best.value:.2f} % (trial {best.number})"
     print(f"trial {trial.number}: {settings(trial.params)} -> {text}{against}", flush=True)
 
 
 def show_study(study: optuna.Study, count: int = 10) -> None:
-    """The best trials, how many there are of each kind, and the numbers of the test set."""
+    """Print the best trials, the number of trials per state, and the final comparisons."""
     console = Console(highlight=False)
     trials = study.get_trials(deepcopy=False)
     done = [t for t in trials if t.state == TrialState.COMPLETE]
@@ -42,30 +48,31 @@ def show_study(study: optuna.Study, count: int = 10) -> None:
     lines: dict[str, list[FrozenTrial]] = {}
     for trial in best_first:
         lines.setdefault(settings(trial.params), []).append(trial)
-    table = Table(title=escape(study.study_name), title_justify="left", box=None)
+    table = Table(box=None)
     for name in ("trial", "validation", "per seed", "settings", ""):
         table.add_column(name)
-    for told, alike in list(lines.items())[:count]:
+    for text, alike in list(lines.items())[:count]:
         trial = alike[0]
         seeds = " ".join(f"{v:.1f}" for row in trial.user_attrs.get("values", []) for v in row)
         table.add_row(
             ",".join(str(t.number) for t in alike),
             f"{_value(trial):.2f} %",
             seeds,
-            escape(told),
+            escape(text),
             _remark(trial),
         )
+    console.print(escape(study.study_name), style="italic", soft_wrap=True)
     if done or "position" not in study.user_attrs:
         console.print(table)
         console.print(_counts(trials))
     else:
         console.print(_turns(study))
-    for look in study.user_attrs.get("final", []):
-        show_samples(from_json(look["samples"]))
+    for comparison in study.user_attrs.get("final", []):
+        show_samples(from_json(comparison["samples"]))
 
 
 def show_samples(samples: Sequence[Sample]) -> None:
-    """Test accuracies on fresh seeds, and how far each point is from the first."""
+    """Print the test accuracies on fresh seeds and each point's difference from the first."""
     seeds = f"seeds {samples[0].seeds[0]}-{samples[0].seeds[-1]}"
     table = Table(title=f"test set, {seeds}", title_justify="left", box=None)
     table.add_column("", overflow="fold")
@@ -83,18 +90,18 @@ def show_samples(samples: Sequence[Sample]) -> None:
         )
     console = Console(highlight=False)
     console.print(table)
-    console.print("± is half of a 95 % interval over seeds; differences are seed by seed.")
+    console.print("±: half-width of the 95 % interval over seeds; differences are paired by seed.")
 
 
 def find_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
-    """The study called ``name``, or the only one whose name begins so.
+    """Load the study ``name``, or the only one whose name begins with it.
 
     Raises:
-        ConfigError: there is none, or several begin so.
+        ConfigError: no study or several studies match.
     """
     names = optuna.get_all_study_names(storage)
     found = [name] if name in names else [known for known in names if known.startswith(name)]
-    if len(found) > 1:  # the responses of a game begin with its name
+    if len(found) > 1:  # without the studies of a minimax study's turns
         found = [it for it in found if not any(it.startswith(f"{other}/") for other in found)]
     if len(found) != 1:
         if found:
@@ -105,16 +112,16 @@ def find_study(storage: optuna.storages.BaseStorage, name: str) -> optuna.Study:
 
 
 def _turns(study: optuna.Study) -> Table:
-    """What each response of a game was worth, and its settings."""
+    """Value and settings of each turn of a minimax study."""
     position = study.user_attrs["position"]
-    table = Table(title=escape(study.study_name), title_justify="left", box=None)
-    for name in ("response", "validation", "settings"):
+    table = Table(box=None)
+    for name in ("turn", "validation", "settings"):
         table.add_column(name)
     turns = {attack: iter(found) for attack, found in position["strengths"].items()}
-    for response, value in position["values"].items():
-        attack = response.partition("/")[2]
-        played = next(turns[attack]) if attack in turns else position["defense"]
-        table.add_row(response, f"{value:.2f} %", escape(settings(played)))
+    for turn, value in position["values"].items():
+        attack = turn.partition("/")[2]
+        found = next(turns[attack]) if attack in turns else position["defense"]
+        table.add_row(turn, f"{value:.2f} %", escape(settings(found)))
     return table
 
 
@@ -125,9 +132,9 @@ def _value(trial: FrozenTrial) -> float:
 
 def _remark(trial: FrozenTrial) -> str:
     share = trial.user_attrs.get("weight_share")
-    words = [] if share is None else [f"weight {share:.2f} of fair"]
+    words = [] if share is None else [f"{share:.2f} × fair weight"]
     if any(v > 0 for v in trial.constraints.values()):
-        words.append("too visible")
+        words.append("violates the weight constraint")
     if origin(trial) != trial.number:
         words.append(f"retry of {origin(trial)}")
     return ", ".join(words)

@@ -74,7 +74,9 @@ class MlflowExporter:
         tags = {
             RUN_TAG: described["run_id"],
             "config_hash": described["config_hash"],
-            "mlflow.note.content": page.run_note(described["config_hash"][:16]),
+            "mlflow.note.content": page.run_note(
+                described["config_hash"][:16], trains=bool(described["conditions"])
+            ),
         }
         if described.get("parent_run_id"):
             tags["parent_run_id"] = described["parent_run_id"]
@@ -184,8 +186,9 @@ def _new_params(batch: Sequence[Record], stored: Mapping[str, str]) -> dict[str,
     """Parameters that the run does not have yet: MLflow never lets one change."""
     fresh: dict[str, str] = {}
     for record in batch:
-        if record["kind"] == "params":
-            for key, value in record["values"].items():
+        told = page.rule_params(record["values"]) if record["kind"] == "tags" else {}
+        if record["kind"] == "params" or told:
+            for key, value in (told or record["values"]).items():
                 key, text = valid_key(key), clean(value, 6000)
                 known = stored.get(key, fresh.get(key))
                 if known is None:

@@ -1,4 +1,4 @@
-"""The grid's own run: the parent that its cells are nested under, with its plan and its report."""
+"""The parent run of a grid: plan, report and status; the grid's runs are its children."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fl_platform.grid.jobs import Board
-from fl_platform.grid.plan import Cell
+from fl_platform.grid.jobs import JobTable
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.spec import Grid
 from fl_platform.run import provenance
 from fl_platform.tracking.lock import RunOwned
@@ -20,31 +20,33 @@ KIND = "grid"
 PLAN = "plan.json"
 
 
-def plan_hash(name: str, cells: Sequence[Cell]) -> str:
-    """SHA-256 of the grid's name and its cells, whatever their order."""
-    text = "\n".join([KIND, name, *sorted(cell.config_hash for cell in cells)])
+def plan_hash(name: str, planned: Sequence[PlannedRun]) -> str:
+    """SHA-256 of the grid's name and its runs; independent of their order."""
+    text = "\n".join([KIND, name, *sorted(run.config_hash for run in planned)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class Parent:
-    """The parent run of a grid; the same command finds the same one again.
+class GridRun:
+    """The parent run of a grid; the same command opens the same parent run again.
 
-    Where another process runs the same grid, that process owns the parent run: this one then only
-    runs cells (``run`` is None).
+    A second process of the same grid executes runs but does not write the parent run: there
+    ``run`` is ``None``.
     """
 
-    def __init__(self, grid: Grid, cells: Sequence[Cell], home: Path, run: ParentRun | None):
-        self.grid, self.cells, self.run = grid, list(cells), run
-        self.folder = run_folder(home, plan_hash(grid.name, cells))
+    def __init__(
+        self, grid: Grid, planned: Sequence[PlannedRun], home: Path, run: ParentRun | None
+    ) -> None:
+        self.grid, self.planned, self.run = grid, list(planned), run
+        self.folder = run_folder(home, plan_hash(grid.name, planned))
         self.run_id = str((self.folder.describe() or {}).get("run_id", ""))
 
     def start(self, typed: Sequence[str]) -> None:
-        """Write what is planned."""
+        """Write the plan, tags and parameters; ``typed``: the command's arguments."""
         if self.run is None:
             return
         listed = [
-            {"config_hash": cell.config_hash, "name": cell.name, "overrides": cell.overrides}
-            for cell in self.cells
+            {"config_hash": run.config_hash, "name": run.name, "overrides": run.overrides}
+            for run in self.planned
         ]
         path = self.folder.artifacts / PLAN
         write_json(path, {"grid": self.grid.name, "title": self.grid.title, "cells": listed})
@@ -57,22 +59,22 @@ class Parent:
                 "unknown": " ".join(self.grid.unknown),
                 **provenance.code_tags(),
             },
-            params={"grid.cells": len(self.cells)},
+            params={"grid.cells": len(self.planned)},
             status="RUNNING",
             artifacts=[path],
         )
 
     def attach(self, paths: Sequence[Path], root: Path) -> None:
-        """Keep copies of the report's files as artifacts, in their folders below ``report``."""
+        """Copy the report's files, below ``root``, to the artifacts below ``report``."""
         if self.run is not None:
             self.run.attach(paths, root)
 
-    def finish(self, board: Board, signal: int) -> None:
-        """Write how the grid ended; counts of cells become metrics."""
+    def finish(self, table: JobTable, signal: int) -> None:
+        """Write the final status, the number of jobs per state and the causes of failures."""
         if self.run is None:
             return
-        counts = {f"grid/{s}": len(board.of_state(s)) for s in ("done", "failed", "waiting")}
-        failures = {e.cell.name: e.trace or e.reason for e in board.of_state("failed")}
+        counts = {f"grid/{s}": len(table.of_state(s)) for s in ("done", "failed", "waiting")}
+        failures = {job.planned.name: job.trace or job.reason for job in table.of_state("failed")}
         path = self.folder.artifacts / "failures.json"
         if failures:
             write_json(path, failures)
@@ -84,21 +86,21 @@ class Parent:
 
 
 @contextmanager
-def parent_of(grid: Grid, cells: Sequence[Cell], home: Path) -> Iterator[Parent]:
-    """Hold the parent run of ``cells``; its logs of workers lie in its folder."""
-    name = f"grid {grid.name} ({len(cells)} cells)"
-    identity = plan_hash(grid.name, cells)
+def open_grid_run(grid: Grid, planned: Sequence[PlannedRun], home: Path) -> Iterator[GridRun]:
+    """Open the parent run of ``planned`` and hold its lock."""
+    name = f"grid {grid.name} ({len(planned)} runs)"
+    identity = plan_hash(grid.name, planned)
     try:
         run = ParentRun.open(home, name=name, identity=identity, experiment=grid.name)
     except RunOwned:
-        yield Parent(grid, cells, home, None)
+        yield GridRun(grid, planned, home, None)
         return
     with run:
-        yield Parent(grid, cells, home, run)
+        yield GridRun(grid, planned, home, run)
 
 
-def planned(home: Path, experiment: str) -> set[str]:
-    """The hashes of all cells that grids of ``experiment`` have planned in ``home``."""
+def planned_hashes(home: Path, experiment: str) -> set[str]:
+    """Configuration hashes of all runs that grids of ``experiment`` have planned in ``home``."""
     hashes: set[str] = set()
     for folder in all_runs(home):
         if (folder.describe() or {}).get("experiment") != experiment:
@@ -108,5 +110,5 @@ def planned(home: Path, experiment: str) -> set[str]:
         except RecordError as error:
             skip(error)
             continue
-        hashes |= {cell["config_hash"] for cell in plan["cells"]}
+        hashes |= {run["config_hash"] for run in plan["cells"]}
     return hashes

@@ -1,4 +1,4 @@
-"""How many runs share a GPU where nobody says: as many as its free memory and the cores allow."""
+"""Number of worker processes per GPU that its free memory and the CPU cores allow."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from pathlib import Path
 
 from fl_platform.config import Config
 
-SHARE = 0.9  # of the free memory that estimates may fill
+SHARE = 0.9  # of the free memory that the estimates may fill
 
 
-def automatic(config: Config, home: Path, cards: Sequence[str], cores: int) -> int:
-    """Runs like that of ``config`` for each of ``cards``: at least 1, at most a core's share each.
+def fitting(config: Config, home: Path, cards: Sequence[str], cores: int) -> int:
+    """Number of runs like that of ``config`` that fit on each of ``cards``.
 
-    ``SHARE × free memory / estimated memory of a run`` on the card with least; see
-    `fl_platform.federated.memory`. Whether as many are faster than fewer is not considered.
+    ``SHARE × free memory / estimated memory of a run`` on the card with the least free memory, at
+    least 1 and at most ``cores / number of cards``; see `fl_platform.federated.memory_estimate`.
+    The number is a bound on memory, not a prediction of speed.
     """
     free = free_memory(cards)
     if free is None:
@@ -24,10 +25,10 @@ def automatic(config: Config, home: Path, cards: Sequence[str], cores: int) -> i
 
 
 def memory_of(config: Config, home: Path) -> int:
-    """Estimated bytes of a run on a GPU; loads its data, as the run itself will."""
+    """Estimated bytes of a run on a GPU; loads the run's data."""
     import torch
 
-    from fl_platform.federated.memory import footprint
+    from fl_platform.federated.memory_estimate import footprint
     from fl_platform.run.build import build_model, choose_local, load_population
 
     population = load_population(config, home)
@@ -48,7 +49,7 @@ def memory_of(config: Config, home: Path) -> int:
 
 
 def free_memory(cards: Sequence[str]) -> int | None:
-    """Bytes free on the card with least, by NVML; ``None`` where it does not tell."""
+    """Free bytes on the card with the least free memory, by NVML; ``None`` without NVML."""
     with contextlib.suppress(Exception):
         import pynvml
 

@@ -16,13 +16,13 @@ from fl_platform.study.final_comparison import (
     from_json,
     interval,
 )
-from fl_platform.study.minimax import default_point, play
+from fl_platform.study.minimax import default_point, solve
 from fl_platform.study.runner import assemble
-from fl_platform.study.session import Session
-from fl_platform.study.spec import load_plan
+from fl_platform.study.session import WorkerSession
+from fl_platform.study.spec import load_spec
 from fl_platform.study.storage import open_storage
-from fl_platform.study.worker import Limits
-from tests.study.fake import install, make_stage
+from fl_platform.study.trial_loop import Limits
+from tests.study.fake import install, make_problem
 
 
 def test_an_interval_is_student_s():
@@ -42,9 +42,9 @@ def test_a_difference_is_taken_seed_by_seed():
 
 
 def test_fresh_seeds_are_none_of_the_study_s_nor_of_an_earlier_look(home):
-    stage = make_stage(home)
-    first, second = fresh_seeds(stage, 0), fresh_seeds(stage, 1)
-    assert len({*first, *second, *stage.plan.seeds}) == 12
+    problem = make_problem(home)
+    first, second = fresh_seeds(problem, 0), fresh_seeds(problem, 1)
+    assert len({*first, *second, *problem.spec.seeds}) == 12
 
 
 def test_the_best_settings_are_a_file_that_gives_the_same_run(tmp_path, home):
@@ -65,10 +65,10 @@ def test_the_best_settings_are_a_file_that_gives_the_same_run(tmp_path, home):
 
 
 def test_a_default_point_is_read_off_the_configuration(home):
-    stage = make_stage(home)
-    config = stage.config({}, 0)
-    assert default_point(config, stage.space) == {"attack.nu": 1.0}
-    narrow = make_stage(home, space={"attack.nu": {"low": 2.0, "high": 4.0}})
+    problem = make_problem(home)
+    config = problem.config({}, 0)
+    assert default_point(config, problem.space) == {"attack.nu": 1.0}
+    narrow = make_problem(home, space={"attack.nu": {"low": 2.0, "high": 4.0}})
     assert default_point(config, narrow.space) == {}
 
 
@@ -88,12 +88,12 @@ def payoff(config):
 def game(home, monkeypatch):
     """A game of three turns on the payoff above; the runs it made and its session's studies."""
     begun = install(monkeypatch, accuracy=payoff)
-    plan = load_plan("worst_case", home)
+    spec = load_spec("worst_case", home)
     typed = ["defense=centered_clipping", "task=digits"]
-    table = assemble(plan, "game", typed, home, ())
+    table = assemble(spec, "game", typed, home, ())
     with Stopper() as stopper:
-        session = Session(home, open_storage(home), stopper, Limits(), "journal")
-        assert play(session, table)
+        session = WorkerSession(home, open_storage(home), stopper, Limits(), "journal")
+        assert solve(session, table)
     return begun, session.storage
 
 
@@ -140,12 +140,14 @@ def test_a_game_compares_every_attack_before_and_after_on_fresh_seeds(game):
 
 def test_a_game_that_was_stopped_goes_on_where_it_was(home, monkeypatch):
     begun = install(monkeypatch, accuracy=payoff)
-    plan = load_plan("worst_case", home)
-    table = assemble(plan, "game", ["defense=centered_clipping"], home, ())
+    spec = load_spec("worst_case", home)
+    table = assemble(spec, "game", ["defense=centered_clipping"], home, ())
     with Stopper() as stopper:
-        assert not play(Session(home, open_storage(home), stopper, Limits(10), "journal"), table)
+        assert not solve(
+            WorkerSession(home, open_storage(home), stopper, Limits(10), "journal"), table
+        )
         before = len(begun)
-        assert play(Session(home, open_storage(home), stopper, Limits(), "journal"), table)
+        assert solve(WorkerSession(home, open_storage(home), stopper, Limits(), "journal"), table)
     hashes = [config_hash(config) for config in begun]
     assert before >= 20
     assert len(set(hashes)) == len(hashes)
@@ -153,8 +155,8 @@ def test_a_game_that_was_stopped_goes_on_where_it_was(home, monkeypatch):
 
 def test_a_game_with_a_defense_that_has_nothing_to_tune_is_refused(home, monkeypatch):
     begun = install(monkeypatch)
-    table = assemble(load_plan("worst_case", home), "game", ["defense=median"], home, ())
-    session = Session(home, open_storage(home), Stopper(), Limits(), "journal")
-    with pytest.raises(ConfigError, match="defense: expected one whose settings tuning/median"):
-        play(session, table)
+    table = assemble(load_spec("worst_case", home), "game", ["defense=median"], home, ())
+    session = WorkerSession(home, open_storage(home), Stopper(), Limits(), "journal")
+    with pytest.raises(ConfigError, match="defense: expected a defense with a file tuning/median"):
+        solve(session, table)
     assert begun == []
