@@ -9,6 +9,7 @@ import torch
 
 from fl_platform.config import Config, ConfigError, config_hash
 from fl_platform.core import Updates
+from fl_platform.core.context import Context
 from fl_platform.run.build import build_roles
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
@@ -33,11 +34,18 @@ def refuse_weightless(config: Config) -> None:
     """
     rows = received(config)
     aggregator = build_roles(config)[0]
+    order = torch.arange(rows)
+    trial = Context(
+        clients=order,
+        round=0,
+        sizes=torch.ones(rows),
+        losses=torch.ones(rows),
+        reference=torch.ones(4),
+        model=torch.zeros(4),
+        layers=(4,),
+    )
     answer = aggregator.aggregate(
-        Updates(torch.zeros(rows, 4)),
-        config.byzantine.number(rows),
-        torch.arange(rows),
-        torch.ones(rows),
+        Updates(torch.ones(rows, 4)), config.byzantine.number(rows), order, trial
     )
     if answer.weights is None:
         raise ConfigError(

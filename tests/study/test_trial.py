@@ -109,7 +109,9 @@ def run_once(problem, config):
 )
 def test_stealth_refuses_rules_without_weights_before_anything_is_run(home, defense):
     """What a real round logs is the judge."""
-    config = make_problem(home, base=(f"defense={defense}", "rounds=1", *QUIET)).config({}, 0)
+    needs = {"fltrust": ("task.root_samples=50",), "smea": ("task.clients=12",)}.get(defense, ())
+    base = (f"defense={defense}", "rounds=1", *needs, *QUIET)
+    config = make_problem(home, base=base).config({}, 0)
     running.run(config, home)
     logged = read(run_folder(home, config_hash(config)).journal).curve("round/byzantine_weight")
     if logged:
