@@ -286,14 +286,19 @@ def report(
     source: Annotated[
         str, typer.Option(help="Source of the runs: folders, mlflow or auto.")
     ] = "auto",
+    width: Annotated[
+        str, typer.Option(help="Width of figures and LaTeX tables: one, two (columns) or inches.")
+    ] = "two",
+    font_size: Annotated[float, typer.Option(help="Type size of figures, in points.")] = 8.0,
 ) -> None:
     """Write the report of an experiment from its stored runs."""
     from fl_platform.grid import results
 
     place = _home(home)
     origin, kinds = results.source(source), results.kinds(formats)
+    page = results.page(width, font_size)
     frame = results.frame_of(place, experiment, origin)
-    folder, paths = results.write(place, experiment, frame, out, kinds, source=origin)
+    folder, paths = results.write(place, experiment, frame, out, kinds, source=origin, page=page)
     print(f"{len(frame)} runs, {len(paths)} files: {folder}")
 
 

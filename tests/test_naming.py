@@ -2,7 +2,9 @@
 
 import pytest
 
-from fl_platform.run.naming import rule_label
+from fl_platform.config import config_hash
+from fl_platform.grid.plan import plan
+from fl_platform.run.naming import rule_label, run_name
 
 STRIKE = {"_target_": "fl_platform.attacks.strike", "nu": 1.0, "knowledge": "all"}
 MEDIAN = {"_target_": "fl_platform.defenses.median", "on_excess_f": "clamp", "assumed_f": None}
@@ -23,3 +25,20 @@ MEDIAN = {"_target_": "fl_platform.defenses.median", "on_excess_f": "clamp", "as
 )
 def test_what_an_attacker_knows_and_a_defense_is_told_is_part_of_the_name(node, label):
     assert rule_label(node) == label
+
+
+def test_runs_of_a_grid_say_the_axes_in_which_they_differ(tmp_path):
+    overrides = [
+        ["attack=strike", "task=digits", f"task.beta={beta}", f"server.lr={lr}", f"seed={seed}"]
+        for beta in (0.1, 0.5)
+        for lr in (1.0, 0.5)
+        for seed in (0, 1)
+    ]
+    cells = plan(overrides, tmp_path)
+    assert len({cell.name for cell in cells}) == len(cells)
+    assert cells[0].name == "strike(nu=1) vs mean, beta=0.1 lr=1, digits s0"
+    assert run_name(cells[0].config) == cells[0].name
+    assert [cell.config_hash for cell in cells] == [config_hash(cell.config) for cell in cells]
+    (alone,) = plan(overrides[:1], tmp_path)
+    assert alone.name == "strike(nu=1) vs mean, digits s0"
+    assert alone.config_hash == cells[0].config_hash

@@ -267,8 +267,12 @@ class Observers:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """How and where it is computed and told: no part of what is computed."""
+    """How and where it is computed and told: no part of what is computed.
 
+    ``name`` is what the run is called; empty: its rules, task and seed.
+    """
+
+    name: str = ""
     tracking: str = "mlflow"
     device: str = "auto"
     threads: int = 1

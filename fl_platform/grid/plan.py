@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fl_platform.config import Config, ConfigError, compose, conf_folders, config_hash
 from fl_platform.config.targets import admit
-from fl_platform.run.naming import run_name
+from fl_platform.run.naming import run_name, run_names
 
 _PLAIN_SEED = re.compile(r"seed=(0|[1-9][0-9]*)")
 
@@ -45,7 +45,7 @@ def plan(
     """
     per_seed = _seed_referred_to(home, plugins)
     composed: dict[tuple[str, ...], Config] = {}
-    found: dict[str, PlannedRun] = {}
+    found: dict[str, tuple[tuple[str, ...], Config]] = {}
     for combination in combinations:
         overrides = tuple(combination)
         seeds = [override[5:] for override in overrides if _PLAIN_SEED.fullmatch(override)]
@@ -63,8 +63,19 @@ def plan(
             config = replace(config, experiment=experiment)
         name = config_hash(config)
         if name not in found:
-            found[name] = PlannedRun(overrides, config, name, run_name(config))
-    return list(found.values())
+            found[name] = (overrides, config)
+    names = run_names([config for _, config in found.values()])
+    return [
+        PlannedRun(overrides, _named(config, name), identity, name)
+        for (identity, (overrides, config)), name in zip(found.items(), names, strict=True)
+    ]
+
+
+def _named(config: Config, name: str) -> Config:
+    """``config`` with ``name``, if this is not the name that it has anyway."""
+    if run_name(config) == name:
+        return config
+    return replace(config, runtime=replace(config.runtime, name=name))
 
 
 def _compose(overrides: Sequence[str], home: Path, plugins: Sequence[str]) -> Config:

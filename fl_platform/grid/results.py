@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import zipfile
-import zlib
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,14 +13,16 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from fl_platform.config import ConfigError
-from fl_platform.core.outside import OutsideError, array_headers, open_file, read_file
+from fl_platform.core.outside import OutsideError, read_file
 from fl_platform.grid.grid_run import planned_hashes
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
+from fl_platform.report.figures.layout import ONE_COLUMN, TWO_COLUMNS, Page
 from fl_platform.report.round_metrics import SKEW
-from fl_platform.report.tables import Table, accuracy_table
+from fl_platform.report.tables import Table, TableEntry, accuracy_table
 from fl_platform.report.write import FORMATS, write_report
 from fl_platform.tracking import frames as table
+from fl_platform.tracking.clouds import Cloud, cloud_files, read_cloud
 from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, run_folder
 
@@ -77,11 +76,15 @@ def show(tables: Iterable[Table], console: Console | None = None) -> None:
         for index, name in enumerate(found.header):
             grid.add_column(name, justify="right" if index else "left", no_wrap=not index)
         for index, row in enumerate(found.rows, start=1):
-            texts = [Text(entry.text, style="bold" if entry.bold else "") for entry in row]
+            texts = [Text(entry.text, style=_style(entry)) for entry in row]
             grid.add_row(*texts, end_section=index == found.rule_after)
         console.print(grid)
         for note in found.notes:
             console.print(Text(note, style="dim"))
+
+
+def _style(entry: TableEntry) -> str:
+    return " ".join(["bold"] * entry.bold + ["underline"] * entry.underlined)
 
 
 def write(
@@ -92,6 +95,7 @@ def write(
     formats: Sequence[str] = FORMATS,
     title: str = "",
     source: table.Source = "auto",
+    page: Page | None = None,
 ) -> tuple[Path, list[Path]]:
     """Write the report of ``frame``; returns its folder and files.
 
@@ -100,7 +104,8 @@ def write(
     out = out or report_folder(home, experiment)
     curves = table.curves(home, KEYS, source)
     curves = curves[curves["run_id"].isin(set(frame["run_id"]))]
-    paths = write_report(frame, curves, clouds(home, frame), out, formats, title or experiment)
+    kept = clouds(home, frame)
+    paths = write_report(frame, curves, kept, out, formats, title or experiment, page=page)
     return out, paths
 
 
@@ -123,6 +128,23 @@ def source(text: str) -> table.Source:
     raise ConfigError(f"--source: expected auto, folders or mlflow, got {text!r}.")
 
 
+def page(width: str, font_size: float) -> Page:
+    """``--width`` and ``--font-size`` as typed: ``one``, ``two`` or inches, and points.
+
+    Raises:
+        ConfigError: neither a column nor a number, or one out of range.
+    """
+    known = {"one": ONE_COLUMN, "two": TWO_COLUMNS}
+    try:
+        inches = known[width] if width in known else float(width)
+    except ValueError:
+        raise ConfigError(f"--width: expected one, two or inches, got {width!r}.") from None
+    try:
+        return Page(inches, font_size)
+    except ValueError as error:
+        raise ConfigError(f"--width, --font-size: {error}") from None
+
+
 def kinds(text: str) -> list[str]:
     """Parse ``--format``, such as ``html,csv``.
 
@@ -142,54 +164,25 @@ def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
     kept = 0
     for _, run in frame.iterrows():
         folder = run_folder(home, run["config_hash"])
-        files = sorted(folder.artifacts.glob("cloud_*.npz"))
-        if not files:
-            continue
-        kept += 1
+        files = cloud_files(folder.artifacts)
+        kept += bool(files)
         if kept > MAX_CLOUDS:
             break
         for file in files:
             try:
-                found.append({**_own_cloud(file, folder), "name": run["name"]})
+                cloud = _own_cloud(file, folder)
             except (OutsideError, RecordError) as error:
                 skip(error)
+                continue
+            labels = labels_of(len(cloud.gram), cloud.num_honest, cloud.skewed)
+            about = {"gram": cloud.gram, "labels": labels, "step": cloud.step}
+            found.append({**about, "name": run["name"]})
     return found
 
 
-def _own_cloud(file: Path, folder: RunFolder) -> dict[str, Any]:
+def _own_cloud(file: Path, folder: RunFolder) -> Cloud:
     """Read the cloud in ``file`` after a check of its digest against the run's journal."""
     written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
     if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):
         raise OutsideError(f"{file}: expected the digest in the run's journal, got another file.")
     return read_cloud(file)
-
-
-def read_cloud(file: Path) -> dict[str, Any]:
-    """Read Gram matrix, labels and round of a ``cloud_ROUND.npz``.
-
-    Raises:
-        OutsideError: the file is a link, unpacks to too many bytes, or has other arrays.
-    """
-    import numpy as np
-
-    os.close(open_file(file, os.O_RDONLY))
-    headers = array_headers(file, "cloud")
-    shapes = {name: shape for name, (shape, _) in headers.items()}
-    gram_shape, skewed_shape = shapes.get("gram", ()), shapes.get("skewed", ())
-    step = file.stem.rpartition("_")[2]
-    square = len(gram_shape) == 2 and gram_shape[0] == gram_shape[1]
-    listed = len(skewed_shape) == 1 and shapes.get("num_honest") == ()
-    numbers = all(dtype.kind in "iuf" for _, dtype in headers.values())
-    if not (square and listed and numbers and step.isdecimal() and len(step) < 10):
-        raise OutsideError(
-            f"{file}: expected gram, num_honest and skewed of a round, got {shapes}."
-        )
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            gram, honest = stored["gram"], int(stored["num_honest"])
-            skewed = stored["skewed"].tolist()
-    except (OSError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error) as error:
-        raise OutsideError(f"{file}: expected a readable cloud, got: {error}") from None
-    if not 0 < honest < len(gram) or not all(0 <= index < honest for index in skewed):
-        raise OutsideError(f"{file}: expected honest rows of {len(gram)}, got {honest}.")
-    return {"gram": gram, "labels": labels_of(len(gram), honest, skewed), "step": int(step)}

@@ -18,8 +18,8 @@ from fl_platform.report.labels import (
     TASKS,
     order,
     printed,
-    printed_mixing,
 )
+from fl_platform.report.short_names import printed_mixing, said_once, short_names
 from fl_platform.report.statistics import Summary, summarize
 
 if TYPE_CHECKING:
@@ -56,23 +56,10 @@ class Setting:
             "" if self.clients is None else f"{self.clients} clients",
             share,
             "" if self.rounds is None else f"{self.rounds} rounds",
-            f"preset {self.preset}" if self.preset else "",
+            f"preset {self.preset}" if self.preset not in ("", "none") else "",
             self.variant,
         ]
         return ", ".join(part for part in parts if part)
-
-    def slug(self) -> str:
-        """The setting as part of a file name: letters, digits and hyphens only."""
-        parts = (self.task, self.mixing, self.preset, self.beta, self.byzantine_fraction)
-        words = [
-            str(part)
-            for part in (*parts, self.clients, self.rounds, self.variant)
-            if part not in ("", None)
-        ]
-        kept = [
-            letter if letter.isascii() and letter.isalnum() else "-" for letter in "-".join(words)
-        ]
-        return "-".join(filter(None, "".join(kept).split("-")))[:80] or "runs"
 
 
 @dataclass(frozen=True)
@@ -88,6 +75,8 @@ class Cell:
             configuration differs in more than the seed from that of most others (left out of
             ``values``): a parameter that no label shows, such as a learning rate.
         runs: One row a seed, as in the frame.
+        row: The attack as printed; ``cells`` shortens it to what tells attacks apart.
+        column: The defense as printed, likewise.
     """
 
     setting: Setting
@@ -102,16 +91,8 @@ class Cell:
     unfinished: tuple[int, ...]
     conflicting: tuple[int, ...]
     runs: tuple[Mapping[str, Any], ...]
-
-    @property
-    def row(self) -> str:
-        """The attack as printed."""
-        return printed(self.attack_label, ATTACKS)
-
-    @property
-    def column(self) -> str:
-        """The defense as printed."""
-        return printed(self.defense_label, DEFENSES)
+    row: str
+    column: str
 
     @property
     def total(self) -> int:
@@ -146,7 +127,44 @@ def cells(frame: pd.DataFrame, accuracy: Accuracy = "tail") -> list[Cell]:
         row = {str(key): value for key, value in run.items()}
         groups[_key(row)].append(row)
     found = [_cell(key, runs, f"accuracy_{accuracy}") for key, runs in groups.items()]
-    return sorted(found, key=_place)
+    return sorted(_shortly_named(found), key=_place)
+
+
+def settings_note(found: Iterable[Cell]) -> str:
+    """The parameters that the printed names leave out, once per rule; empty where there are none.
+
+    Rules that different presets set differently are listed for each preset.
+    """
+    said = []
+    groups = _by_preset(found)
+    for preset, group in groups.items():
+        attacks = said_once((cell.attack_label for cell in group), ATTACKS)
+        defenses = said_once((cell.defense_label for cell in group), DEFENSES)
+        listed = "; ".join([*attacks, *defenses])
+        if listed:
+            where = f" (preset {preset or 'none'})" if len(groups) > 1 else ""
+            said.append(f"Settings{where}: {listed}.")
+    return " ".join(said)
+
+
+def _shortly_named(found: Sequence[Cell]) -> list[Cell]:
+    named = []
+    # A title says the preset, so that its settings need not stand in the names.
+    for group in _by_preset(found).values():
+        rows = short_names((cell.attack_label for cell in group), ATTACKS)
+        columns = short_names((cell.defense_label for cell in group), DEFENSES)
+        named += [
+            replace(cell, row=rows[cell.attack_label], column=columns[cell.defense_label])
+            for cell in group
+        ]
+    return named
+
+
+def _by_preset(found: Iterable[Cell]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = defaultdict(list)
+    for cell in found:
+        groups[cell.setting.preset].append(cell)
+    return groups
 
 
 def by_setting(found: Iterable[Cell]) -> dict[Setting, list[Cell]]:
@@ -242,6 +260,8 @@ def _cell(key: tuple[Any, ...], runs: list[dict[str, Any]], column: str) -> Cell
         unfinished=tuple(without["unfinished"]),
         conflicting=tuple(without["conflict"]),
         runs=tuple(kept),
+        row=printed(attack_label, ATTACKS),
+        column=printed(defense_label, DEFENSES),
     )
 
 

@@ -18,11 +18,11 @@ def headline(found: Sequence[Cell], comparisons: Sequence[Table]) -> list[str]:
     contested = [claim for claim in made if claim.rival or claim.unranked]
     if any(not claim.unranked for claim in contested):
         # A column with diverged runs of another attack has no strongest attack.
-        counts = Counter(claim.attack for claim in contested if not claim.unranked)
+        counts = Counter(claim.best for claim in contested if not claim.unranked)
         most = max(counts.values())
         names = sorted(name for name, count in counts.items() if count == most)
         verb = "gives" if len(names) == 1 else "each give"
-        supported = sum(claim.supported for claim in contested if claim.attack in names)
+        supported = sum(claim.supported for claim in contested if claim.best in names)
         columns = "defense" if len(contested) == 1 else "defenses"
         if len(by_setting(found)) > 1:
             columns = "pairs of defense and setting"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fl_platform.report.cells import Setting
 from fl_platform.report.figures.style import settle, styled
 from fl_platform.report.formats import to_html
 from fl_platform.report.tables.table import Table
@@ -24,6 +25,7 @@ class Picture:
     name: str
     figure: Figure
     caption: str
+    setting: Setting | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fl_platform.config.static_signature import read_labels
 
 REFERENCES = ("none", "absent")
@@ -30,7 +32,7 @@ TASKS = {
 }
 
 
-def printed(name: str, names: dict[str, str]) -> str:
+def printed(name: str, names: Mapping[str, str]) -> str:
     """The printed name of ``name`` or of a label such as ``strike(nu=0.5)``; unknown ones stay."""
     base, bracket, parameters = name.partition("(")
     space = " " if bracket else ""
@@ -42,20 +44,3 @@ def order(label: str, names: dict[str, str]) -> tuple[int, str]:
     base = label.partition("(")[0]
     known = list(names)
     return (known.index(base) if base in names else len(known), label)
-
-
-def printed_mixing(mixing: str) -> str:
-    """``"nnm+bucketing(s=2)"`` as printed; stacked mixings may be joined by a plus or a comma."""
-    if not mixing:
-        return ""
-    return " + ".join(printed(part.strip(), MIXINGS) for part in _split(mixing))
-
-
-def _split(mixing: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for at, letter in enumerate(mixing):
-        depth += (letter == "(") - (letter == ")")
-        if letter in "+," and depth == 0:
-            parts.append(mixing[start:at])
-            start = at + 1
-    return [*parts, mixing[start:]]

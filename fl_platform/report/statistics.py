@@ -174,14 +174,15 @@ Accuracies = Mapping[str, Mapping[int, float]]
 
 @dataclass(frozen=True)
 class Claim:
-    """Claim that ``attack`` has the lowest mean of its column, with the closest competitor.
+    """Claim that ``best`` has the lowest (or highest) mean of a group, with the closest competitor.
 
-    ``difference`` is attack minus ``rival``, the attack with the largest paired p value; ``p`` is
-    that value and ``adjusted`` Holm's over the table. ``supported``: significant. ``reason``: why
-    not. ``unranked``: attacks whose mean cannot be ranked.
+    ``difference`` is that mean minus that of ``rival``, the next mean, over shared seeds. ``p`` is
+    the largest paired p value over all competitors, that of ``weakest``; ``adjusted`` is Holm's
+    over the table. ``supported``: significant. ``reason``: why not. ``unranked``: members whose
+    mean cannot be ranked.
     """
 
-    attack: str
+    best: str
     rival: str
     difference: Difference | None
     p: float
@@ -189,59 +190,62 @@ class Claim:
     supported: bool
     reason: str
     unranked: tuple[str, ...] = ()
+    weakest: str = ""
 
 
 def claims(
-    columns: Mapping[str, Accuracies],
+    groups: Mapping[str, Accuracies],
     unranked: Mapping[str, Collection[str]] | None = None,
     alpha: float = 0.05,
+    highest: bool = False,
 ) -> dict[str, Claim]:
-    """Attack of lowest mean per column (a defense), tested against all others.
+    """Member of lowest (or highest) mean per group, tested against all others.
 
-    A column's claim is false if one other attack is as low, so its p value is the largest of the
+    A group's claim is false if one other member is as low, so its p value is the largest of the
     paired two-sided ones (an intersection-union test; two-sided, since the lowest is selected
     from the data: S. Gutmann and Z. Maymin, "Is the selected population the best?", 1987). Holm's
-    procedure runs over the columns of the table.
+    procedure runs over the groups of the table.
 
     Args:
-        columns: Column -> attack -> seed -> accuracy, finished runs only.
-        unranked: Column -> attacks with a diverged run or without a finished run. No attack ranks
-            below these, so a column with such an attack has no significant claim.
+        groups: Group -> member -> seed -> accuracy, finished runs only: the attacks on a defense,
+            or the defenses against an attack.
+        unranked: Group -> members with a diverged run or without a finished run. No member ranks
+            below (or above) these, so a group with such a member has no significant claim.
         alpha: Allowed probability of any false claim in the table.
+        highest: Whether the highest mean is claimed.
     """
     found: dict[str, Claim] = {}
-    for column, attacks in columns.items():
-        ranked = {name: runs for name, runs in attacks.items() if runs}
+    for group, members in groups.items():
+        ranked = {name: runs for name, runs in members.items() if runs}
         if ranked:
-            found[column] = _claim(ranked, sorted((unranked or {}).get(column, ())))
-    testable = [column for column, claim in found.items() if claim.difference is not None]
-    adjusted = holm([found[column].p for column in testable])
-    for column, p in zip(testable, adjusted, strict=True):
-        claim = found[column]
-        lower = claim.difference is not None and claim.difference.mean < 0
-        supported = not claim.reason and lower and p <= alpha
+            found[group] = _claim(ranked, sorted((unranked or {}).get(group, ())), highest)
+    testable = [group for group, claim in found.items() if claim.difference is not None]
+    adjusted = holm([found[group].p for group in testable])
+    for group, p in zip(testable, adjusted, strict=True):
+        claim = found[group]
+        supported = not claim.reason and p <= alpha
         reason = claim.reason or ("" if supported else f"Holm p = {p:.3g}")
-        found[column] = replace(claim, adjusted=p, supported=supported, reason=reason)
+        found[group] = replace(claim, adjusted=p, supported=supported, reason=reason)
     return found
 
 
-def _claim(ranked: Accuracies, unranked: list[str]) -> Claim:
-    nan = float("nan")
-    means = {name: sum(runs.values()) / len(runs) for name, runs in ranked.items()}
-    lowest = min(means, key=lambda name: means[name])
+def _claim(ranked: Accuracies, unranked: list[str], highest: bool) -> Claim:
+    nan, sign = float("nan"), -1 if highest else 1
+    means = {name: sign * sum(runs.values()) / len(runs) for name, runs in ranked.items()}
+    best, *others = sorted(means, key=lambda name: means[name])
     apart = tuple(unranked)
-    others = [name for name in ranked if name != lowest]
     if not others:
-        return Claim(lowest, "", None, nan, nan, False, "only one attack", apart)
-    pairs = {name: paired_difference(ranked[lowest], ranked[name]) for name in others}
-    missing = [name for name, difference in pairs.items() if difference is None]
-    if missing:
+        return Claim(best, "", None, nan, nan, False, "nothing to compare with", apart)
+    pairs = {name: paired_difference(ranked[best], ranked[name]) for name in others}
+    if any(difference is None for difference in pairs.values()):
         reason = f"fewer than {FEWEST_SEEDS} shared seeds"
-        return Claim(lowest, missing[0], None, nan, nan, False, reason, apart)
-    tested = {name: difference for name, difference in pairs.items() if difference is not None}
-    # A lower mean of another attack on the shared seeds contradicts the claim.
-    rival = max(tested, key=lambda name: (tested[name].mean >= 0, tested[name].p))
-    difference = tested[rival]
-    p = 1.0 if difference.mean >= 0 else difference.p
+        return Claim(best, others[0], None, nan, nan, False, reason, apart)
+    # A lower (or higher) mean of another member on the shared seeds contradicts the claim.
+    p = {
+        name: difference.p if sign * difference.mean < 0 else 1.0
+        for name, difference in pairs.items()
+        if difference is not None
+    }
+    weakest = max(p, key=lambda name: p[name])
     reason = f"not ranked: {', '.join(unranked)}" if unranked else ""
-    return Claim(lowest, rival, difference, p, nan, False, reason, apart)
+    return Claim(best, others[0], pairs[others[0]], p[weakest], nan, False, reason, apart, weakest)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from fl_platform.report import sections
 from fl_platform.report.cells import Accuracy, by_setting, cells
+from fl_platform.report.figures.layout import Page
 from fl_platform.report.figures.style import save
+from fl_platform.report.file_names import by_file_name
 from fl_platform.report.findings import facts, headline
-from fl_platform.report.formats import RENDERERS
-from fl_platform.report.html import Collapsible, Picture, page
+from fl_platform.report.formats import markdown, to_csv
+from fl_platform.report.html import Collapsible, Picture
+from fl_platform.report.html import page as whole_page
+from fl_platform.report.latex import latex
 from fl_platform.report.tables import Table, comparison_table
+from fl_platform.tracking.atomic import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,8 +35,12 @@ def write_report(
     title: str = "Report",
     accuracy: Accuracy = "tail",
     figures: tuple[str, ...] = ("png", "pdf"),
+    page: Page | None = None,
 ) -> list[Path]:
     """Write ``index.html``, ``tables/``, ``figures/`` and ``runs.csv``; return their paths.
+
+    A figure that cannot be drawn is left out, with the reason on the page. Files are replaced as
+    wholes, so that two reports of one folder at once both succeed.
 
     Args:
         frame: One row per run (``tracking/frames.py``).
@@ -42,6 +51,7 @@ def write_report(
         title: Name of the experiment.
         accuracy: tail, last or best.
         figures: Formats of figure files: png, pdf, svg. Empty: no files.
+        page: Width and type size of figures, and width of LaTeX tables.
 
     Raises:
         ValueError: A format is unknown, or the frame has no run.
@@ -54,78 +64,56 @@ def write_report(
         raise ValueError(
             "Expected at least one run, got an empty frame. Check the name of the experiment."
         )
-    found = cells(frame, accuracy)
+    found, page = cells(frame, accuracy), page or Page()
     tried = [comparison_table(group) for group in by_setting(found).values()]
     comparisons = [table for table in tried if table is not None]
     parts = [
-        sections.accuracies(found, accuracy),
+        sections.accuracies(found, accuracy, page),
         sections.beside_the_paper(comparisons),
-        sections.sweeps(found),
-        sections.skewness(found, curves, clouds),
+        sections.sweeps(found, page),
+        sections.skewness(found, curves, clouds, page),
         sections.cost_and_provenance(found),
     ]
     if curves is not None and not curves.empty:
-        parts.insert(2, sections.over_rounds(found, curves))
+        parts.insert(2, sections.over_rounds(found, curves, page))
 
     out = Path(out)
     paths = []
     if "html" in wanted:
-        document = page(title, headline(found, comparisons), facts(found), parts)
+        document = whole_page(title, headline(found, comparisons), facts(found), parts)
         paths.append(_write(out / "index.html", document))
-    if "csv" in wanted:
-        paths.append(_write(out / "runs.csv", frame.to_csv(index=False, lineterminator="\n")))
     items = [item for part in parts for item in part.items]
     shown = [item.table if isinstance(item, Collapsible) else item for item in items]
-    paths += _write_tables([item for item in shown if isinstance(item, Table)], out, wanted)
-    return paths + _save_figures(
-        [item for item in shown if isinstance(item, Picture)], out, figures
-    )
-
-
-def _write_tables(tables: Iterable[Table], out: Path, formats: Iterable[str]) -> list[Path]:
-    named = _unique(tables)
-    return [
-        _write(out / "tables" / f"{name}.{ending}", render(table))
-        for ending, render in (RENDERERS[kind] for kind in formats if kind in RENDERERS)
-        for name, table in named.items()
-    ]
-
-
-def _save_figures(pictures: Sequence[Picture], out: Path, kinds: tuple[str, ...]) -> list[Path]:
-    paths: list[Path] = []
-    if kinds and pictures:
+    paths += _write_tables([t for t in shown if isinstance(t, Table)], wanted, out, page)
+    if "csv" in wanted:
+        paths.append(_write(out / "runs.csv", frame.to_csv(index=False, lineterminator="\n")))
+    pictures = by_file_name([item for item in shown if isinstance(item, Picture)])
+    if figures and pictures:
         (out / "figures").mkdir(parents=True, exist_ok=True)
-        for name, picture in _unique(pictures).items():
-            paths += save(picture.figure, out / "figures" / name, kinds)
+        for name, picture in pictures.items():
+            paths += save(picture.figure, out / "figures" / name, figures)
+        captions = [f"{name}: {picture.caption}\n" for name, picture in pictures.items()]
+        paths.append(_write(out / "figures" / "captions.txt", "\n".join(captions)))
     return paths
 
 
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-
-_Item = TypeVar("_Item", bound=_Named)
-
-
-def _unique(items: Iterable[_Item]) -> dict[str, _Item]:
-    """Items by name; a number is appended if two settings have the same short name."""
-    found: dict[str, _Item] = {}
-    for item in items:
-        name, count = item.name, 1
-        while name in found:
-            count += 1
-            name = f"{item.name}-{count}"
-        found[name] = item
-    return found
+def _write_tables(
+    tables: Sequence[Table], formats: Sequence[str], out: Path, page: Page
+) -> list[Path]:
+    renderers: dict[str, tuple[str, Callable[[Table], str]]] = {
+        "markdown": ("md", markdown),
+        "latex": ("tex", lambda table: latex(table, page.width)),
+        "csv": ("csv", to_csv),
+    }
+    return [
+        _write(out / "tables" / f"{name}.{ending}", render(replace(table, name=name)))
+        for kind, (ending, render) in renderers.items()
+        if kind in formats
+        for name, table in by_file_name(tables).items()
+    ]
 
 
 def _write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomic(path, text.encode(), mode=0o666)
     return path

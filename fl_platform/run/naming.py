@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from fl_platform.config import Config, target_name
+from fl_platform.config import Config, flat, target_name
 from fl_platform.config.rules import parameters
 from fl_platform.config.schema import AttackRole, DefenseRole
 from fl_platform.config.targets import load_rule
 from fl_platform.core.rule import is_agnostic
 
+_LABELLED = ("attack", "defense", "mixing", "observers", "callbacks")
 ROLES = {f.name: f.default for role in (AttackRole, DefenseRole) for f in fields(role)}
 ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
 
@@ -44,13 +46,52 @@ def mixing_label(config: Config) -> str:
     return "+".join(rule_label(node) for node in config.mixing)
 
 
-def run_name(config: Config) -> str:
-    """What a run is called: attack, defense with its mixings, task, seed.
+def run_name(config: Config, *, apart: str = "") -> str:
+    """What a run is called: ``runtime.name``, or attack, defense with its mixings, task, seed.
 
     What tells the runs of a grid apart comes first: narrow columns cut the end.
+
+    Args:
+        config: of the run.
+        apart: what else tells it from others, such as ``beta=0.1``; stands before the task.
     """
+    if config.runtime.name:
+        return config.runtime.name
     defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
-    return f"{rule_label(config.attack)} vs {defense}, {config.task.name} s{config.seed}"
+    rules = f"{rule_label(config.attack)} vs {defense}"
+    return ", ".join(filter(None, [rules, apart, f"{config.task.name} s{config.seed}"]))
+
+
+def run_names(configs: Sequence[Config]) -> list[str]:
+    """A name for each run of a grid; runs of one task that differ in further settings say so."""
+    settings = [_further(config) for config in configs]
+    values: dict[str, dict[str, set[str]]] = {}
+    for config, found in zip(configs, settings, strict=True):
+        by_key = values.setdefault(config.task.name, {})
+        for key in found:
+            by_key.setdefault(key, set())
+    for config, found in zip(configs, settings, strict=True):
+        for key, seen in values[config.task.name].items():
+            seen.add(found.get(key, "null"))
+    names = []
+    for config, found in zip(configs, settings, strict=True):
+        keys = [key for key, seen in values[config.task.name].items() if len(seen) > 1]
+        short = Counter(key.rpartition(".")[2] for key in keys)
+        apart = []
+        for key in keys:
+            last = key.rpartition(".")[2]
+            apart.append(f"{last if short[last] == 1 else key}={found.get(key, 'null')}")
+        names.append(run_name(config, apart=" ".join(apart)))
+    return names
+
+
+def _further(config: Config) -> dict[str, str]:
+    """The settings that no label of a rule and no seed tells."""
+    return {
+        key: _short(value)
+        for key, value in flat(config).items()
+        if key != "seed" and key.partition(".")[0] not in _LABELLED
+    }
 
 
 def run_tags(config: Config) -> dict[str, str]:

@@ -10,13 +10,13 @@ from pathlib import Path
 Bytes = bytes | bytearray | memoryview
 
 
-def write_atomic(target: Path, *chunks: Bytes) -> None:
+def write_atomic(target: Path, *chunks: Bytes, mode: int = 0o600) -> None:
     """Replace ``target`` by the joined ``chunks``; a reader sees the old file or the new one.
 
     File and folder are synced, so that a success also survives a loss of power. Every error
-    reaches the caller, and the old file is then intact.
+    reaches the caller, and the old file is then intact. ``mode`` is cut by the process's umask.
     """
-    temporary = write_beside(target, *chunks)
+    temporary = write_beside(target, *chunks, mode=mode)
     try:
         temporary.replace(target)
     except BaseException:
@@ -25,7 +25,7 @@ def write_atomic(target: Path, *chunks: Bytes) -> None:
     sync_folder(target.parent)
 
 
-def write_beside(target: Path, *chunks: Bytes) -> Path:
+def write_beside(target: Path, *chunks: Bytes, mode: int = 0o600) -> Path:
     """Write and sync a temporary file that waits to be renamed to ``target``.
 
     It lies in the target's own folder: a rename is only atomic inside one file system, and
@@ -33,7 +33,7 @@ def write_beside(target: Path, *chunks: Bytes) -> Path:
     """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    descriptor = os.open(temporary, flags, 0o600)
+    descriptor = os.open(temporary, flags, mode)
     try:
         try:
             for chunk in chunks:

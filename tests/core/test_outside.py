@@ -15,8 +15,8 @@ import pytest
 from fl_platform.config import ConfigError
 from fl_platform.core import outside
 from fl_platform.core.outside import OutsideError, array_headers, parse_json, parse_yaml, read_file
-from fl_platform.grid.results import read_cloud
 from fl_platform.study.spec import load_spec
+from fl_platform.tracking.clouds import read_cloud
 
 PACKAGE = Path(outside.__file__).parents[1]
 REPOSITORY = PACKAGE.parent

@@ -17,7 +17,7 @@ def test_a_clear_lowest_is_supported_by_its_weakest_pair():
     pairs = [
         stats.ttest_rel([40, 41, 42], other).pvalue for other in ([60, 61.1, 62], [70, 71.2, 72])
     ]
-    assert claim.attack == "a"
+    assert claim.best == "a"
     assert claim.supported
     assert claim.p == pytest.approx(max(pairs))
     assert claim.adjusted == pytest.approx(claim.p)
@@ -28,6 +28,23 @@ def test_a_near_tie_is_not_supported():
     assert claim.rival == "b"
     assert not claim.supported
     assert "Holm" in claim.reason
+
+
+def test_the_nearest_rival_is_the_nearest_and_the_weakest_pair_decides():
+    column = {"a": seeds(40, 41, 42), "near": seeds(45, 46.1, 47), "far": seeds(45, 90, 60)}
+    claim = claims({"median": column})["median"]
+    assert claim.rival == "near"
+    assert claim.difference.mean == pytest.approx(-5.0333, abs=1e-3)
+    assert claim.weakest == "far"
+    assert claim.p == pytest.approx(stats.ttest_rel([40, 41, 42], [45, 90, 60]).pvalue)
+
+
+def test_the_highest_is_claimed_with_the_same_statistics():
+    mirrored = {name: {s: 100 - value for s, value in runs.items()} for name, runs in CLEAR.items()}
+    low, high = claims({"x": CLEAR})["x"], claims({"x": mirrored}, highest=True)["x"]
+    assert (high.best, high.rival, high.supported) == (low.best, low.rival, True)
+    assert high.p == pytest.approx(low.p)
+    assert high.difference.mean == pytest.approx(-low.difference.mean)
 
 
 def test_two_seeds_support_nothing():
@@ -55,7 +72,7 @@ def test_holm_runs_over_the_columns_of_a_table():
 def test_a_lowest_mean_that_shared_seeds_contradict_is_not_supported():
     column = {"a": seeds(50, 50, 50, 0), "b": seeds(40, 41, 42)}
     claim = claims({"median": column})["median"]
-    assert claim.attack == "a"
+    assert claim.best == "a"
     assert claim.p == 1
     assert not claim.supported
 

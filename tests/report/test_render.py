@@ -4,7 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fl_platform.report.formats import escape_latex, latex, markdown, to_csv, to_html
+from fl_platform.report.formats import markdown, to_csv, to_html
+from fl_platform.report.latex import escape_latex, latex
 from fl_platform.report.tables import Table, TableEntry
 
 HOSTILE = '<script>alert("1")</script>&|_$%#{}~^\\`*[x](http://e.x)\n\\input{/etc/passwd}'

@@ -5,6 +5,7 @@ import pytest
 from fl_platform.report.cells import cells
 from fl_platform.report.tables import (
     accuracy_table,
+    best_table,
     claims_table,
     comparison_table,
     cost_table,
@@ -50,6 +51,16 @@ def test_bold_needs_support():
     table = accuracy_table(cells(frame(*close)))
     assert not any(entry.bold for row in table.rows for entry in row)
     assert "nothing is bold" in " ".join(table.notes)
+
+
+def test_the_best_defense_of_a_row_is_underlined_and_a_diverged_one_never():
+    rows = runs([60.0, 61.0, 62.0]) + runs([40.0, 41.1, 42.0], defense="rfa")
+    found = cells(frame(*rows))
+    assert text(accuracy_table(found), "STRIKE", "Median").underlined
+    assert not text(accuracy_table(found), "STRIKE", "RFA").underlined
+    assert best_table(found).records[0]["best"] == "Median"
+    lost = [{"seed": 3, "status": "DIVERGED"}, *rows, *runs([50.0, 51.2, 52.0], defense="dnc")]
+    assert best_table(cells(frame(*lost))).records[0]["best"] == "DnC"
 
 
 def test_reference_rows_are_never_the_lowest_attack():

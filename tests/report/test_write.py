@@ -20,7 +20,9 @@ def test_everything_is_written(tmp_path):
     runs = small()
     paths = write_report(runs, curves_of(runs, extra=True), [cloud()], tmp_path, title="made up")
     assert all(path.stat().st_size > 0 for path in paths)
-    assert {path.suffix for path in paths} == {".html", ".md", ".tex", ".csv", ".png", ".pdf"}
+    assert {path.suffix for path in paths} == {
+        *(".html", ".md", ".tex", ".csv", ".png", ".pdf", ".txt")
+    }
     kinds = {path.name.split("-")[0].removesuffix(".csv") for path in paths}
     assert {"accuracy", "published", "lowest", "worst", "curves", "skew", "kappa", "runs"} <= kinds
     assert len(pd.read_csv(tmp_path / "runs.csv")) == len(runs)
@@ -75,6 +77,74 @@ def test_equal_runs_give_equal_pages(tmp_path):
     assert (tmp_path / "a/index.html").read_bytes() == (tmp_path / "b/index.html").read_bytes()
 
 
+def test_files_have_the_names_that_a_person_would_give(tmp_path):
+    runs = small()
+    paths = write_report(runs, curves_of(runs), [cloud()], tmp_path / "one", figures=("pdf",))
+    names = {path.name for path in paths}
+    assert {"curves-cifar10.pdf", "heatmap-cifar10.pdf", "cloud.pdf"} <= names
+    assert {"accuracy-cifar10.csv", "best-cifar10.tex", "worst-case.md"} <= names
+    both = pd.concat([small(beta=0.1), small(beta=0.5), small(task="digits")])
+    paths = write_report(both, None, [], tmp_path / "two", ("csv",), figures=("pdf",))
+    names = {path.name for path in paths}
+    assert {f"heatmap-cifar10-beta-{beta}.pdf" for beta in (0.1, 0.5)} <= names
+    assert "heatmap-digits.pdf" in names
+
+
+def test_fonts_are_embedded_as_type_42(tmp_path):
+    write_report(small(), None, [], tmp_path, ("csv",), figures=("pdf",))
+    data = (tmp_path / "figures" / "heatmap-cifar10.pdf").read_bytes()
+    assert b"/FontFile2" in data
+    assert b"/Type3" not in data
+
+
+def test_a_cloud_that_cannot_be_drawn_is_left_out_with_its_reason(tmp_path):
+    few = cloud(step=3, honest=3, byzantine=1)
+    infinite = {**cloud(step=5), "gram": cloud()["gram"] * float("inf")}
+    paths = write_report(small(), None, [few, infinite, cloud(step=9)], tmp_path)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "round 3: Expected at least 4 honest rows, got 3." in page
+    assert "round 5: Expected finite inner products" in page
+    assert {"cloud.pdf", "accuracy-cifar10.csv", "runs.csv"} <= {path.name for path in paths}
+    write_report(small(), None, [few], tmp_path / "none")
+    assert not (tmp_path / "none" / "figures" / "cloud.pdf").exists()
+    assert (tmp_path / "none" / "figures" / "heatmap-cifar10.pdf").exists()
+
+
+def test_curves_without_a_finite_number_cost_no_report(tmp_path):
+    runs = small().assign(status="DIVERGED")
+    curves = curves_of(runs).assign(value=float("nan"))
+    write_report(runs, curves, [], tmp_path)
+    assert (tmp_path / "index.html").exists()
+    assert (tmp_path / "tables" / "accuracy-cifar10.csv").exists()
+
+
+def test_a_figure_that_fails_costs_itself_alone(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("no picture of this")
+
+    monkeypatch.setattr("fl_platform.report.sections.worst_case_heatmap", fail)
+    names = {path.name for path in write_report(small(), None, [], tmp_path)}
+    assert "Figure left out (heatmap" in (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "accuracy-cifar10.tex" in names
+    assert "heatmap-cifar10.pdf" not in names
+
+
+def test_two_reports_of_one_folder_at_once_both_succeed(tmp_path):
+    lines = """
+import sys
+from fl_platform.report import write_report
+from tests.report.synthetic import curves_of, grid
+runs = grid(attacks=("none", "lie", "strike"), defenses=("median", "rfa"))
+for _ in range(4):
+    write_report(runs, curves_of(runs), [], sys.argv[1])
+"""
+    command = [sys.executable, "-c", lines, str(tmp_path)]
+    writers = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    told = [writer.communicate(timeout=240)[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0], told
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
 def test_unknown_formats_and_empty_frames_are_refused(tmp_path):
     with pytest.raises(ValueError, match="docx"):
         write_report(small(), None, [], tmp_path, ("docx",))
@@ -85,7 +155,7 @@ def test_unknown_formats_and_empty_frames_are_refused(tmp_path):
 
 def test_the_headline_claims_no_more_than_the_seeds_support():
     sure = headline(cells(small(noise=0.05)), [])[0]
-    assert sure.startswith("STRIKE (nu=1) gives the lowest accuracy against 2 of 2 defenses;")
+    assert sure.startswith("STRIKE gives the lowest accuracy against 2 of 2 defenses;")
     assert sure.endswith("the difference is significant for 2 of these.")
     unsure = headline(cells(small(noise=0.05, seeds=[0])), [])[0]
     assert unsure.endswith("the difference is not significant for any of these.")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
@@ -33,6 +32,7 @@ from fl_platform.metrics import (
 )
 from fl_platform.metrics.robustness import kappa_found, kappa_products
 from fl_platform.metrics.skewed_set import highest, search_direction
+from fl_platform.tracking.clouds import FEWEST_HONEST, write_cloud
 
 Scorer = Callable[[nn.Module, Samples, int], Score]
 Values = Mapping[str, Any]  # what was measured, as floats and lists of floats
@@ -193,8 +193,8 @@ class Cloud(Callback):
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """Write this round's cloud if it is time for one."""
-        if done.index % self.every or done.honest is None or len(done.honest) < 3:
+        """Write this round's cloud if it is time for one and enough updates are honest."""
+        if done.index % self.every or done.honest is None or len(done.honest) < FEWEST_HONEST:
             return {}
         honest, mean = done.honest, done.honest.mean()
         rows = torch.cat([honest.matrix, done.byzantine[:1], mean[None]]) - mean
@@ -203,12 +203,7 @@ class Cloud(Callback):
         skewed = highest(honest.project(search_direction(honest)), size)
         if not trainer.is_global_zero:
             return {}
-        np.savez(
-            self.folder / f"cloud_{done.index + 1:05d}.npz",
-            gram=gram,
-            num_honest=done.num_honest,
-            skewed=skewed.cpu().numpy(),
-        )
+        write_cloud(self.folder, done.index + 1, gram, done.num_honest, skewed.tolist())
         return {}
 
 

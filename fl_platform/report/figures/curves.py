@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fl_platform.report.cells import Cell, usual_strength
-from fl_platform.report.figures.style import label_rows, legend_below, marks, panels, styled
+from fl_platform.report.figures.layout import Page
+from fl_platform.report.figures.style import (
+    finish,
+    label_outside,
+    name_panels,
+    panels,
+    row_marks,
+    styled,
+)
 from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
@@ -20,7 +28,11 @@ if TYPE_CHECKING:
 
 
 def accuracy_curves(
-    found: Sequence[Cell], curves: pd.DataFrame, key: str = "test/accuracy", title: str = ""
+    found: Sequence[Cell],
+    curves: pd.DataFrame,
+    key: str = "test/accuracy",
+    title: str = "",
+    page: Page | None = None,
 ) -> Figure | None:
     """Mean test accuracy over finished seeds with a band of ± one standard deviation.
 
@@ -31,6 +43,7 @@ def accuracy_curves(
         curves: Columns run_id, key, step, value; accuracies from 0 to 1.
         key: Which curve.
         title: What is printed above.
+        page: The page that it is printed on.
 
     Returns:
         None where no run of these cells has such a curve.
@@ -44,21 +57,24 @@ def accuracy_curves(
         str(run): (part["step"].to_numpy(), 100 * part["value"].to_numpy(dtype=float))
         for run, part in kept.sort_values("step").groupby("run_id", sort=False)
     }
+    from matplotlib.ticker import MaxNLocator
+
     _, columns = table_axes(shown)
-    looks = marks([cell.attack for cell in shown])
-    with styled():
-        figure, every = panels(len(columns))
+    looks = row_marks({cell.row: cell.attack for cell in shown})
+    page = page or Page()
+    with styled(page):
+        figure, every = panels(len(columns), page)
+        name_panels(figure, every, columns, page)
         for axes, column in zip(every, columns, strict=True):
-            axes.set_title(column)
             for cell in shown:
                 if cell.column == column:
-                    _draw(axes, cell, by_run, looks[cell.attack])
-            axes.set_xlabel("round")
-        label_rows(every, "test accuracy (%)")
-        every[0].set_ylim(0, min(100.0, 1.05 * float(np.nanmax(100 * kept["value"]))))
-        legend_below(figure)
-        if title:
-            figure.suptitle(title, fontsize=8)
+                    _draw(axes, cell, by_run, looks[cell.row])
+        every[0].xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
+        label_outside(every, "round", "test accuracy (%)")
+        known = kept["value"].to_numpy(dtype=float)
+        highest = 105 * float(np.max(known, initial=0.0, where=np.isfinite(known)))
+        every[0].set_ylim(0, min(100.0, highest) if highest > 0 else 1.0)
+        finish(figure, every, page, title, height=1.2)
     return figure
 
 
@@ -92,7 +108,7 @@ def _draw(
         color=look.color,
         ls=look.line,
         lw=1.8 if strong else 1.1,
-        marker=look.marker,
+        marker=look.marker or ("." if len(steps) == 1 else ""),
         markevery=max(1, len(steps) // 4),
         ms=3.5,
         label=cell.row,

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fl_platform.report.figures.style import BLUE, GREEN, VERMILION, WIDTH, legend_below, styled
+from fl_platform.report.figures.layout import (
+    Page,
+    legend_below,
+    settle,
+    wrapped,
+)
+from fl_platform.report.figures.style import BLUE, GREEN, VERMILION, styled
+from fl_platform.tracking.clouds import FEWEST_HONEST
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +73,7 @@ def embed(gram: np.ndarray, labels: Sequence[str], neighbors: int = 12) -> Embed
 
     Raises:
         ValueError: shapes do not fit, a label is unknown, a value is not finite, or there are
-            fewer than 4 honest rows.
+            fewer than ``FEWEST_HONEST`` honest rows.
     """
     gram = np.asarray(gram, dtype=np.float64)
     if gram.shape != (len(labels), len(labels)):
@@ -79,8 +86,8 @@ def embed(gram: np.ndarray, labels: Sequence[str], neighbors: int = 12) -> Embed
     kept = [index for index, label in enumerate(labels) if label != "mean"]
     names = tuple(labels[index] for index in kept)
     honest = np.array([label in HONEST for label in names], dtype=bool)
-    if honest.sum() < 4:
-        raise ValueError(f"Expected at least 4 honest rows, got {int(honest.sum())}.")
+    if honest.sum() < FEWEST_HONEST:
+        raise ValueError(f"Expected at least {FEWEST_HONEST} honest rows, got {int(honest.sum())}.")
 
     gram = gram[np.ix_(kept, kept)]
     weights = honest / honest.sum()
@@ -108,51 +115,70 @@ def embed(gram: np.ndarray, labels: Sequence[str], neighbors: int = 12) -> Embed
     return Embedding(points, names, mean, float(far))
 
 
-def cloud_figure(clouds: Sequence[Mapping[str, Any]]) -> Figure | None:
+Drawn = tuple[Mapping[str, Any], Embedding]
+
+
+def embedded(clouds: Sequence[Mapping[str, Any]], most: int = 6) -> tuple[list[Drawn], list[str]]:
+    """The pictures of some rounds, and for each that has none the reason.
+
+    Args:
+        clouds: Dicts with gram ``(k, k)``, labels ``(k,)`` and step.
+        most: How many are drawn; of more, evenly chosen ones.
+    """
+    picked = np.unique(np.linspace(0, len(clouds) - 1, min(most, len(clouds))).round().astype(int))
+    drawn: list[Drawn] = []
+    left_out: list[str] = []
+    for index in picked:
+        cloud = clouds[index]
+        try:
+            with np.errstate(all="ignore"):  # an overflow is refused by what comes after it
+                picture = embed(cloud["gram"], [str(label) for label in cloud["labels"]])
+        except (ValueError, ArithmeticError, RuntimeError) as error:
+            left_out.append(f"round {cloud['step']}: {error}")
+        else:
+            drawn.append((cloud, picture))
+    return drawn, left_out
+
+
+def cloud_figure(
+    drawn: Sequence[Drawn], title: str = "", page: Page | None = None
+) -> Figure | None:
     """One panel a cloud: honest grey, skewed blue, Byzantine crosses, the honest mean a star.
 
     Args:
-        clouds: Dicts with gram ``(k, k)``, labels ``(k,)``, step and name; at most 6 are drawn,
-            evenly chosen. One that `embed` refuses becomes a panel that says why.
+        drawn: Clouds with their pictures, as ``embedded`` returns them.
+        title: What is printed below, before the picture's limits.
+        page: The page that it is printed on.
 
     Returns:
         None without clouds.
     """
-    if not clouds:
+    if not drawn:
         return None
     from matplotlib.figure import Figure
 
-    picked = np.unique(np.linspace(0, len(clouds) - 1, min(6, len(clouds))).round().astype(int))
-    chosen = [clouds[index] for index in picked]
-    with styled():
-        columns = min(3, len(chosen))
-        rows = -(-len(chosen) // columns)
-        size = (WIDTH * columns / 3, 2.25 * rows + 0.9)
-        figure = Figure(figsize=size, layout="constrained")
+    page = page or Page()
+    with styled(page):
+        columns = min(page.columns(1.6), 3, len(drawn))
+        rows = -(-len(drawn) // columns)
+        width = page.width * max(columns / 3, min(1.0, 3.3 * page.scale / page.width))
+        figure = Figure(figsize=(width, 2.25 * rows + 1.4), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False)
-        for axes in grid.flat[len(chosen) :]:
+        for axes in grid.flat[len(drawn) :]:
             axes.set_visible(False)
-        for axes, cloud in zip(grid.flat, chosen, strict=False):
-            try:
-                picture = embed(cloud["gram"], [str(label) for label in cloud["labels"]])
-            except (ValueError, RuntimeError, np.linalg.LinAlgError) as error:
-                _say_why(axes, error, cloud)
-            else:
-                _draw(axes, picture, cloud)
-        legend_below(figure, columns=4, place="outside upper center")
-        figure.supxlabel(_wrapped(LIMITS, 38 * columns + 6), fontsize=6.5, color="#444444")
+        for axes, (cloud, picture) in zip(grid.flat, drawn, strict=False):
+            _draw(axes, picture, cloud, width / columns - 0.15, page)
+        legend_below(figure, page, place="outside upper center")
+        # Below: above the panels it would meet the legend.
+        limits = wrapped(f"{title}. {LIMITS}" if title else LIMITS, width - 0.2, page.small - 0.5)
+        figure.supxlabel(limits, fontsize=page.small - 0.5, color="#444444")
+        settle(figure, grid[0, 0], min(1.7 * page.scale, 0.9 * width / columns), rows)
     return figure
 
 
-def _say_why(axes: Axes, error: Exception, cloud: Mapping[str, Any]) -> None:
-    """A panel without a picture: one cloud that cannot be drawn takes no other away."""
-    told = _wrapped(f"no picture: {str(error).splitlines()[0][:120]}", 28)
-    axes.text(0.5, 0.5, told, ha="center", va="center", fontsize=6.5, transform=axes.transAxes)
-    axes.set_title("\n".join(filter(None, (str(cloud.get("name", "")), f"round {cloud['step']}"))))
-    axes.set_axis_off()
-
-
-def _draw(axes: Axes, picture: Embedding, cloud: Mapping[str, Any]) -> None:
+def _draw(
+    axes: Axes, picture: Embedding, cloud: Mapping[str, Any], room: float, page: Page
+) -> None:
     labels = np.array(picture.labels)
     x, y = picture.points.T
     for label, marker, face, edge, size in (
@@ -185,17 +211,10 @@ def _draw(axes: Axes, picture: Embedding, cloud: Mapping[str, Any]) -> None:
         label="honest mean",
     )
     far = "" if np.isnan(picture.distance) else f"; Byzantine at {picture.distance:.2f}"
-    name = str(cloud.get("name", ""))
-    axes.set_title("\n".join(filter(None, (name, f"round {cloud['step']}{far}"))))
+    axes.set_title(wrapped(f"round {cloud['step']}{far}", room, page.font))
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color("#BBBBBB")
     axes.margins(0.08)
-
-
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, width))

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fl_platform.report.cells import Cell, usual_strength
-from fl_platform.report.figures.style import WIDTH, styled
+from fl_platform.report.figures.layout import (
+    LINE,
+    Page,
+    category_ticks,
+    lines,
+    put_title,
+    settle,
+    text_width,
+    wrapped,
+)
+from fl_platform.report.figures.style import styled
 from fl_platform.report.labels import REFERENCES
 from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 
-def worst_case_heatmap(found: Sequence[Cell], title: str = "") -> Figure:
+def worst_case_heatmap(found: Sequence[Cell], title: str = "", page: Page | None = None) -> Figure:
     """Mean accuracy of each attack against each defense, dark where the defense holds.
 
     Below a gap stands the worst case over the attacks (references apart). "div" marks a cell with
@@ -28,46 +38,95 @@ def worst_case_heatmap(found: Sequence[Cell], title: str = "") -> Figure:
     Args:
         found: Cells of one setting.
         title: What is printed above.
+        page: The page that it is printed on.
     """
     from matplotlib.figure import Figure
 
+    page = page or Page()
     shown = usual_strength(found)
     rows, columns = table_axes(shown)
     at = {(cell.row, cell.column): cell for cell in shown}
-    attacks = {cell.row for cell in shown if cell.attack not in REFERENCES}
+    is_attack = np.array([_attacks(row, shown) for row in rows])
     values = np.array([[_mean(at.get((row, column))) for column in columns] for row in rows])
-    is_attack = np.array([row in attacks for row in rows])
     worst = _lowest(values[is_attack])
-    diverged = {key for key, cell in at.items() if cell.diverged}
+    diverged = np.array([[_diverged(at.get((row, name))) for name in columns] for row in rows])
 
-    with styled():
-        height = 0.27 * (len(rows) + 1) + 1.0
-        size = (min(WIDTH, 1.6 + 0.75 * len(columns)), height)
-        figure = Figure(figsize=size, layout="constrained")
-        ratios = [len(rows), 1]
-        above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": ratios})
-        image = _draw(above, values, rows)
-        _draw(below, worst[None, :], ["Worst case"])
-        for j, column in enumerate(columns):
-            hit = False
-            for i, row in enumerate(rows):
+    names = [wrapped(name, 0.36 * page.width, page.small) for name in [*rows, "Worst case"]]
+    labels = max(text_width(name, page.small) for name in names) + 0.2
+    width = min(page.width, labels + 0.62 * page.scale * len(columns))
+    room = (width - labels) / len(columns)
+    texts = [*zip(values.ravel(), diverged.ravel(), strict=True)]
+    texts += [*zip(worst, diverged[is_attack].any(axis=0), strict=True)]
+    told = _Texts.fitting(texts, room, page)
+    tallest = max(1.6 * page.small, told.height + 2, page.small * max(map(lines, names)) + 2)
+    row_height = LINE * tallest
+    with styled(page):
+        figure = Figure(figsize=(width, row_height / 72 * (len(rows) + 1) + 1.0))
+        figure.set_layout_engine("constrained", h_pad=0.02)
+        ratios = {"height_ratios": [len(rows), 1]}
+        above, below = figure.subplots(2, 1, sharex=True, gridspec_kw=ratios)
+        _draw(above, values, names[:-1])
+        _draw(below, worst[None, :], names[-1:])
+        for j in range(len(columns)):
+            for i in range(len(rows)):
                 if is_attack[i] and values[i, j] == worst[j]:
                     _frame(above, i, j)
-                label = f"{values[i, j]:.1f}" if math.isfinite(values[i, j]) else ""
-                div = (row, column) in diverged
-                hit = hit or (div and row in attacks)
-                _write(above, i, j, f"{label} div".strip() if div else label or "–", values[i, j])
-            text = f"{worst[j]:.1f}" if math.isfinite(worst[j]) else "–"
-            _write(below, 0, j, f"{text} div" if hit else text, worst[j], weight="bold")
+                told.write(above, i, j, values[i, j], diverged[i, j])
+            told.write(below, 0, j, worst[j], diverged[is_attack, j].any(), weight="bold")
         above.tick_params(labelbottom=False)
-        below.set_xticks(range(len(columns)), columns)
-        if max(len(column) for column in columns) > 11 or len(columns) > 8:
-            below.tick_params(axis="x", rotation=30)
-        bar = figure.colorbar(image, ax=[above, below], label="accuracy (%)", pad=0.02, aspect=30)
-        bar.outline.set_visible(False)
-        if title:
-            figure.suptitle(title, fontsize=8)
+        category_ticks(below, columns, room, page)
+        put_title(figure, title, page)
+        settle(figure, above, row_height / 72 * len(rows), 1 + 1 / len(rows))
     return figure
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """How the numbers of a heatmap are printed: decimals, type size, "div" beside or below."""
+
+    decimals: int
+    size: float
+    gap: str
+
+    @classmethod
+    def fitting(cls, cells: Sequence[tuple[float, bool]], room: float, page: Page) -> _Texts:
+        """The first of ever smaller ways in which every cell fits ``room`` inches."""
+        ways = [
+            cls(decimals, size, gap)
+            for decimals in (1, 0)
+            for size in (page.small, page.small - 1, page.small - 2)
+            for gap in (" ", "\n")
+        ]
+        for way in [*ways, cls(0, 4.0, "\n")]:
+            if all(text_width(way.text(*cell), way.size) <= 0.88 * room for cell in cells):
+                break
+        return way
+
+    @property
+    def height(self) -> float:
+        """Points that a cell's text is tall."""
+        return self.size * (2 * LINE if self.gap == "\n" else 1)
+
+    def text(self, value: float, diverged: bool) -> str:
+        number = f"{value:.{self.decimals}f}" if math.isfinite(value) else ""
+        words = [number, "div"] if diverged else [number or "–"]
+        return self.gap.join(filter(None, words))
+
+    def write(
+        self, axes: Axes, i: int, j: int, value: float, diverged: bool, weight: str = "normal"
+    ) -> None:
+        color = "white" if math.isfinite(value) and value > 58 else "black"
+        text = self.text(value, diverged)
+        style: dict[str, Any] = {"fontsize": self.size, "weight": weight, "color": color}
+        axes.text(j, i, text, ha="center", va="center", linespacing=1.0, **style)
+
+
+def _attacks(row: str, shown: Sequence[Cell]) -> bool:
+    return any(cell.row == row and cell.attack not in REFERENCES for cell in shown)
+
+
+def _diverged(cell: Cell | None) -> bool:
+    return cell is not None and bool(cell.diverged)
 
 
 def _mean(cell: Cell | None) -> float:
@@ -82,20 +141,14 @@ def _lowest(values: np.ndarray) -> np.ndarray:
     return lowest
 
 
-def _draw(axes: Axes, values: np.ndarray, rows: list[str]) -> AxesImage:
+def _draw(axes: Axes, values: np.ndarray, rows: list[str]) -> None:
     axes.set_facecolor("#E9E9E9")
     # One hue, falling in lightness: it reads the same in grey and to every eye.
-    image = axes.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.set_yticks(range(len(rows)), rows)
     axes.grid(False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return image
-
-
-def _write(axes: Axes, i: int, j: int, text: str, value: float, weight: str = "normal") -> None:
-    color = "white" if math.isfinite(value) and value > 58 else "black"
-    axes.text(j, i, text, ha="center", va="center", color=color, fontsize=7, weight=weight)
 
 
 def _frame(axes: Axes, i: int, j: int) -> None:

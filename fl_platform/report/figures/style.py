@@ -6,30 +6,35 @@ colour, marker and line in every figure, so that colour alone never tells two ap
 
 from __future__ import annotations
 
+import io
 import math
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fl_platform.report.figures.layout import (
+    TWO_COLUMNS,
+    Page,
+    legend_below,
+    put_title,
+    settle,
+    wrapped,
+)
+from fl_platform.tracking.atomic import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 7.0  # inches: both columns of a conference page
+WIDTH = TWO_COLUMNS
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#7F7F7F"
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "figure.dpi": 300,  # that of the files: the size of type depends on it a little
     "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -97,60 +102,78 @@ def marks(names: list[str]) -> dict[str, Mark]:
     return {name: _KNOWN.get(name) or spare[name] for name in names}
 
 
+def row_marks(bases: Mapping[str, str]) -> dict[str, Mark]:
+    """A mark for each printed name: of several variants of one rule the first has the usual one.
+
+    Args:
+        bases: Printed name -> name of the rule.
+    """
+    first: dict[str, str] = {}
+    for name, base in bases.items():
+        first.setdefault(base, name)
+    asked = {name: base if first[base] == name else f" {name}" for name, base in bases.items()}
+    made = marks(list(asked.values()))
+    return {name: made[base] for name, base in asked.items()}
+
+
 @contextmanager
-def styled() -> Iterator[None]:
-    """Draws and saves inside it have the look of this file."""
+def styled(page: Page | None = None) -> Iterator[None]:
+    """Draws and saves inside it have the look of this file, in the type of ``page``."""
     import matplotlib
 
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+    page = page or Page()
+    sizes = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), page.font)
+    sizes |= dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), page.small)
+    with matplotlib.rc_context(STYLE | sizes):  # type: ignore[arg-type]
         yield
 
 
 def panels(
-    count: int, columns: int = 4, height: float = 1.75, share_y: bool = True
+    count: int, page: Page, each: float = 1.6, share_y: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with ``count`` small axes of one scale, at most ``columns`` a row."""
+    """A figure with ``count`` axes of one scale, beside each other where ``each`` inches fit.
+
+    Every row has tick labels; the horizontal axis is named once a column.
+    """
     from matplotlib.figure import Figure
 
-    columns = min(columns, count)
+    columns = min(page.columns(each), count)
     rows = math.ceil(count / columns)
-    width = WIDTH if columns > 2 else WIDTH * 0.6
-    figure = Figure(figsize=(width, height * rows + 0.6), layout="constrained")
+    width = page.width if columns > 2 else min(page.width, 0.7 + 2.0 * page.scale * columns)
+    figure = Figure(figsize=(width, 1.9 * page.scale * rows + 1.0), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
     every = list(grid.flat)
     for axes in every[count:]:
         axes.set_visible(False)
-    for axes in every[max(0, count - columns) : count]:
+    for axes in every[:count]:
         axes.tick_params(labelbottom=True)
     return figure, every[:count]
 
 
-def label_rows(every: list[Axes], label: str) -> None:
-    """Name the vertical axis once a row."""
-    for axes in every:
-        place = axes.get_subplotspec()
-        if place is None or place.is_first_col():
-            axes.set_ylabel(label)
+def name_panels(figure: Figure, every: Sequence[Axes], names: Sequence[str], page: Page) -> None:
+    """Write a title of as many lines as it takes above each panel."""
+    columns = every[0].get_gridspec().ncols  # type: ignore[union-attr]
+    room = (figure.get_figwidth() - 0.55 * page.scale) / columns - 0.15
+    for axes, name in zip(every, names, strict=True):
+        axes.set_title(wrapped(name, room, page.font))
 
 
-def legend_below(figure: Figure, columns: int = 5, place: Any = "outside lower center") -> None:
-    """One legend below the panels, from every label drawn in any of them."""
-    found: dict[str, Any] = {}
-    for each in figure.axes:
-        for handle, label in zip(*each.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if found:
-        columns = min(columns, len(found))
-        figure.legend(list(found.values()), list(found), loc=place, ncols=columns)
+def label_outside(every: Sequence[Axes], across: str, upward: str = "") -> None:
+    """Name the vertical axis once a row and the horizontal one below the lowest of a column."""
+    columns = every[0].get_gridspec().ncols  # type: ignore[union-attr]
+    for index, axes in enumerate(every):
+        if upward and index % columns == 0:
+            axes.set_ylabel(upward)
+        if index + columns >= len(every):
+            axes.set_xlabel(across)
 
 
-def settle(figure: Figure) -> None:
-    """Lay the figure out once for all files that are made of it: the slowest part of drawing."""
-    from matplotlib.layout_engine import PlaceHolderLayoutEngine  # what is left once it is settled
-
-    if not isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine | None):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+def finish(figure: Figure, every: Sequence[Axes], page: Page, title: str, height: float) -> None:
+    """Legend, title and a height that leaves each panel ``height`` inches at 8 points."""
+    legend_below(figure, page)
+    put_title(figure, title, page)
+    spec = every[0].get_gridspec()
+    settle(figure, every[0], height * page.scale, spec.nrows if spec else 1)
 
 
 def save(figure: Figure, stem: Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
@@ -164,22 +187,20 @@ def save(figure: Figure, stem: Path, formats: tuple[str, ...] = ("png", "pdf")) 
         settle(figure)
         for kind in formats:
             path = stem.with_name(f"{stem.name}.{kind}")
-            beside = path.with_name(f".{stem.name}.{secrets.token_hex(4)}.{kind}")
-            try:
-                figure.savefig(beside, dpi=300, metadata=undated.get(kind))
-                if kind == "png":
-                    _to_palette(beside)
-                beside.replace(path)
-            finally:
-                beside.unlink(missing_ok=True)
+            drawn = io.BytesIO()
+            figure.savefig(drawn, format=kind, dpi=300, metadata=undated.get(kind))
+            data = _to_palette(drawn) if kind == "png" else drawn.getvalue()
+            write_atomic(path, data, mode=0o666)
             paths.append(path)
     return paths
 
 
-def _to_palette(path: Path) -> None:
+def _to_palette(drawn: io.BytesIO) -> bytes:
     """256 colours are all that our figures have to the eye, at a third of the size."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    few.save(path, optimize=True, dpi=(300, 300))
+    few = io.BytesIO()
+    with Image.open(drawn) as image:
+        reduced = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    reduced.save(few, "png", optimize=True, dpi=(300, 300))
+    return few.getvalue()

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fl_platform.report.cells import Cell, usual_strength
+from fl_platform.report.figures.layout import Page, category_ticks, text_width, wrapped
 from fl_platform.report.figures.style import (
     GREY,
-    WIDTH,
-    label_rows,
-    legend_below,
-    marks,
+    finish,
+    label_outside,
+    name_panels,
     panels,
+    row_marks,
     styled,
 )
-from fl_platform.report.labels import printed_mixing
+from fl_platform.report.short_names import printed_mixing
 from fl_platform.report.tables.table import axes as table_axes
 
 if TYPE_CHECKING:
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     from fl_platform.report.figures.style import Mark
 
 
-def nu_sweep(found: Sequence[Cell], attack: str = "strike", title: str = "") -> Figure | None:
+def nu_sweep(
+    found: Sequence[Cell], attack: str = "strike", title: str = "", page: Page | None = None
+) -> Figure | None:
     """Mean accuracy over nu, one line a defense, nu = 1 marked; bars are 95 % intervals.
 
     Args:
         found: Cells of one setting.
         attack: The attack whose nu varies.
         title: What is printed above.
+        page: The page that it is printed on.
 
     Returns:
         None with fewer than three values of nu.
@@ -42,40 +46,55 @@ def nu_sweep(found: Sequence[Cell], attack: str = "strike", title: str = "") -> 
     from matplotlib.figure import Figure
 
     _, columns = table_axes(swept)
-    looks = marks([cell.defense for cell in swept])
-    with styled():
-        figure = Figure(figsize=(WIDTH * 0.6, 3.0), layout="constrained")
+    looks = row_marks({cell.column: cell.defense for cell in swept})
+    page = page or Page()
+    with styled(page):
+        size = (min(page.width, 4.2 * page.scale), 3.0)
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         axes.axvline(1.0, color=GREY, lw=0.8, ls=(0, (4, 2)), zorder=1)
         for column in columns:
             line = sorted((c for c in swept if c.column == column), key=lambda c: c.nu or 0.0)
-            _line(axes, [c.nu or 0.0 for c in line], line, looks[line[0].defense], column)
-        axes.set_xticks(sorted({cell.nu for cell in swept if cell.nu is not None}))
+            _line(axes, [c.nu or 0.0 for c in line], line, looks[column], column)
+        _number_ticks(axes, sorted({cell.nu for cell in swept if cell.nu is not None}), page)
         axes.text(
             1.0,
             1.01,
             "ν = 1",
             ha="center",
             va="bottom",
-            fontsize=7,
+            fontsize=page.small,
             color="#444444",
             transform=axes.get_xaxis_transform(),
         )
         axes.set_xlabel("ν (strength of STRIKE)")
         axes.set_ylabel("test accuracy (%)")
         axes.set_ylim(bottom=0)
-        legend_below(figure, columns=4)
-        if title:
-            figure.suptitle(title, fontsize=8)
+        finish(figure, [axes], page, title, height=2.0)
     return figure
 
 
-def beta_sweep(found: Sequence[Cell], title: str = "") -> Figure | None:
+def _number_ticks(axes: Axes, values: Sequence[float], page: Page) -> None:
+    """A tick at each value, named where its name does not meet the one before it."""
+    texts = [f"{value:g}" for value in values]
+    widest = max(text_width(text, page.small) for text in texts) + 0.06
+    room = min(page.width, 4.2 * page.scale) - 1.0 * page.scale
+    span = (max(values) - min(values)) or 1.0
+    last, names = -float("inf"), []
+    for value, text in zip(values, texts, strict=True):
+        place = (value - min(values)) / span * room
+        names.append(text if place - last >= widest else "")
+        last = place if names[-1] else last
+    axes.set_xticks(values, names)
+
+
+def beta_sweep(found: Sequence[Cell], title: str = "", page: Page | None = None) -> Figure | None:
     """Mean accuracy over beta with IID at the right: one panel a defense, one line an attack.
 
     Args:
         found: Cells of settings that differ in beta only; no beta stands for IID.
         title: What is printed above.
+        page: The page that it is printed on.
 
     Returns:
         None with fewer than three levels.
@@ -86,17 +105,18 @@ def beta_sweep(found: Sequence[Cell], title: str = "") -> Figure | None:
     if len(betas) + iid < 3:
         return None
     _, columns = table_axes(shown)
-    looks = marks([cell.attack for cell in shown])
+    looks = row_marks({cell.row: cell.attack for cell in shown})
+    page = page or Page()
     # Evenly spaced: the levels are categories, and IID is no number (it is beta -> infinity).
     place = {beta: float(index) for index, beta in enumerate(betas)}
-    with styled():
-        figure, every = panels(len(columns))
+    with styled(page):
+        figure, every = panels(len(columns), page)
+        name_panels(figure, every, columns, page)
         for axes, column in zip(every, columns, strict=True):
-            axes.set_title(column)
             here = [cell for cell in shown if cell.column == column]
             for row in dict.fromkeys(cell.row for cell in here):
                 line = [cell for cell in here if cell.row == row]
-                look = looks[line[0].attack]
+                look = looks[row]
                 finite = sorted(
                     (c for c in line if c.setting.beta is not None),
                     key=lambda c: c.setting.beta or 0.0,
@@ -106,13 +126,12 @@ def beta_sweep(found: Sequence[Cell], title: str = "") -> Figure | None:
                 last = [c for c in line if c.setting.beta is None]
                 _line(axes, [len(betas) + 0.3] * len(last), last, look, row, alone=True)
             ticks = [*range(len(betas)), *([len(betas) + 0.3] if iid else [])]
-            axes.set_xticks(ticks, [*(f"{b:g}" for b in betas), *(["IID"] if iid else [])])
-            axes.set_xlabel("β")
-        label_rows(every, "test accuracy (%)")
+            names = [*(f"{b:g}" for b in betas), *(["IID"] if iid else [])]
+            turned = len(names) * text_width("0.001", page.small) > 0.8 * page.scale
+            axes.set_xticks(ticks, names, rotation=90 if turned else 0)
+        label_outside(every, "β", "test accuracy (%)")
         every[0].set_ylim(bottom=0)
-        legend_below(figure)
-        if title:
-            figure.suptitle(title, fontsize=8)
+        finish(figure, every, page, title, height=1.2)
     return figure
 
 
@@ -139,12 +158,13 @@ def _line(
     )
 
 
-def mixing_bars(found: Sequence[Cell], title: str = "") -> Figure | None:
+def mixing_bars(found: Sequence[Cell], title: str = "", page: Page | None = None) -> Figure | None:
     """One panel a mixing, defenses in groups, one bar an attack with its 95 % interval.
 
     Args:
         found: Cells of settings that differ in mixing only.
         title: What is printed above.
+        page: The page that it is printed on.
 
     Returns:
         None where no mixing was run.
@@ -156,19 +176,20 @@ def mixing_bars(found: Sequence[Cell], title: str = "") -> Figure | None:
     from matplotlib.figure import Figure
 
     rows, columns = table_axes(shown)
-    looks = marks([cell.attack for cell in shown])
+    looks = row_marks({cell.row: cell.attack for cell in shown})
     step = 0.84 / len(rows)
-    with styled():
-        size = (WIDTH, 1.6 * len(mixings) + 0.6)
+    page = page or Page()
+    with styled(page):
+        size = (page.width, 1.6 * page.scale * len(mixings) + 1.0)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(len(mixings), 1, sharex=True, sharey=True, squeeze=False)
         for axes, mixing in zip(grid.flat, mixings, strict=True):
             name = f"with {printed_mixing(mixing)}" if mixing else "without mixing"
-            axes.set_title(name, loc="left")
+            axes.set_title(wrapped(name, page.width - 0.8, page.font), loc="left")
             for cell in shown:
                 if cell.setting.mixing != mixing:
                     continue
-                s, look = cell.summary(), looks[cell.attack]
+                s, look = cell.summary(), looks[cell.row]
                 x = columns.index(cell.column) + (rows.index(cell.row) - (len(rows) - 1) / 2) * step
                 axes.bar(
                     x,
@@ -187,8 +208,7 @@ def mixing_bars(found: Sequence[Cell], title: str = "") -> Figure | None:
             axes.grid(axis="x", visible=False)
             axes.set_ylabel("accuracy (%)")
             axes.set_ylim(bottom=0)
-        grid[-1, 0].set_xticks(range(len(columns)), columns)
-        legend_below(figure, columns=6)
-        if title:
-            figure.suptitle(title, fontsize=8)
+        room = (page.width - 0.6 * page.scale) / len(columns)
+        category_ticks(grid[-1, 0], columns, room, page)
+        finish(figure, list(grid.flat), page, title, height=1.1)
     return figure

@@ -3,7 +3,7 @@
 from fl_platform.report.tables.accuracy import accuracy_table, worst_case_table
 from fl_platform.report.tables.comparison import comparison_table
 from fl_platform.report.tables.cost_and_provenance import cost_table, provenance_table
-from fl_platform.report.tables.ranking import claims_table, column_claims
+from fl_platform.report.tables.ranking import best_table, claims_table, column_claims, row_claims
 from fl_platform.report.tables.table import Table, TableEntry
 
 Entry = TableEntry  # the name of before, for code that imports it
@@ -13,10 +13,12 @@ __all__ = [
     "Table",
     "TableEntry",
     "accuracy_table",
+    "best_table",
     "claims_table",
     "column_claims",
     "comparison_table",
     "cost_table",
     "provenance_table",
+    "row_claims",
     "worst_case_table",
 ]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fl_platform.report.cells import Cell, by_setting, differing_titles
+from fl_platform.report.cells import Cell, by_setting, differing_titles, settings_note
 from fl_platform.report.labels import REFERENCES
 from fl_platform.report.statistics import Claim
-from fl_platform.report.tables.ranking import column_claims
+from fl_platform.report.tables.ranking import column_claims, row_claims
 from fl_platform.report.tables.table import (
     Table,
     TableEntry,
@@ -23,15 +23,16 @@ from fl_platform.report.tables.table import (
 def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
     """Accuracy of attacks × defenses in one setting: mean ± deviation, reference rows first.
 
-    An entry is bold if its attack is significantly the lowest of the column. Diverged and failed
-    runs are counted beside the mean and do not enter it.
+    An entry is bold if its attack is significantly the lowest of the column, and underlined if
+    its defense is significantly the best of the row. Diverged and failed runs are counted beside
+    the mean and do not enter it.
 
     Raises:
         ValueError: The cells belong to several settings.
     """
     setting = only_setting(found)
     rows, columns = axes(found)
-    made = column_claims(found)
+    lowest, best = column_claims(found), row_claims(found)
     usual = usual_n(found)
     at = {(cell.row, cell.column): cell for cell in found}
     body = []
@@ -39,20 +40,37 @@ def accuracy_table(found: Sequence[Cell], accuracy: str = "tail") -> Table:
         line = [TableEntry(row)]
         for column in columns:
             cell = at.get((row, column))
-            claim = made.get(column)
-            bold = claim is not None and claim.supported and claim.attack == row
-            line.append(TableEntry("–") if cell is None else replace(entry(cell, usual), bold=bold))
+            shown = TableEntry("–") if cell is None else entry(cell, usual)
+            bold = _claimed(lowest.get(column), row)
+            line.append(replace(shown, bold=bold, underlined=_claimed(best.get(row), column)))
         body.append(tuple(line))
     references = len({cell.row for cell in found if cell.attack in REFERENCES})
     return Table(
-        name=f"accuracy-{setting.slug()}",
+        name="accuracy",
+        setting=setting,
         title=f"Accuracy under attack: {setting.title()}",
         header=("Attack", *columns),
         rows=tuple(body),
-        notes=(*alarm_notes(found), *_accuracy_notes(usual, accuracy, made)),
+        notes=(
+            *alarm_notes(found),
+            *_accuracy_notes(usual, accuracy),
+            _marks_note("Bold", "attack", "lowest of its column", lowest),
+            _marks_note("Underlined", "defense", "best of its row", best),
+            *filter(None, [settings_note(found)]),
+        ),
         records=tuple(record(cell) for cell in found),
         rule_after=references if references < len(rows) else 0,
     )
+
+
+def _claimed(claim: Claim | None, name: str) -> bool:
+    return claim is not None and claim.supported and claim.best == name
+
+
+def _marks_note(mark: str, member: str, what: str, made: Mapping[str, Claim]) -> str:
+    if any(claim.supported for claim in made.values()):
+        return f"{mark}: significantly the {what} (paired t tests over seeds, Holm over the table)."
+    return f"No {member} is significantly the {what}, so nothing is {mark.lower()}."
 
 
 def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
@@ -68,7 +86,7 @@ def alarm_notes(found: Sequence[Cell]) -> tuple[str, ...]:
     )
 
 
-def _accuracy_notes(usual: int, accuracy: str, made: Mapping[str, Claim]) -> tuple[str, ...]:
+def _accuracy_notes(usual: int, accuracy: str) -> tuple[str, ...]:
     kind = {
         "tail": "mean accuracy of the last evaluations of a run",
         "last": "accuracy after the last round",
@@ -79,14 +97,7 @@ def _accuracy_notes(usual: int, accuracy: str, made: Mapping[str, Claim]) -> tup
         if usual > 1
         else "n = 1 seed per cell unless stated otherwise, so no deviation and no interval."
     )
-    supported = sum(claim.supported for claim in made.values())
-    bold = (
-        "Bold: significantly the lowest of its column (paired t tests over seeds, Holm over the"
-        " table)."
-        if supported
-        else "No attack is significantly the strongest in any column, so nothing is bold."
-    )
-    return (f"Test accuracy in percent: {kind}.", seeds, bold)
+    return (f"Test accuracy in percent: {kind}.", seeds)
 
 
 def worst_case_table(found: Sequence[Cell]) -> Table:
@@ -127,6 +138,7 @@ def worst_case_table(found: Sequence[Cell]) -> Table:
         notes=(
             "The attack is selected by the same means, so the worst case is biased low; the bias"
             " shrinks with more seeds.",
+            *filter(None, [settings_note(found)]),
         ),
         records=tuple(records),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fl_platform.report import published as paper
-from fl_platform.report.cells import Cell, usual_strength
+from fl_platform.report.cells import Cell, settings_note, usual_strength
 from fl_platform.report.statistics import MARGIN, difference_to_published, verdict
 from fl_platform.report.tables.table import Table, TableEntry, entry, only_setting, record, signed
 
@@ -32,7 +32,8 @@ def comparison_table(found: Sequence[Cell]) -> Table | None:
         return None
     which = " and ".join(str(table) for table in sorted(tables))
     return Table(
-        name=f"published-{setting.slug()}",
+        name="published",
+        setting=setting,
         title=f"Comparison with the paper's Table {which}: {setting.title()}",
         header=("Attack", "Defense", "Ours", "Published", "Difference [90 %]", "Verdict"),
         rows=tuple(body),
@@ -41,6 +42,7 @@ def comparison_table(found: Sequence[Cell]) -> Table | None:
             f"agrees: the 90 % interval of ours minus published lies within ±{MARGIN:g} points."
             f" differs: the interval excludes 0 and reaches beyond ±{MARGIN:g} points. cannot tell:"
             " otherwise, or no interval (fewer than 3 seeds of ours, or no published deviation).",
+            *filter(None, [settings_note(found)]),
         ),
         records=tuple(records),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fl_platform.report.cells import Cell
+from fl_platform.report.labels import ATTACKS, DEFENSES, printed
 from fl_platform.report.tables.table import (
     Table,
     TableEntry,
@@ -44,7 +45,8 @@ def cost_table(found: Sequence[Cell]) -> Table:
     runs = [time for cell in found for time in seconds(cell)]
     devices = sorted({str(run.get("device")) for cell in found for run in cell.runs})
     return Table(
-        name=f"cost-{setting.slug()}",
+        name="cost",
+        setting=setting,
         title=f"Seconds per run: {setting.title()}",
         header=("Attack", *columns),
         rows=tuple(body),
@@ -75,7 +77,9 @@ def provenance_table(found: Sequence[Cell]) -> Table:
         if any(changed(run) for run in cell.runs):
             sources[0] += " + uncommitted changes"
         where = cell.setting.title()
-        line = [where, cell.row, cell.column, str(s.n), interval, _seeds(cell), *sources]
+        attack = printed(cell.attack_label, ATTACKS)  # with all parameters
+        defense = printed(cell.defense_label, DEFENSES)
+        line = [where, attack, defense, str(s.n), interval, _seeds(cell), *sources]
         body.append(tuple(TableEntry(text) for text in line))
         records.append(record(cell))
     header = ("Setting", "Attack", "Defense", "n", "95 % interval", "Seeds", "Commit", "Code")

@@ -19,13 +19,15 @@ class TableEntry:
     text: str
     bold: bool = False
     style: str = ""
+    underlined: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
     """Table with entries to print and ``records`` at full precision for programs.
 
-    ``name`` is the file name; a line is drawn after ``rule_after`` rows.
+    ``name`` is the kind and, with the ``setting``, makes the file name; a line is drawn after
+    ``rule_after`` rows.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Table:
     notes: tuple[str, ...] = ()
     records: tuple[Mapping[str, object], ...] = ()
     rule_after: int = 0
+    setting: Setting | None = None
 
 
 SOURCES = ("commit", "code_fingerprint", "config_hash", "data_digest", "device")
