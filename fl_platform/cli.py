@@ -328,7 +328,7 @@ def list_rules(
     home: Home = None,
     plugin: Plugins = None,
 ) -> None:
-    """List components with their parameters and references, those of plug-ins too."""
+    """List attacks, defenses and other components with references."""
     from fl_platform.config.hydra_tree import config_folders
     from fl_platform.console import show_rules
 

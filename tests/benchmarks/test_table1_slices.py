@@ -25,11 +25,11 @@ def planned(home, *typed):
 
 def test_no_attack_and_strike_come_first_a_seed_at_a_time(home):
     cells = planned(home, "seed=range(0,2)")
-    names = [cell.name.removeprefix("digits ") for cell in cells]
+    names = [cell.name for cell in cells]
     assert names == [
-        *(f"{a} vs {d} s0" for a in ("none", "strike(nu=1)") for d in ("mean", "median")),
-        *(f"{a} vs {d} s1" for a in ("none", "strike(nu=1)") for d in ("mean", "median")),
-        *(f"lie(z=1.5) vs {d} s{s}" for s in (0, 1) for d in ("mean", "median")),
+        *(f"{a} vs {d}, digits s0" for a in ("none", "strike(nu=1)") for d in ("mean", "median")),
+        *(f"{a} vs {d}, digits s1" for a in ("none", "strike(nu=1)") for d in ("mean", "median")),
+        *(f"lie(z=1.5) vs {d}, digits s{s}" for s in (0, 1) for d in ("mean", "median")),
     ]
 
 
@@ -82,7 +82,7 @@ def test_finished_runs_are_not_run_again_elsewhere(home, tmp_path):
     assert slices.unpack(made[0], other) == 2
     assert slices.unpack(made[0], other) == 0
     again = slices.work(cells, other, 2, 0.0)
-    assert [entry.result for entry in again.entries] == [entry.result for entry in board.entries]
+    assert [entry.result for entry in again.jobs] == [entry.result for entry in board.jobs]
 
 
 @pytest.mark.parametrize("name", ["../run.json", "abc/../run.json", "abc/evil.py", "/abc/run.json"])

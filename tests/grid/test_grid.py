@@ -174,7 +174,7 @@ def test_a_dry_run_tells_cells_time_and_disk_and_leaves_nothing(home, capsys):
 
 def test_a_dry_run_without_the_data_is_refused_by_name(home):
     grid, cells = plan_grid(["task=femnist", f"task.data.root={home}"], home)
-    with pytest.raises(ConfigError, match=r"vs mean s0: expected a round .* DataError"):
+    with pytest.raises(ConfigError, match=r"vs mean, femnist s0: expected a round .* DataError"):
         dry(grid, cells, home, Options())
 
 

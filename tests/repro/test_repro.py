@@ -118,7 +118,7 @@ def test_what_differs_from_the_reference_is_named_where_bits_must_be_equal(
     code, out, _ = call("repro", "run", "tiny")
     assert code == 1
     assert "tiny has drifted: 1 of 2 cells" in out
-    assert "vs median:" in out
+    assert "vs median, digits:" in out
     assert "n = 2" in out
     last = entries(home)[-1]
     assert (last["verdict"], len(last["drifted"])) == ("drifted", 1)
