@@ -215,6 +215,22 @@ def matrix(found: Sequence[Cell]) -> list[str]:
     return table(("Attack", *columns), body)
 
 
+def each_seed(name: str, first: str, second: str, heads: tuple[str, str]) -> list[str]:
+    """Accuracies of two attacks, seed by seed, and the mean of their paired differences."""
+    found = every(name)
+    body = []
+    for defense in defenses(found):
+        ours, theirs = (
+            one(found, attack=attack, defense_label=defense).values for attack in (first, second)
+        )
+        differences = less(theirs, ours)
+        gap = sum(differences.values()) / len(differences) if differences else math.nan
+        listed = [", ".join(f"{v:.1f}" for _, v in sorted(s.items())) for s in (ours, theirs)]
+        label = next(cell.column for cell in found if cell.defense_label == defense)
+        body.append([label, *listed, f"{gap:+.1f}"])
+    return table(("Defense", *(f"{head}, seeds 0, 1" for head in heads), "difference"), body)
+
+
 def against(name: str, controls: Sequence[str]) -> list[str]:
     """What is left under each control less what is left under STRIKE, defense by defense."""
     found = every(name)
@@ -455,6 +471,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         "ablation-digits", [label for label in CONTROLS if "match=step" not in label]
     ),
     "skew": lambda: skewness({"skew-digits": "digits"}),
+    "cifar10-h100": lambda: each_seed("table1-cifar10", "none", "strike", ("no attack", "STRIKE")),
     "cifar10": lambda: lowest_of("cifar10-reduced", preset="none"),
     "cifar10-side": lambda: beside(
         pick(every("cifar10-reduced"), preset="none"),
