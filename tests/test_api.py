@@ -75,14 +75,14 @@ def test_the_face_is_what_it_says():
 
 
 def test_packages_of_equal_names_stay_packages():
-    import fl_platform.run.runner as run_package
+    import fl_platform.run as run_package
+    from fl_platform.grid import run_grid
     from fl_platform.grid import runner as grid_runner
-    from fl_platform.grid.runner import run_grid
+    from fl_platform.run import run
     from fl_platform.run import runner as run_runner
-    from fl_platform.run.runner import run
 
     assert isinstance(run_package, ModuleType)
-    assert fl.run is run_package is sys.modules["fl_platform.run.runner"]
+    assert fl.run is run_package is sys.modules["fl_platform.run"]
     assert run_package.run is run is run_runner.run
     assert run_grid is grid_runner.run_grid
     assert callable(fl.run)
@@ -98,7 +98,7 @@ def test_the_import_costs_nothing():
 
 SNIPPET = """
 import fl_platform as fl
-from fl_platform.run.runner import run
+from fl_platform.run import run
 
 result = fl.run("task=digits", rounds=2)
 accuracy: float | None = result.accuracy_tail

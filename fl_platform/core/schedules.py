@@ -26,6 +26,7 @@ class Schedule:
     Attributes:
         warmup: w, rounds until the whole rate; 0 for none.
 
+    >>> from fl_platform.core.schedules import Schedule
     >>> [Schedule(warmup=4)(t) for t in range(5)]
     [0.25, 0.5, 0.75, 1.0, 1.0]
     """
@@ -55,6 +56,7 @@ class Milestones(Schedule):
         at: the milestones m, rounds in ascending order.
         factor: gamma, above 0.
 
+    >>> from fl_platform.core.schedules import Milestones
     >>> [Milestones(at=[2, 3], factor=0.5)(t) for t in range(4)]
     [1.0, 1.0, 0.5, 0.25]
     """
@@ -84,6 +86,7 @@ class Inverse(Schedule):
         period: k, rounds.
         stepped: whether the factor changes each k rounds only.
 
+    >>> from fl_platform.core.schedules import Inverse
     >>> [Inverse(period=2)(t) for t in range(4)]
     [1.0, 1.0, 0.5, 0.5]
 
@@ -113,6 +116,7 @@ class Cosine(Schedule):
         rounds: T, until ``low`` is reached.
         low: l, from 0 to 1.
 
+    >>> from fl_platform.core.schedules import Cosine
     >>> [round(Cosine(rounds=2)(t), 6) for t in range(4)]
     [1.0, 0.5, 0.0, 0.0]
 
@@ -140,6 +144,7 @@ class Piecewise(Schedule):
     Attributes:
         points: ``[[round, factor], ...]``, rounds in ascending order, factors of at least 0.
 
+    >>> from fl_platform.core.schedules import Piecewise
     >>> [Piecewise(points=[[0, 0.1], [2, 0.3]])(t) for t in range(4)]
     [0.1, 0.2, 0.3, 0.3]
     """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fl_platform.federated.callbacks.roles import find_roles
+from fl_platform.federated.client_training.batches import samples_read
 from fl_platform.federated.module import FederatedModule
 from fl_platform.federated.round import Round
 from fl_platform.models.size import work_per_image
@@ -30,8 +32,11 @@ class Throughput(Callback):
         assert isinstance(pl_module, FederatedModule)
         adversary = find_roles(trainer)[1]
         self._byzantine_train = adversary is not None and adversary.trains
-        shape = tuple(pl_module.federation.samples.inputs.shape[1:])
-        self._operations = work_per_image(pl_module.model, shape).training
+        samples = pl_module.federation.samples
+        one, _ = samples.read(torch.zeros(1, dtype=torch.long, device=samples.targets.device))
+        dtype = torch.float32 if one.is_floating_point() else one.dtype
+        shape = tuple(one.shape[1:])
+        self._operations = work_per_image(pl_module.model, shape, dtype).training
         self._last = time.perf_counter()
 
     def on_round_end(
@@ -44,7 +49,7 @@ class Throughput(Callback):
         if self._byzantine_train:
             trained += done.cohort.byzantine
         own = module.federation.clients
-        images = module.local.epochs * sum(len(own[client]) for client in trained)
+        images = sum(samples_read(len(own[client]), module.local) for client in trained)
         return {
             "speed/images_per_second": images / seconds,
             "speed/training_teraflops": images * self._operations / seconds / 1e12,

@@ -33,7 +33,9 @@ class Work:
     unfolded: int
 
 
-def work_per_image(model: nn.Module, image_shape: tuple[int, ...]) -> Work:
+def work_per_image(
+    model: nn.Module, image_shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> Work:
     """Count from the shapes of the layers that one image goes through.
 
     Operations are those of convolutions and linear layers, a product each for the outputs, the
@@ -44,7 +46,8 @@ def work_per_image(model: nn.Module, image_shape: tuple[int, ...]) -> Work:
 
     Args:
         model: from images to outputs; on any device, never touched.
-        image_shape: channels, height, width.
+        image_shape: channels, height, width; of tokens, their number.
+        dtype: of an input as the model takes it; an integer type for tokens.
     """
     twin = copy.deepcopy(model).to("cpu", torch.float32).eval()
     products: list[int] = []
@@ -62,7 +65,7 @@ def work_per_image(model: nn.Module, image_shape: tuple[int, ...]) -> Work:
         if next(layer.children(), None) is None:
             layer.register_forward_hook(passed)
     with torch.no_grad():
-        twin(torch.zeros(1, *image_shape))
+        twin(torch.zeros(1, *image_shape, dtype=dtype))
     forward = sum(products)
     training = 3 * forward - sum(products[:1])
     return Work(forward, training, sum(left), max(left, default=0), sum(unfolded))

@@ -9,7 +9,6 @@ from fl_platform.core import Updates, generator
 from fl_platform.defenses import multi_krum
 from fl_platform.federated import Federation, Samples
 from fl_platform.federated.client_training import Clients, LocalTraining, build_way
-from fl_platform.federated.client_training.batches import stream
 from fl_platform.models import mlp
 
 
@@ -25,7 +24,8 @@ def test_a_client_trained_by_it_has_our_update_negated():
     build_way("sequential", model, Clients(federation, local)).train(range(4), 0, (start, []), rows)
 
     def order(client, own):
-        return own[torch.randperm(len(own), generator=stream(0, 0, client))]
+        draws = generator(0, "batches", 0, client)
+        return own[torch.randperm(len(own), generator=draws)]
 
     pair = samples.inputs, samples.targets
     loop = AuthorsLoop(model, pair, federation.clients, local, 1, pair, order)

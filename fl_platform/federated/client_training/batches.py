@@ -103,6 +103,16 @@ def num_steps(size: int, settings: LocalTraining) -> int:
     return settings.epochs * batches_per_pass(size, settings)
 
 
+def samples_read(size: int, settings: LocalTraining) -> int:
+    """Samples that a client with ``size`` of them reads in a round; a short batch of a walk of
+    steps counts as a full one."""
+    if settings.steps is not None:
+        return settings.steps * min(settings.batch, size)
+    if settings.drop_last and size > settings.batch:
+        return settings.epochs * (size - size % settings.batch)
+    return settings.epochs * size
+
+
 @dataclass(frozen=True)
 class Plan:
     """The batches of several clients side by side, every batch filled up to one size.
