@@ -108,7 +108,7 @@ def test_a_closed_terminal_asks_to_stop_and_an_ignored_one_does_not():
 
 
 def test_a_closed_terminal_leaves_a_checkpoint_and_its_own_code(zygote, home, tmp_path):
-    line = ["run", "task=digits", "attack=lie", "defense=median", "rounds=200", "task.clients=12",
+    line = ["run", "task=digits", "attack=lie", "defense=median", "rounds=4000", "task.clients=12",
             "runtime.tracking=journal", "--home", str(home)]  # fmt: skip
     child = zygote.start(*line, out=tmp_path, patch={"commit_every": 0})
     folder = None
