@@ -131,13 +131,17 @@ def _compile(nvrtc: Any, source: str, options: list[str]) -> bytes:
             program, len(options), [option.encode() for option in options]
         )
         if int(error):
-            _, size = nvrtc.nvrtcGetProgramLogSize(program)
-            log = b" " * size
+            failed, size = nvrtc.nvrtcGetProgramLogSize(program)
+            log = b" " * max(2, 0 if int(failed) else size)  # b" " itself is shared by all
             nvrtc.nvrtcGetProgramLog(program, log)
             raise RuntimeError(log.decode(errors="replace"))
-        _, size = nvrtc.nvrtcGetCUBINSize(program)
-        code = b" " * size
-        nvrtc.nvrtcGetCUBIN(program, code)
+        error, size = nvrtc.nvrtcGetCUBINSize(program)
+        if int(error):
+            raise RuntimeError(f"nvrtcGetCUBINSize: {error}")
+        code = b" " * max(size, 2)
+        (error,) = nvrtc.nvrtcGetCUBIN(program, code)
+        if int(error):
+            raise RuntimeError(f"nvrtcGetCUBIN: {error}")
         return code
     finally:
         nvrtc.nvrtcDestroyProgram(program)

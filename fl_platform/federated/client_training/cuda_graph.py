@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.settings import LocalTraining
 from fl_platform.federated.client_training.trainer import Clients
+from fl_platform.federated.client_training.workspace import on_current
 
 WARM_UP = 3  # steps before recording, in which libraries pick and allocate what they need
 
@@ -34,6 +36,12 @@ class Graphed(Sequential):
                 f"Expected a model on a CUDA device for runtime.local=graphed, got {device};"
                 " use auto or sequential."
             )
+        if draws_numbers(model):
+            raise ValueError(
+                "Expected a model without dropout for runtime.local=graphed: recording a step draws"
+                " numbers; use auto or sequential."
+            )
+        self._side = torch.cuda.Stream(device)  # one for all records
         self._graph: torch.cuda.CUDAGraph | None = None
         self._recorded: LocalTraining | None = None
         self._inputs = self._targets = self._loss = torch.empty(0, device=device)
@@ -42,7 +50,8 @@ class Graphed(Sequential):
         if len(inputs) != self.clients.settings.batch:
             return super()._step(inputs, targets)
         if self._graph is None or self._recorded != self.clients.settings:
-            self._record(inputs, targets)  # a graph holds the rate that it was recorded with
+            with on_current(inputs.device):
+                self._record(inputs, targets)  # a graph holds the rate that it was recorded with
         assert self._graph is not None
         self._inputs.copy_(inputs)
         self._targets.copy_(targets)
@@ -55,14 +64,14 @@ class Graphed(Sequential):
         kept = [workspace.parameters, workspace.momentum, *workspace.buffers]
         before = [value.clone() for value in kept]
         self._inputs, self._targets = inputs.clone(), targets.clone()
-        side = torch.cuda.Stream()
+        side = self._side
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
                 super()._step(self._inputs, self._targets)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=side):
             self._loss = super()._step(self._inputs, self._targets)
         for value, old in zip(kept, before, strict=True):
             value.copy_(old)

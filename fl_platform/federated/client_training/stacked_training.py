@@ -12,6 +12,7 @@ from fl_platform.federated.client_training.stacked_kernels import kernels
 from fl_platform.federated.client_training.stacked_network import StackedNetwork, stacking_obstacle
 from fl_platform.federated.client_training.stacked_sgd import stacked_sgd_step
 from fl_platform.federated.client_training.trainer import Clients
+from fl_platform.federated.client_training.workspace import on_current
 from fl_platform.federated.federation import Samples
 
 # Bytes that a chunk of clients may take. On a processor a chunk of small clients stays in cache.
@@ -80,6 +81,7 @@ class Stacked:
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self._computed_in: tuple[torch.dtype, str] | None = None
         self._recorded = clients.settings
+        self._side: torch.cuda.Stream | None = None
 
     def train(
         self,
@@ -101,7 +103,7 @@ class Stacked:
         device = rows.device
         # Products choose their precision by `_prepare`, not layer by layer.
         precision = self._precision()
-        with torch.no_grad(), torch.autocast(_kind(device), enabled=False):
+        with on_current(device), torch.no_grad(), torch.autocast(_kind(device), enabled=False):
             self._prepare(precision)
             for first in range(0, len(order), self.chunk):
                 self.clients.between()
@@ -152,6 +154,7 @@ class Stacked:
                     self._graphs[n] = self._record(n)
         self.network.load(start[0], self.parameters)
         self.momentum.zero_()
+        self.gradients.zero_()  # between the layers too: clipping a NaN gradient writes NaN there
         self._losses.zero_()
         self._step_index.zero_()
         for n in rounded:
@@ -213,7 +216,9 @@ class Stacked:
 
     def _record(self, n: int) -> torch.cuda.CUDAGraph:
         """Record a step of n clients; whatever it changes is written anew before the first one."""
-        side = torch.cuda.Stream()
+        if self._side is None:  # one for all records: libraries keep a workspace per stream
+            self._side = torch.cuda.Stream(self.parameters.device)
+        side = self._side
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
@@ -223,7 +228,7 @@ class Stacked:
         torch.cuda.current_stream().wait_stream(side)
         pool = next(iter(self._graphs.values())).pool() if self._graphs else None
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        with torch.cuda.graph(graph, pool=pool, stream=side):
             self._step(n)
         return graph
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -110,3 +111,8 @@ def _shaped(flat: Tensor, shape: torch.Size, turned: bool) -> Tensor:
         return flat.view(shape)
     out, channels, height, width = shape
     return flat.view(out, height, width, channels).permute(0, 3, 1, 2)
+
+
+def on_current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a CUDA device the current one: new streams and kernels of Triton go there."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

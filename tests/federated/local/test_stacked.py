@@ -1,5 +1,6 @@
 """Clients as one stack of batched products against clients one after the other."""
 
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,12 @@ from torch.nn import functional as F
 
 from fl_platform.attacks import label_flip
 from fl_platform.core import generator
-from fl_platform.federated.client_training import Clients, LocalTraining, stacked_convolution
+from fl_platform.federated.client_training import (
+    Clients,
+    LocalTraining,
+    build_way,
+    stacked_convolution,
+)
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.stacked_network import (
     StackedNetwork,
@@ -355,3 +361,21 @@ def test_a_round_never_waits_for_a_device_because_one_without_memory_can_train_i
     for question in (Tensor.item, Tensor.nonzero, Tensor.cpu, Tensor.tolist, bool):
         with pytest.raises((RuntimeError, NotImplementedError)):
             question(losses.sum())
+
+
+@pytest.mark.parametrize("way", ["stacked", "vmapped", "sequential", "channels_last"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_client_that_is_not_finite_harms_no_later_round(way, frozen):
+    """Clipping multiplies by NaN what no layer writes: padding, frozen parameters."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 3))
+    model[1].bias.requires_grad_(not frozen)
+    samples = Samples(torch.randn(40, 8), torch.arange(40) % 3)
+    federation = Federation(samples, tuple(torch.arange(40).split(10)), 3)
+    trainer = build_way(way, model, Clients(federation, LocalTraining(batch=5, clip=2.0)))
+    good = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    rows = torch.empty(4, len(good))
+    trainer.train(range(4), 0, (torch.full_like(good, math.nan), []), rows)
+    assert not rows.isfinite().all()
+    trainer.train(range(4), 1, (good, []), rows)
+    assert rows.isfinite().all()
