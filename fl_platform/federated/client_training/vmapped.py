@@ -119,7 +119,6 @@ class Vmapped:
         )
         self.parameters.copy_(start)
         self.momentum.zero_()
-        self.gradients.zero_()
         losses = torch.zeros(len(clients), device=start.device)
         for step, active in enumerate(plan.active):
             inputs, _ = samples.read(plan.index[:active, step].reshape(-1))
