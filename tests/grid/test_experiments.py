@@ -1,6 +1,7 @@
 """Every experiment file in conf/: each of its cells composes, and it says what it should."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,8 @@ def test_every_cell_composes_and_the_file_begins_with_its_command(path):
 def test_a_planned_cell_is_what_its_overrides_compose_to(name):
     _, cells = plan_grid([name], REPOSITORY)
     for cell in cells[:: len(cells) // 5]:
-        assert cell.config == compose(list(cell.overrides), REPOSITORY)
+        runtime = replace(cell.config.runtime, name="")  # the grid names runs by what differs
+        assert replace(cell.config, runtime=runtime) == compose(list(cell.overrides), REPOSITORY)
 
 
 def test_table1_is_the_papers_with_its_references():
