@@ -41,11 +41,13 @@ def apart(
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(part, theirs))
-    process.start()
-    theirs.close()
-    assert process.pid is not None
     end, why = time.monotonic() + limit, ""
+    # An exception of a signal's handler is ignored inside the hooks of a fork, so it waits.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     try:
+        process.start()
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         answer = _listen(ours, process, end, heard)
         if answer is None:
             why = f"stopped after its limit of {limit:.0f} s"
@@ -53,8 +55,10 @@ def apart(
             answer = _listen(ours, process, time.monotonic() + grace, heard)
         return " ".join(line for line in (why, answer if answer != _END else "") if line)
     finally:
-        kill_session(process.pid)
-        process.join(grace)  # bounded: a process that hangs in a driver cannot be waited for
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if process.pid is not None:
+            kill_session(process.pid)
+            process.join(grace)  # bounded: a process that hangs in a driver cannot be waited for
         ours.close()
 
 
@@ -126,6 +130,7 @@ def _exit_code(process: BaseProcess) -> int | None:
 def _work(part: Part, pipe: Connection) -> None:
     os.setsid()
     die_with_parent()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
     answer = _END
     try:
         for record in part():

@@ -22,7 +22,7 @@ from fl_platform.report.round_metrics import SKEW
 from fl_platform.report.tables import Table, TableEntry, accuracy_table
 from fl_platform.report.write import FORMATS, write_report
 from fl_platform.tracking import frames as table
-from fl_platform.tracking.clouds import Cloud, cloud_files, read_cloud
+from fl_platform.tracking.clouds import StoredCloud, cloud_files, read_cloud
 from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, run_folder
 
@@ -180,7 +180,7 @@ def clouds(home: Path, frame: pd.DataFrame) -> list[dict[str, Any]]:
     return found
 
 
-def _own_cloud(file: Path, folder: RunFolder) -> Cloud:
+def _own_cloud(file: Path, folder: RunFolder) -> StoredCloud:
     """Read the cloud in ``file`` after a check of its digest against the run's journal."""
     written = folder.history().digests.get(f"{folder.artifacts.name}/{file.name}")
     if written not in (None, hashlib.sha256(read_file(file, "cloud")).hexdigest()):

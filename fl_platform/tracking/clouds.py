@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FEWEST_HONEST = 4  # a picture in the plane needs three neighbours of each honest update
 
 
-class Cloud(NamedTuple):
+class StoredCloud(NamedTuple):
     """The Gram matrix ``(k, k)`` of honest updates, Byzantine ones and the mean, in this order.
 
     ``skewed`` are the indices of the honest rows among which STRIKE hides or would hide.
@@ -47,7 +47,7 @@ def cloud_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("cloud_*.npz"))
 
 
-def read_cloud(file: Path) -> Cloud:
+def read_cloud(file: Path) -> StoredCloud:
     """Read the cloud in a ``cloud_ROUND.npz``.
 
     Raises:
@@ -75,4 +75,4 @@ def read_cloud(file: Path) -> Cloud:
         raise OutsideError(f"{file}: expected a readable cloud, got: {error}") from None
     if not 0 < honest < len(gram) or not all(0 <= index < honest for index in skewed):
         raise OutsideError(f"{file}: expected honest rows of {len(gram)}, got {honest}.")
-    return Cloud(int(step), gram, honest, skewed)
+    return StoredCloud(int(step), gram, honest, skewed)
