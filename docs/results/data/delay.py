@@ -2,12 +2,12 @@
 
 python docs/results/data/delay.py NAME HOME
 
-``NAME.csv`` has the columns of `collect` and: the server's ``momentum``, the ``side`` and ``scale`` of
-the attack, ``accuracy_60`` (the mean of the last evaluations up to round 60, where earlier tables
-stopped) and ``reached``: the first round from which the mean of five evaluations is at least 80 % of
-the accuracy that the plain mean without attack has at the end, for the same seed and server. It is
-empty where no round is. ``NAME-curves.npz`` has the accuracy of every evaluation, in the order of
-the rows, to be drawn.
+``NAME.csv`` has the columns of `collect` and: the server's ``momentum``, the ``side`` and ``scale``
+of the attack, ``accuracy_60`` (the mean of the last evaluations up to round 60, where earlier
+tables stopped) and ``reached``: the first round from which the mean of five evaluations is at least
+80 % of the accuracy that the plain mean without attack has at the end, for the same seed and
+server. It is empty where no round is. ``NAME-curves.npz`` has the accuracy of every evaluation, in
+the order of the rows, to be drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from collect import HERE, collect
 
 from fl_platform.tracking import frames
