@@ -51,7 +51,7 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
         ConfigError: the file is missing, or its ``grid:`` node is invalid.
     """
     folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
-    files = {path.stem: path for folder in folders[::-1] for path in _files(folder)}
+    files = {name: path for folder in folders[::-1] for name, path in _files(folder).items()}
     if name not in files:
         listed = f" There are: {', '.join(sorted(files))}." if files else ""
         told = f"grid: there is no experiment '{name}'{nearest(name, files)}{listed}"
@@ -80,8 +80,11 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted((folder / "experiment").glob("*.yaml"))
+def _files(folder: Path) -> dict[str, Path]:
+    """The files by name, which has the folder in it: ``papers/bucketing_exp2``."""
+    group = folder / "experiment"
+    files = sorted(group.glob("**/*.yaml"))
+    return {path.relative_to(group).with_suffix("").as_posix(): path for path in files}
 
 
 def _axes(node: Any, key: str, file: Path) -> dict[str, str]:
