@@ -61,14 +61,18 @@ def accuracies(found: Sequence[Cell], accuracy: str, page: Page) -> Section:
     return Section("Accuracy under attack", [*items, worst_case_table(found)])
 
 
-def beside_the_paper(comparisons: Sequence[Table]) -> Section:
+def beside_the_paper(comparisons: Sequence[Table], restated: paper.Restated) -> Section:
     """Our values beside the published ones, and what the paper does not state."""
     text = f"Not stated in the paper: {'; '.join(paper.UNKNOWN)}."
+    if restated.cells:
+        text = f"Open or different: {' '.join(restated.unknown)}"
     return Section("Comparison with the paper", [*comparisons, text] if comparisons else ())
 
 
-def over_rounds(found: Sequence[Cell], curves: pd.DataFrame, page: Page) -> Section:
-    """Accuracy curves per setting."""
+def over_rounds(
+    found: Sequence[Cell], curves: pd.DataFrame, page: Page, restated: paper.Restated
+) -> Section:
+    """Accuracy curves per setting, over the published ones of a restated paper."""
     pictures: Items = []
     for setting, group in by_setting(found).items():
         caption = (
@@ -76,9 +80,25 @@ def over_rounds(found: Sequence[Cell], curves: pd.DataFrame, page: Page) -> Sect
             " bands: ± one standard deviation; thin dotted lines with a cross: diverged runs."
             f" {settings_note(group)}"
         )
+        published = {
+            key: cell
+            for key, cell in restated.cells.items()
+            if cell.curves and key in {run.get("config_hash") for c in group for run in c.runs}
+        }
+        if published:
+            caption += (
+                " Dashed: mean of the published curves; between the dotted lines: all of them."
+            )
         pictures += _picture(
             "curves",
-            partial(accuracy_curves, group, curves, title=setting.title(), page=page),
+            partial(
+                accuracy_curves,
+                group,
+                curves,
+                title=setting.title(),
+                page=page,
+                published=published,
+            ),
             caption,
             setting,
         )
