@@ -1,8 +1,8 @@
 """Published numbers: STRIKE's Tables 1 and 2, and the values beside any restated paper.
 
-Source of the tables: Yuchen Liu, Chen Chen, Lingjuan Lyu, Yaochu Jin, Gang Chen, "Exploit Gradient Skewness to
-Circumvent Byzantine Defenses for Federated Learning", AAAI 2025, arXiv 2502.04890. The two CSV
-files in this folder are transcriptions; an empty field is a value that is not printed.
+Source of the tables: Yuchen Liu, Chen Chen, Lingjuan Lyu, Yaochu Jin, Gang Chen, "Exploit Gradient
+Skewness to Circumvent Byzantine Defenses for Federated Learning", AAAI 2025, arXiv 2502.04890. The
+two CSV files in this folder are transcriptions; an empty field is a value that is not printed.
 """
 
 from __future__ import annotations
@@ -106,12 +106,11 @@ class PublishedCell:
 
     def values(self, accuracy: str) -> list[float]:
         """One accuracy per seed: ``last``, mean of the ``tail`` or ``best``; empty if printed."""
-        measures = {"last": lambda c: c[-1], "best": max, "tail": self._tail}
-        return [measures[accuracy](self.curves[seed]) for seed in sorted(self.curves)]
-
-    def _tail(self, curve: tuple[float, ...]) -> float:
-        last = curve[-self.tail :]
-        return sum(last) / len(last)
+        curves = [self.curves[seed] for seed in sorted(self.curves)]
+        if accuracy == "best":
+            return [max(curve) for curve in curves]
+        points = 1 if accuracy == "last" else self.tail
+        return [sum(curve[-points:]) / len(curve[-points:]) for curve in curves]
 
 
 @dataclass(frozen=True)

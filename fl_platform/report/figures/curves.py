@@ -78,6 +78,8 @@ def accuracy_curves(
         label_outside(every, "round", "test accuracy (%)")
         known = kept["value"].to_numpy(dtype=float)
         highest = 105 * float(np.max(known, initial=0.0, where=np.isfinite(known)))
+        theirs = [max(c) for each in (published or {}).values() for c in each.curves.values()]
+        highest = max(highest, 1.05 * max(theirs, default=0.0))
         every[0].set_ylim(0, min(100.0, highest) if highest > 0 else 1.0)
         finish(figure, every, page, title, height=1.2)
     return figure
@@ -127,9 +129,8 @@ def _draw(
 def _draw_published(
     axes: Axes, cell: Cell, published: Mapping[str, PublishedCell], look: Mark
 ) -> None:
-    found = next(
-        (p for run in cell.runs if (p := published.get(str(run.get("config_hash"))))), None
-    )
+    of_runs = [published.get(str(run.get("config_hash"))) for run in cell.runs]
+    found = next(filter(None, of_runs), None)
     if found is None:
         return
     values = np.array([found.curves[seed] for seed in sorted(found.curves)])
