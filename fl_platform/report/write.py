@@ -75,13 +75,13 @@ def write_report(
     comparisons = [table for table in tried if table is not None]
     parts = [
         sections.accuracies(found, accuracy, page),
-        sections.beside_the_paper(comparisons, beside),
+        sections.beside_the_paper(comparisons, found, curves, beside, page),
         sections.sweeps(found, page),
         sections.skewness(found, curves, clouds, page),
         sections.cost_and_provenance(found),
     ]
     if curves is not None and not curves.empty:
-        parts.insert(2, sections.over_rounds(found, curves, page, beside))
+        parts.insert(2, sections.over_rounds(found, curves, page))
 
     out = Path(out)
     paths = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fl_platform.report.figures.style import Mark
-    from fl_platform.report.published import PublishedCell
 
 
 def accuracy_curves(
@@ -34,7 +33,6 @@ def accuracy_curves(
     key: str = "test/accuracy",
     title: str = "",
     page: Page | None = None,
-    published: Mapping[str, PublishedCell] | None = None,
 ) -> Figure | None:
     """Mean test accuracy over finished seeds with a band of ± one standard deviation.
 
@@ -46,8 +44,6 @@ def accuracy_curves(
         key: Which curve.
         title: What is printed above.
         page: The page that it is printed on.
-        published: Configuration hash of a run -> published curves of its cell, drawn beside ours:
-            the mean dashed, the lowest and highest value of the seeds dotted.
 
     Returns:
         None where no run of these cells has such a curve.
@@ -73,13 +69,10 @@ def accuracy_curves(
             for cell in shown:
                 if cell.column == column:
                     _draw(axes, cell, by_run, looks[cell.row])
-                    _draw_published(axes, cell, published or {}, looks[cell.row])
         every[0].xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
         label_outside(every, "round", "test accuracy (%)")
         known = kept["value"].to_numpy(dtype=float)
         highest = 105 * float(np.max(known, initial=0.0, where=np.isfinite(known)))
-        theirs = [max(c) for each in (published or {}).values() for c in each.curves.values()]
-        highest = max(highest, 1.05 * max(theirs, default=0.0))
         every[0].set_ylim(0, min(100.0, highest) if highest > 0 else 1.0)
         finish(figure, every, page, title, height=1.2)
     return figure
@@ -124,17 +117,3 @@ def _draw(
     if len(whole) > 1:
         sd = values.std(axis=0, ddof=1)
         axes.fill_between(steps, mean - sd, mean + sd, color=look.color, alpha=0.15, lw=0)
-
-
-def _draw_published(
-    axes: Axes, cell: Cell, published: Mapping[str, PublishedCell], look: Mark
-) -> None:
-    of_runs = [published.get(str(run.get("config_hash"))) for run in cell.runs]
-    found = next(filter(None, of_runs), None)
-    if found is None:
-        return
-    values = np.array([found.curves[seed] for seed in sorted(found.curves)])
-    steps = found.every * np.arange(1, values.shape[1] + 1)
-    axes.plot(steps, values.mean(axis=0), color=look.color, ls="--", lw=0.9, zorder=2)
-    for edge in (values.min(axis=0), values.max(axis=0)):
-        axes.plot(steps, edge, color=look.color, ls=":", lw=0.5, zorder=1)
