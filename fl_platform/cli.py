@@ -336,6 +336,24 @@ def list_rules(
 
 
 @app.command()
+def papers(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name of an experiment that restates a paper.")
+    ] = None,
+    home: Home = None,
+    plugin: Plugins = None,
+) -> None:
+    """List restated papers, or print the details of one."""
+    from fl_platform.console import standard_output
+    from fl_platform.grid.papers import show_paper, show_papers
+
+    if experiment is None:
+        show_papers(_home(home), standard_output(), plugin or ())
+    else:
+        show_paper(experiment, _home(home), standard_output(), plugin or ())
+
+
+@app.command()
 def tune(
     study: Annotated[
         str | None, typer.Argument(help="File of tuning/, such as strike_nu or worst_case.")

@@ -209,6 +209,7 @@ def build_module(
         server_schedule=schedule_of(config.server.schedule),
         worker_momentum=config.worker.momentum,
         worker_dampening=config.worker.dampening,
+        worker_clients=config.worker.clients,
         should_stop=between,
         way=way,
         root=population.root,
