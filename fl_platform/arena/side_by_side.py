@@ -38,7 +38,7 @@ ROOM = 2**19  # coordinates trained at once on a CPU; larger stacks leave its ca
 
 
 @dataclass
-class Outcome:
+class Course:
     """What one run of the arena gave.
 
     Attributes:
@@ -216,12 +216,12 @@ class SideBySide:
             model = build_model(first, population.dataset).to(self.device)
             self.stacks = Stacks(model, self.clients, min(room, len(configs) * len(lead.federation)))
 
-    def run(self, rounds: int) -> list[Outcome]:
+    def run(self, rounds: int) -> list[Course]:
         """All runs to their end; one that diverges is left out from there on."""
-        outcomes = [Outcome([]) for _ in self.runs]
+        courses = [Course([]) for _ in self.runs]
         for index in range(rounds):
             self.should_stop()
-            alive = [i for i, outcome in enumerate(outcomes) if not outcome.reason]
+            alive = [i for i, course in enumerate(courses) if not course.reason]
             if not alive:
                 break
             for i, rows in zip(alive, self._trained(index, alive), strict=True):
@@ -229,11 +229,11 @@ class SideBySide:
                 try:
                     run.serve(index, run.cohort(index), rows)
                 except Diverged as reason:
-                    outcomes[i].reason = str(reason)
+                    courses[i].reason = str(reason)
                     continue
                 score = evaluate(run.model, self.samples, self.num_classes)
-                outcomes[i].curve.append(100 * float(score.accuracy))
-        return outcomes
+                courses[i].curve.append(100 * float(score.accuracy))
+        return courses
 
     def _trained(self, index: int, alive: Sequence[int]) -> list[Tensor]:
         """The rows of each run that is alive, ``(trained, d)``."""
