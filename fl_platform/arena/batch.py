@@ -17,7 +17,6 @@ from fl_platform.arena.side_by_side import SideBySide
 from fl_platform.config import Config, compose, data_node
 from fl_platform.core.process import Stopped
 from fl_platform.run.build import Population, load_population
-from fl_platform.run.runner import refuse_excess
 
 _STOP: Any = None  # the event of this worker process
 
@@ -61,8 +60,6 @@ def play(
     configs = [setting.config(trial) for trial in trials]
     torch.set_num_threads(configs[0].runtime.threads)
     population = _population(configs[0], setting.home)
-    for config in configs:
-        refuse_excess(config, len(population.federation))
     race = SideBySide(configs, population, trials[0].on, should_stop)
     courses = race.run(trials[0].rounds)
     each = (time.perf_counter() - started) / len(trials)

@@ -33,8 +33,9 @@ from fl_platform.run.build import (
     choose_local,
     resolve_device,
 )
+from fl_platform.run.refusals import refused
 
-ROOM = 2**19  # coordinates trained at once on a CPU; larger stacks leave its cache
+ROOM = 2**20  # coordinates trained at once on a CPU; larger stacks leave its cache
 
 
 @dataclass
@@ -204,7 +205,8 @@ class SideBySide:
         way: WayName = choose_local(first, self.device, population.dataset).way
         self.runs = [_module(config, population, way).to(self.device) for config in configs]
         for config, run in zip(configs, self.runs, strict=True):
-            run.open(build_roles(config))
+            with refused("arena"):  # too many Byzantine clients for the defense, ...
+                run.open(build_roles(config))
         self.samples: Samples = population.held_out[on].to(self.device)
         self.num_classes = population.dataset.num_classes
         lead = self.runs[0]
