@@ -404,6 +404,35 @@ def tune(
 
 
 @app.command()
+def arena(
+    overrides: Overrides = None,
+    file: Annotated[str, typer.Option(help="File of tuning/ with the settings.")] = "arena",
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for arena.json and arena.csv. Default: none.")
+    ] = None,
+    home: Home = None,
+    plugin: Plugins = None,
+    restart: Restart = False,
+    ignore_mismatch: IgnoreMismatch = False,
+) -> None:
+    """Search the worst case of a defense over many attackers, or continue the search."""
+    from fl_platform.arena.runner import run_arenas
+
+    outcome = run_arenas(
+        overrides or [],
+        _home(home),
+        file=file,
+        processes=processes,
+        out=out,
+        plugins=plugin or (),
+        restart=restart,
+        ignore_mismatch=ignore_mismatch,
+    )
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
 def doctor(
     overrides: Overrides = None,
     home: Home = None,
@@ -627,7 +656,7 @@ def main() -> None:
 
 def _refuse_setting_as_option(words: list[str]) -> None:
     """Refuse ``--attack strike``, whose form here is ``attack=strike``."""
-    if words[:1] and words[0] not in ("run", "grid", "config", "tune"):
+    if words[:1] and words[0] not in ("run", "grid", "config", "tune", "arena"):
         return
     for place, word in enumerate(words):
         name, _, value = word.removeprefix("--").partition("=")

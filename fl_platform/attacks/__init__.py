@@ -4,6 +4,7 @@ from fl_platform.attacks.ablations import lie_matched, strike_ablation
 from fl_platform.attacks.absent import absent
 from fl_platform.attacks.agr_tailored import agr_tailored
 from fl_platform.attacks.bit_flip import bit_flip
+from fl_platform.attacks.directional import directional
 from fl_platform.attacks.fang import fang
 from fl_platform.attacks.fang_krum import fang_krum
 from fl_platform.attacks.fang_trimmed_mean import fang_trimmed_mean
@@ -26,6 +27,7 @@ __all__ = [
     "absent",
     "agr_tailored",
     "bit_flip",
+    "directional",
     "fang",
     "fang_krum",
     "fang_trimmed_mean",
