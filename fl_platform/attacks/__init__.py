@@ -1,4 +1,4 @@
-"""The attacks, one idea a file; ``conf/attack/<name>.yaml`` calls each by its name here."""
+"""The attacks, one idea per file; ``conf/attack/<name>.yaml`` names each as here."""
 
 from fl_platform.attacks.ablations import lie_matched, strike_ablation
 from fl_platform.attacks.absent import absent

@@ -1,4 +1,4 @@
-"""Import a package's public names on first use, so that importing the package stays cheap."""
+"""Import of a package's public names on first use, so that the package itself imports fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the server estimates the honest mean: one file a rule, and the chain around them."""
+"""Defenses, which estimate the honest mean: one file per rule, and the chain of all steps."""
 
 from fl_platform.defenses.aksel import aksel
 from fl_platform.defenses.bulyan import bulyan

@@ -1,4 +1,4 @@
-"""Rows clipped or brought to one length before a rule: a factor for each, no second matrix."""
+"""Rows clipped or scaled to one length before a rule: one factor per row, no second matrix."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from fl_platform.core.rule import rule
 def clipping(
     updates: Updates, num_byzantine: int, *, c: Annotated[float, Above(0)] = 2.0
 ) -> Tensor:
-    r"""Static clipping: rows longer than c are shortened to c.
+    r"""Static clipping: rows longer than c are scaled to length c.
 
     .. math:: y_i = \min\{1, c / \|g_i\|\} g_i
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f, from 0 to n; not looked at.
+        num_byzantine: f, from 0 to n; not used.
         c: the length, in units of the updates; 2 is ByzFL's default. No value fits every task.
 
     Returns:
         ``(n,)`` float64 factors from 0 to 1.
 
-    Guarantees no kappa with any rule after it: identical honest rows longer than c are not
-    answered with themselves. Cost: one read of the matrix.
+    Guarantees: no kappa with any rule after it. For identical honest rows longer than c the
+    aggregate differs from them. Cost: one read of the matrix.
 
     References:
         Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, Adaptive Gradient Clipping for Robust
@@ -40,7 +40,7 @@ def clipping(
 
 @rule(label="ARC", tolerates=lambda n: (n - 1) // 2, shardable=True)
 def arc(updates: Updates, num_byzantine: int) -> Tensor:
-    r"""Adaptive robust clipping: the k longest rows are shortened to the next longest.
+    r"""Adaptive robust clipping: the k longest rows are scaled to the length of the next one.
 
     .. math:: y_i = \min\{1, \|g_{(k+1)}\| / \|g_i\|\} g_i, \quad
         k = \Big\lfloor \frac{2 f}{n} (n - f) \Big\rfloor, \quad
@@ -54,8 +54,8 @@ def arc(updates: Updates, num_byzantine: int) -> Tensor:
         ``(n,)`` float64 factors from 0 to 1.
 
     Guarantees, in the paper, that a robust rule after it stays robust: kappa becomes
-    kappa + 2f / (n - 2f). k is worked out in whole numbers; ByzFL truncates a floating-point
-    product, which may be one less. Cost: one read of the matrix.
+    kappa + 2f / (n - 2f). k is computed in integers; ByzFL truncates a floating-point product,
+    which may be one less. Cost: one read of the matrix.
 
     References:
         Allouah, Guerraoui, Gupta, Jellouli, Rizk, Stephan, Adaptive Gradient Clipping for Robust
@@ -106,5 +106,5 @@ def unit_rows(updates: Updates, num_byzantine: int) -> Tensor:
 
 
 def shortening(lengths: Tensor, most: Tensor | float) -> Tensor:
-    """Factors that bring rows of these lengths to at most ``most``."""
+    """Factors that scale rows of these lengths to at most ``most``."""
     return torch.where(lengths > most, most / lengths, 1.0)

@@ -1,8 +1,8 @@
-"""The C++ behind the hot passes, and the calls into it; ``None`` says: use torch.
+"""C++ kernels for the passes over the matrix, and their calls; ``None`` means: use torch.
 
 Three kernels: the mean of consecutive ranks of every column (a generated sorting network), the
-variance of every column, and inner products of centred rows. All take row pointers, so chosen,
-repeated and added rows cost no copy.
+variance of every column, and inner products of centred rows. All take row pointers, so selected,
+repeated and added rows need no copy.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 from fl_platform.core.native import compiler as native
 from fl_platform.core.sorting_network import network
 
-MOST_WIRES = 128  # a network of more would take the compiler minutes; sorting takes over
-WORTH_BUILDING = 1 << 20  # entries; below, a build costs more than it saves
+MOST_WIRES = 128  # a larger network takes minutes to compile; use a sort instead
+WORTH_BUILDING = 1 << 20  # entries; for fewer, a build costs more than it saves
 NAMES = {torch.float32: "float", torch.float64: "double"}
 
 _RANKS = r"""
@@ -249,7 +249,7 @@ extern "C" int products(const T* const* rows, long m, const T* const* left, long
 
 @functools.lru_cache(maxsize=64)
 def ranks_source(n: int, first: int, stop: int, dtype: torch.dtype) -> str:
-    """The C++ that averages the ranks ``first`` .. ``stop - 1`` of n values, column by column."""
+    """C++ for the mean of the ranks ``first`` .. ``stop - 1`` of n values, per column."""
     lines = [f"  vec x{i} = load(rows[{i}] + k);" for i in range(n)]
     names = [f"x{i}" for i in range(n)]
     for count, (low, high, needs_low, needs_high) in enumerate(network(n, first, stop)):
@@ -279,7 +279,7 @@ def ranks_source(n: int, first: int, stop: int, dtype: torch.dtype) -> str:
 
 
 def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor) -> bool:
-    """Writes the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False where it cannot."""
+    """Write the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False if not possible."""
     if len(rows) > MOST_WIRES or not native.usable([*rows, out]):
         return False
     source = ranks_source(len(rows), first, stop, out.dtype)
@@ -295,7 +295,7 @@ def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor) -> boo
 
 
 def variances(rows: list[Tensor], out: Tensor) -> bool:
-    """Writes the population variance of each column to ``out``; False where it cannot."""
+    """Write the population variance of each column to ``out``; False if not possible."""
     if not native.usable([*rows, out]):
         return False
     library = native.library(_VARIANCES.replace("@T@", NAMES[out.dtype]), native.SAME_BITS)
@@ -314,10 +314,10 @@ def variances(rows: list[Tensor], out: Tensor) -> bool:
 
 
 def products(rows: list[Tensor], centre: Tensor, left: Tensor | None = None) -> Tensor | None:
-    """Float64 inner products of rows less ``centre`` with ``left`` or with each other.
+    """Float64 inner products of rows minus ``centre`` with ``left`` or with each other.
 
     Returns:
-        ``(k, m)``, or the symmetric ``(m, m)``, or ``None`` where it cannot be done.
+        ``(k, m)``, or the symmetric ``(m, m)``, or ``None`` if not possible.
     """
     others = rows if left is None else list(left.unbind(0))
     library = _product_library([*rows, *others], centre)
@@ -356,8 +356,8 @@ def offsets(rows: list[Tensor], point: Tensor, along: Tensor | None = None) -> T
 
 
 def decide_bits(dtype: torch.dtype) -> bool:
-    """Whether inner products of ``dtype`` are compiled here; of all kernels, theirs alone round
-    otherwise than torch.
+    """True if inner products of ``dtype`` are compiled; only these kernels round differently
+    from torch.
     """
     source = _PRODUCTS.replace("@T@", NAMES[dtype])
     return native.library(source, native.FUSED) is not None
