@@ -1,20 +1,27 @@
 """Configuration: what a person types, checked against signatures, named by a hash."""
 
-from fl_platform.config.compose import compose
-from fl_platform.config.errors import ConfigError
-from fl_platform.config.identity import canonical, config_hash, differences, flat
-from fl_platform.config.paths import (
-    conf_folder,
-    conf_folders,
-    data_node,
-    find_home,
-    looked_in,
-    refuse_missing_data,
-)
-from fl_platform.config.rules import build_rule
-from fl_platform.config.schema import AttackRole, Config, DefenseRole, role
-from fl_platform.config.sweep import expand
-from fl_platform.config.targets import target_name
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fl_platform.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from fl_platform.config.compose import compose
+    from fl_platform.config.errors import ConfigError
+    from fl_platform.config.identity import canonical, config_hash, differences, flat
+    from fl_platform.config.paths import (
+        conf_folder,
+        conf_folders,
+        data_node,
+        find_home,
+        looked_in,
+        refuse_missing_data,
+    )
+    from fl_platform.config.rules import build_rule
+    from fl_platform.config.schema import AttackRole, Config, DefenseRole, role
+    from fl_platform.config.sweep import expand
+    from fl_platform.config.targets import target_name
 
 __all__ = [
     "AttackRole",
@@ -37,3 +44,5 @@ __all__ = [
     "role",
     "target_name",
 ]
+
+lazy(__name__)
