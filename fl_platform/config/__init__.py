@@ -9,7 +9,13 @@ from fl_platform.core.lazy import lazy
 if TYPE_CHECKING:
     from fl_platform.config.compose import compose
     from fl_platform.config.errors import ConfigError
-    from fl_platform.config.identity import canonical, config_hash, differences, flat
+    from fl_platform.config.identity import (
+        canonical,
+        config_hash,
+        differences,
+        flat,
+        setting_hash,
+    )
     from fl_platform.config.paths import (
         conf_folder,
         conf_folders,
@@ -42,6 +48,7 @@ __all__ = [
     "looked_in",
     "refuse_missing_data",
     "role",
+    "setting_hash",
     "target_name",
 ]
 
