@@ -17,7 +17,9 @@ def main() -> None:
         command_line()
         return
     if sys.argv[1:2] != ["arena"]:
-        sys.exit("fl-platform: expected typer to be installed; without it: python -m fl_platform arena")
+        sys.exit(
+            "fl-platform: expected typer to be installed; without it: python -m fl_platform arena"
+        )
     sys.exit(_arena(sys.argv[2:]))
 
 

@@ -84,15 +84,16 @@ class Arena:
         rounds = [text for text in typed if text.partition("=")[0] == "rounds"]
         defense = [t for t in typed if t.partition("=")[0].split(".")[0] in ("defense", "mixing")]
         own = [text for text in typed if text not in rounds]
-        self.setting = Setting(
-            home, (*base, *own), tuple(defense), spec.validation, tuple(plugins)
-        )
+        self.setting = Setting(home, (*base, *own), tuple(defense), spec.validation, tuple(plugins))
         probe = Trial(NONE, spec.seeds[0], "validation", 1)
         config = self.setting.config(probe)
         length = int(rounds[-1].partition("=")[2]) if rounds else _rounds(self.setting)
         tail = config.evaluation.tail
         self.plan = Plan(
-            spec, length, tail, _attacks(spec.listed, home, plugins),
+            spec,
+            length,
+            tail,
+            _attacks(spec.listed, home, plugins),
             _attacks(spec.adaptive, home, plugins),
         )
         self.name = " ".join(own)
@@ -268,9 +269,13 @@ def _told(arena: Arena, say: Any) -> None:
     left = len(arena.plan.pending(arena.done))
     found = [t for t in arena.done if t.on == "validation"]
     low = min(found, key=lambda t: arena.plan.end(arena.done[t], t.rounds), default=None)
-    worst = "" if low is None else (
-        f", lowest on validation {arena.plan.end(arena.done[low], low.rounds):.1f} %"
-        f" ({' '.join(low.attack)})"
+    worst = (
+        ""
+        if low is None
+        else (
+            f", lowest on validation {arena.plan.end(arena.done[low], low.rounds):.1f} %"
+            f" ({' '.join(low.attack)})"
+        )
     )
     say(f"{arena.name}: {len(arena.done)} runs, {left} left in this stage{worst}")
 

@@ -216,7 +216,9 @@ class SideBySide:
             d = sum(p.numel() for p in lead.model.parameters())
             room = max(len(lead.federation), ROOM // d)
             model = build_model(first, population.dataset).to(self.device)
-            self.stacks = Stacks(model, self.clients, min(room, len(configs) * len(lead.federation)))
+            self.stacks = Stacks(
+                model, self.clients, min(room, len(configs) * len(lead.federation))
+            )
 
     def run(self, rounds: int) -> list[Course]:
         """All runs to their end; one that diverges is left out from there on."""

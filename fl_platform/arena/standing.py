@@ -141,7 +141,10 @@ def table(result: Standing) -> str:
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     padded = [
-        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=False))]
+        [
+            line[0].ljust(widths[0]),
+            *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=False)),
+        ]
         + [line[-1]]
         for line in lines
     ]

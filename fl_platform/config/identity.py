@@ -54,6 +54,11 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def setting_hash(config: Config) -> str:
+    """`config_hash` without the seed, which the runs of one mean share."""
+    return config_hash(dataclasses.replace(config, seed=0))
+
+
 def differences(before: Config | Mapping[str, Any], after: Config | Mapping[str, Any]) -> list[str]:
     """One line a key in which two configurations (or canonical forms) differ: ``seed: 0 -> 1``."""
     old, new = (
