@@ -119,5 +119,3 @@ def batches(trials: Sequence[Trial], size: int) -> list[list[Trial]]:
         groups.setdefault((trial.on, trial.seed, trial.rounds, slow), []).append(trial)
     ordered = sorted(groups.values(), key=lambda group: group[0].attack[0] != "attack=fang")
     return [group[i : i + size] for group in ordered for i in range(0, len(group), size)]
-
-

@@ -84,15 +84,16 @@ class Arena:
         rounds = [text for text in typed if text.partition("=")[0] == "rounds"]
         defense = [t for t in typed if t.partition("=")[0].split(".")[0] in ("defense", "mixing")]
         own = [text for text in typed if text not in rounds]
-        self.setting = Setting(
-            home, (*base, *own), tuple(defense), spec.validation, tuple(plugins)
-        )
+        self.setting = Setting(home, (*base, *own), tuple(defense), spec.validation, tuple(plugins))
         probe = Trial(NONE, spec.seeds[0], "validation", 1)
         config = self.setting.config(probe)
         length = int(rounds[-1].partition("=")[2]) if rounds else _rounds(self.setting)
         tail = config.evaluation.tail
         self.plan = Plan(
-            spec, length, tail, _attacks(spec.listed, home, plugins),
+            spec,
+            length,
+            tail,
+            _attacks(spec.listed, home, plugins),
             _attacks(spec.adaptive, home, plugins),
         )
         self.name = " ".join(own)
@@ -162,6 +163,7 @@ def run_arenas(
     file: str = "arena",
     processes: int = 1,
     out: Path | None = None,
+    seconds: float | None = None,
     plugins: Sequence[str] = (),
     restart: bool = False,
     ignore_mismatch: bool = False,
@@ -173,8 +175,9 @@ def run_arenas(
         typed: overrides that make the defense and its setting; sweeps run several arenas.
         home: workspace: the folder of ``conf/``, ``tuning/`` and ``mlruns/``.
         file: settings, a file of ``tuning/``.
-        processes: how many runs batches at a time; 1 runs them in this process.
-        out: folder for ``arena.json`` and ``arena.csv``; Default: none is written.
+        processes: how many run batches at a time; 1: this process does.
+        out: folder for ``arena.json`` and ``arena.csv``. Default: none is written.
+        seconds: time after which no batch is started. Default: the file's.
         plugins: packages with further attacks, defenses and config files.
         restart: put earlier records of these arenas aside.
         ignore_mismatch: continue records of other code or of another machine.
@@ -190,7 +193,8 @@ def run_arenas(
         try:
             for each in expand(list(typed), home, plugins=plugins):
                 arenas.append(Arena(spec, each, home, plugins, **options))
-            limit = None if spec.seconds is None else time.monotonic() + spec.seconds
+            budget = spec.seconds if seconds is None else seconds
+            limit = None if budget is None else time.monotonic() + budget
             if processes == 1:
                 _run_here(arenas, stopper, limit, say)
             else:
@@ -268,9 +272,13 @@ def _told(arena: Arena, say: Any) -> None:
     left = len(arena.plan.pending(arena.done))
     found = [t for t in arena.done if t.on == "validation"]
     low = min(found, key=lambda t: arena.plan.end(arena.done[t], t.rounds), default=None)
-    worst = "" if low is None else (
-        f", lowest on validation {arena.plan.end(arena.done[low], low.rounds):.1f} %"
-        f" ({' '.join(low.attack)})"
+    worst = (
+        ""
+        if low is None
+        else (
+            f", lowest on validation {arena.plan.end(arena.done[low], low.rounds):.1f} %"
+            f" ({' '.join(low.attack)})"
+        )
     )
     say(f"{arena.name}: {len(arena.done)} runs, {left} left in this stage{worst}")
 

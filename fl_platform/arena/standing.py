@@ -140,11 +140,10 @@ def table(result: Standing) -> str:
             )
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    padded = [
-        [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=False))]
-        + [line[-1]]
-        for line in lines
-    ]
+    padded = []
+    for first, *numbers, last in lines:
+        right = [text.rjust(width) for text, width in zip(numbers, widths[1:-1], strict=True)]
+        padded.append([first.ljust(widths[0]), *right, last])
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 
