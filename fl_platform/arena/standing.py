@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from fl_platform.arena.search import NONE, Attack, Done, Plan, Trial, Verdict, judge, rounds_to
+from fl_platform.arena.search import NONE, Attack, Done, Stages, Trial, Verdict, judge, rounds_to
 from fl_platform.report.statistics import summarize
 
 
@@ -86,7 +86,7 @@ class Standing:
         return told
 
 
-def standing(plan: Plan, done: Done, defense: str) -> Standing:
+def standing(plan: Stages, done: Done, defense: str) -> Standing:
     """The result of a complete arena."""
     seeds, final = plan.spec.final.seeds, plan.spec.final
     finals = plan.finals(())
@@ -99,7 +99,7 @@ def standing(plan: Plan, done: Done, defense: str) -> Standing:
     return Standing(defense, mean, ordered, tried, final.keep)
 
 
-def _row(plan: Plan, done: Done, attack: Attack, seeds: Sequence[int], reference: float) -> Row:
+def _row(plan: Stages, done: Done, attack: Attack, seeds: Sequence[int], reference: float) -> Row:
     final, long = plan.spec.final, plan.rounds * plan.spec.final.horizon
     played = [done[Trial(attack, seed, "test", long)] for seed in seeds]
     ends = [plan.end(each, plan.rounds) for each in played]

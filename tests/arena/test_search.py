@@ -7,8 +7,8 @@ import pytest
 from fl_platform.arena.batch import batches
 from fl_platform.arena.search import (
     NONE,
-    Plan,
     Played,
+    Stages,
     Trial,
     changed,
     family,
@@ -34,7 +34,7 @@ def plan(**changes):
         "final": final,
         "refine": Refine(attackers=1, lengths=[2.0], scatter=["none", "honest"]),
     }
-    return Plan(ArenaSpec(**(settings | changes)), 4, 2, LISTED, ADAPTIVE)
+    return Stages(ArenaSpec(**(settings | changes)), 4, 2, LISTED, ADAPTIVE)
 
 
 def accuracy(trial):
