@@ -47,12 +47,15 @@ class Facts:
         shardable: ``True`` where it works on some of the coordinates of all rows because every
             sum along a row is asked of `Updates`; a text says why it does not; a callable is
             given the rule object and answers ``True`` or such a text; ``None``: not stated.
+        trims: ``(n, f, **parameters)`` -> how many values it cuts at each end of a sorted
+            coordinate; ``None`` for a rule that does not sort coordinates.
     """
 
     label: str | None = None
     tolerates: Callable[[int], int] | None = None
     kappa: Callable[..., float | None] | None = None
     shardable: bool | str | Callable[[Any], bool | str] | None = None
+    trims: Callable[..., int] | None = None
 
 
 class _Marks(Protocol):
@@ -72,6 +75,7 @@ def rule(
     tolerates: Callable[[int], int] | None = None,
     kappa: Callable[..., float | None] | None = None,
     shardable: bool | str | Callable[[Any], bool | str] | None = None,
+    trims: Callable[..., int] | None = None,
 ) -> _Marks: ...
 
 
