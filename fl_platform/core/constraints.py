@@ -8,15 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Constraint(Protocol):
-    """A range: says whether a value lies in it, and describes itself for error messages."""
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` lies in the range."""
-        ...
 
 
 @dataclass(frozen=True)
