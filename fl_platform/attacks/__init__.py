@@ -1,4 +1,4 @@
-"""The attacks, one idea a file; ``conf/attack/<name>.yaml`` calls each by its name here."""
+"""The attacks, one idea per file; ``conf/attack/<name>.yaml`` names each as here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fl_platform.attacks.absent import absent
     from fl_platform.attacks.agr_tailored import agr_tailored
     from fl_platform.attacks.bit_flip import bit_flip
+    from fl_platform.attacks.directional import directional
     from fl_platform.attacks.fang import fang
     from fl_platform.attacks.fang_krum import fang_krum
     from fl_platform.attacks.fang_trimmed_mean import fang_trimmed_mean
@@ -33,6 +34,7 @@ __all__ = [
     "absent",
     "agr_tailored",
     "bit_flip",
+    "directional",
     "fang",
     "fang_krum",
     "fang_trimmed_mean",

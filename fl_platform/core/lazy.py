@@ -1,4 +1,4 @@
-"""Packages that import a public name when it is first used, so that importing them is cheap."""
+"""Import of a package's public names on first use, so that the package itself imports fast."""
 
 from __future__ import annotations
 

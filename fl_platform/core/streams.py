@@ -1,4 +1,4 @@
-"""Standard output and error that never end the work whose words they carry."""
+"""Standard output and error whose failures do not end the run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import sys
 from typing import Any
 
-_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # nobody reads: a closed pipe or terminal
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # no reader: a closed pipe or terminal
 
 
 class Guarded:
-    """A text stream whose errors are kept in place of raised.
+    """A text stream whose errors are stored instead of raised.
 
-    After the first one nothing more is written. What the encoding cannot say is escaped.
+    After the first error nothing more is written. Characters outside the encoding are escaped.
 
     Attributes:
-        error: the first one, or None.
+        error: the first error, or None.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -26,7 +26,7 @@ class Guarded:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write ``text`` where that is still possible."""
+        """Write ``text`` unless an error has occurred."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
@@ -36,7 +36,7 @@ class Guarded:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush where that is still possible."""
+        """Flush unless an error has occurred."""
         self._try(self._stream.flush)
 
     def _try(self, work: Any) -> None:
@@ -49,7 +49,7 @@ class Guarded:
             self._discard()
 
     def _discard(self) -> None:
-        """Send the rest nowhere: Python flushes what is left when it ends."""
+        """Redirect the rest to the null device: Python flushes its buffer at exit."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -69,7 +69,7 @@ class _Guards:
         sys.stdout, sys.stderr = self._output, error
 
     def finish(self) -> None:
-        """Give the streams back; exit 4 where a full disk took the output of a success."""
+        """Restore the streams; exit with 4 if output of a successful command was lost."""
         if self._output is None:
             return
         self._output.flush()

@@ -1,4 +1,4 @@
-"""How the server estimates the honest mean: one file a rule, and the chain around them."""
+"""Defenses, which estimate the honest mean: one file per rule, and the chain of all steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from fl_platform.defenses.centered_clipping import CenteredClipping, centered_clipping
     from fl_platform.defenses.cge import cge
     from fl_platform.defenses.chain import Chain
-    from fl_platform.defenses.clipping import arc, clipping
+    from fl_platform.defenses.clipping import arc, clipping, unit_rows
     from fl_platform.defenses.cosine_bucketing import CosineBucketing, cosine_bucketing
+    from fl_platform.defenses.crowding import crowding
     from fl_platform.defenses.dnc import DnC, dnc
     from fl_platform.defenses.fed_seca import fed_seca
     from fl_platform.defenses.fl_detector import FlDetector, fl_detector
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from fl_platform.defenses.rlr import rlr
     from fl_platform.defenses.sign_guard import SignGuard, sign_guard
     from fl_platform.defenses.smea import smea
+    from fl_platform.defenses.spectral_filter import spectral_filter
     from fl_platform.defenses.tolerance import largest_f, tolerates
     from fl_platform.defenses.trimmed_mean import trimmed_mean
 
@@ -59,6 +61,7 @@ __all__ = [
     "cge",
     "clipping",
     "cosine_bucketing",
+    "crowding",
     "dnc",
     "fed_seca",
     "fl_detector",
@@ -82,8 +85,10 @@ __all__ = [
     "rlr",
     "sign_guard",
     "smea",
+    "spectral_filter",
     "tolerates",
     "trimmed_mean",
+    "unit_rows",
 ]
 
 lazy(__name__)

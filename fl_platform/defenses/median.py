@@ -38,7 +38,7 @@ def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint
             The STRIKE authors' code takes the lower of ``w_i - w``, which is the upper of our
             ``w - w_i``.
 
-    Guarantees (f, kappa)-robustness with, exactly, kappa = ((n-1)/2) / ((n+1)/2 - f) for odd n;
+    Guarantees (f, kappa)-robustness with exactly kappa = ((n-1)/2) / ((n+1)/2 - f) for odd n;
     for even n, (n/2 - 1) / (n/2 - f + 1) for ``midpoint`` and n / (n - 2f) for the others.
 
     References:

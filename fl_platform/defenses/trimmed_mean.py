@@ -1,4 +1,4 @@
-"""The coordinate-wise trimmed mean, which the paper calls RBTM."""
+"""The coordinate-wise trimmed mean, RBTM in the STRIKE paper."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ def trimmed_mean(
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2.
-        trim: b, how many to drop at each end: ``null`` is f (the definition); a fixed number is
-            what libraries do that are not told f, and is lowered to (n - 1) // 2 where fewer rows
-            arrive.
+        trim: b, number of values dropped at each end: ``null`` is f (the definition); a fixed
+            number, as in libraries without f, is lowered to (n - 1) // 2 if fewer rows arrive.
 
-    Guarantees (f, kappa)-robustness with, exactly, kappa = f / (n - 2f) when b = f: no rule has a
-    smaller one.
+    Guarantees (f, kappa)-robustness with exactly kappa = f / (n - 2f) when b = f, the smallest of
+    all rules.
 
     References:
         Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates,

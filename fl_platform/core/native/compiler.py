@@ -1,10 +1,10 @@
-"""C++ kernels built on first use: compiled once a machine, loaded with ctypes, never required.
+"""C++ kernels built on first use: compiled once per machine, loaded with ctypes, optional.
 
-Without a compiler, or with ``FL_PLATFORM_NATIVE=0``, callers use their torch form instead.
-Libraries lie in ``FL_PLATFORM_NATIVE_CACHE``, else in ``fl_platform/native`` under the user's
-cache folder, named after everything that decides their bytes. Only one that this user built is
-loaded: folder and file belong to the user, nobody else may write to them, and the file ends in the
-SHA-256 of what was built. Any other file is built again.
+Without a compiler, or with ``FL_PLATFORM_NATIVE=0``, callers use torch instead. Libraries are in
+``FL_PLATFORM_NATIVE_CACHE``, by default in ``fl_platform/native`` under the user's cache folder;
+their names contain a hash of everything that determines their bytes. Only a library that this user
+built is loaded: folder and file belong to the user, no other user can write to them, and the file
+ends with the SHA-256 of the built content. Any other file is built again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-fno-math-errno", "-march=native", "-fPIC", "-shared", "-std=c++17")
-# Fused multiply-adds round once where torch rounds twice, so who promises equal bits goes without.
+# Fused multiply-adds round once where torch rounds twice: off where equal bits are guaranteed.
 SAME_BITS, FUSED = "-ffp-contract=off", "-ffp-contract=fast"
-_LARGEST = 2**26  # bytes of a library
+_LARGEST = 2**26  # maximum bytes of a library
 PATIENCE = 300  # seconds for one build; a busy machine may need one minute
-_SEAL = b"fl_platform kernel\0"  # before the digest at the end, which a loader of ELF passes over
-_HELD: list[int] = []  # open for good: the loader knows a library by the number in its path
+_SEAL = b"fl_platform kernel\0"  # before the digest at the end, which an ELF loader ignores
+_HELD: list[int] = []  # kept open: the loader identifies a library by the number in its path
 
 
 def enabled() -> bool:
-    """Whether kernels may be built and used here; part of what decides a Gram's last bits."""
+    """True if kernels may be built and used; a Gram's last bits depend on it."""
     return os.environ.get("FL_PLATFORM_NATIVE", "1") != "0" and _compiler() is not None
 
 
@@ -47,7 +47,7 @@ def _compiler() -> str | None:
 
 @functools.cache
 def _machine() -> str:
-    """What ``-march=native`` depends on, so that machines that share a home do not share code."""
+    """The input of ``-march=native``: one library per kind of machine in a shared home."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -73,12 +73,12 @@ def _read(file: str) -> str:
 
 
 def library(source: str, contraction: str, *, build: bool = True) -> ctypes.CDLL | None:
-    """The library of a C++ source, built if need be; ``None`` where that cannot be done.
+    """The library of a C++ source, built if necessary; ``None`` if that is not possible.
 
     Args:
         source: one translation unit with ``extern "C"`` functions.
         contraction: ``SAME_BITS`` or ``FUSED``.
-        build: whether to compile a source that no earlier call has compiled.
+        build: compile a source that no earlier call has compiled.
     """
     return _load(source, (*FLAGS, contraction), build) if enabled() else None
 
@@ -87,7 +87,7 @@ def library(source: str, contraction: str, *, build: bool = True) -> ctypes.CDLL
 def _load(source: str, flags: tuple[str, ...], build: bool) -> ctypes.CDLL | None:
     key = hashlib.sha256("\0".join([source, *flags, _version(), _machine()]).encode()).hexdigest()
     try:
-        folder = _own_folder(_cache())  # RuntimeError where there is no home either
+        folder = _own_folder(_cache())  # RuntimeError if there is no home folder
         target = folder / f"{key[:32]}.so"
         descriptor = _open_own(target)
         if descriptor is None:
@@ -98,7 +98,7 @@ def _load(source: str, flags: tuple[str, ...], build: bool) -> ctypes.CDLL | Non
         if descriptor is None:
             raise OSError(f"{target} changed while it was built")
         _HELD.append(descriptor)
-        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")  # the very file that was checked
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")  # the same file that was checked
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
         logger.info("No compiled kernel, torch is used instead: %s", reason)
@@ -112,14 +112,14 @@ def _version() -> str:
 
 
 def _own_folder(folder: Path) -> Path:
-    """The folder, made if need be.
+    """The folder, created if necessary.
 
     Raises:
-        OSError: it is another user's, or others may write to it.
+        OSError: the folder belongs to another user, or others can write to it.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not _own(folder.lstat()) or folder.is_symlink():
-        raise OSError(f"{folder}: expected a folder of this user that no other may write to")
+        raise OSError(f"{folder}: expected a folder of this user that others cannot write to")
     return folder
 
 
@@ -129,7 +129,7 @@ def _own(status: os.stat_result) -> bool:
 
 
 def _open_own(target: Path) -> int | None:
-    """A descriptor of the library at ``target``; None where it is not what this user built."""
+    """A descriptor of the library at ``target``; None if this user did not build it."""
     try:
         descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -145,7 +145,7 @@ def _open_own(target: Path) -> int | None:
 
 
 def _compile(source: str, flags: tuple[str, ...], target: Path) -> None:
-    """Builds beside ``target`` and renames: another process sees a whole library or none."""
+    """Build beside ``target`` and rename: other processes see a complete library or none."""
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         text, built = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
         text.write_text(source)
@@ -164,14 +164,14 @@ def _compile(source: str, flags: tuple[str, ...], target: Path) -> None:
 
 
 def pointers(rows: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    """The addresses of CPU rows whose entries lie side by side; rows may share memory."""
+    """The addresses of CPU rows with contiguous entries; rows may share memory."""
     return (ctypes.c_void_p * len(rows))(*(row.data_ptr() for row in rows))
 
 
 def usable(rows: list[Tensor]) -> bool:
-    """Whether a kernel can read these rows: plain memory on the CPU, entries side by side.
+    """True if a kernel can read these rows: plain memory on the CPU, contiguous entries.
 
-    torch negates lazily (``x.conj().imag``): such a tensor's memory does not hold its values.
+    torch negates lazily (``x.conj().imag``): the memory of such a tensor does not hold its values.
     """
     return all(
         row.device.type == "cpu"

@@ -1,7 +1,7 @@
-"""Calls into the CUDA of the passes over the matrix; ``None``: use torch.
+"""Calls of the CUDA kernels for the passes over the matrix; ``None`` means: use torch.
 
-All kernels take addresses of rows, so chosen, repeated and added rows cost no copy and their
-choice need not be known on the host. One thread works on one column; neighbours read neighbouring
+All kernels take addresses of rows, so selected, repeated and added rows need no copy, and the host
+need not know the selection. One thread computes one column; adjacent threads read adjacent
 numbers. A test compiles the same sources as C++ with a loop for the threads (`LANES` is then 1).
 """
 
@@ -17,8 +17,8 @@ from fl_platform.core.native import cuda
 from fl_platform.core.sorting_network import network
 
 THREADS = 128
-SPAN = 4096  # columns that a block of `offsets` adds up
-MOST_VALUES = 128  # rows whose values one thread holds
+SPAN = 4096  # columns per block of `offsets`
+MOST_VALUES = 128  # rows whose values fit one thread
 MOST_EIGEN = 54  # rows and columns of a matrix of which two copies fit a block's 48 KB
 SQUARINGS = 40
 NAMES = {torch.float32: "float", torch.float64: "double"}
@@ -32,7 +32,7 @@ def source(name: str, dtype: torch.dtype = torch.float64, **definitions: object)
 
 @functools.lru_cache(maxsize=64)
 def ranks_source(m: int, first: int, stop: int, dtype: torch.dtype) -> str:
-    """The mean of the ranks ``first`` .. ``stop - 1`` of m values; NaN where one value is NaN."""
+    """CUDA for the mean of the ranks ``first`` .. ``stop - 1`` of m values; NaN if one is NaN."""
     least, most = ("fminf", "fmaxf") if dtype == torch.float32 else ("fmin", "fmax")
     lines = [f"const T x{i} = rows[{i}][k];" for i in range(m)]
     lines.append("bool number = true;")
@@ -55,7 +55,7 @@ def ranks_source(m: int, first: int, stop: int, dtype: torch.dtype) -> str:
 
 @functools.lru_cache(maxsize=64)
 def variances_source(m: int, dtype: torch.dtype) -> str:
-    """The population variance of m values, which are added in the order of the rows."""
+    """CUDA for the population variance of m values, added in the order of the rows."""
     lines = [f"T x{i} = rows[{i}][k];" for i in range(m)]
     lines.append("T mean = x0;")
     lines += [f"mean = mean + x{i};" for i in range(1, m)]
@@ -69,7 +69,7 @@ def variances_source(m: int, dtype: torch.dtype) -> str:
 
 
 def addresses(matrix: Tensor) -> Tensor | None:
-    """``(m,)`` int64 addresses of a GPU matrix's rows; ``None`` where entries lie apart."""
+    """``(m,)`` int64 addresses of a GPU matrix's rows; ``None`` if entries are not contiguous."""
     if matrix.device.type != "cuda" or matrix.dtype not in NAMES or matrix.is_neg():
         return None
     if matrix.shape[1] > 1 and matrix.stride(1) != 1:
@@ -79,14 +79,14 @@ def addresses(matrix: Tensor) -> Tensor | None:
 
 
 def mean_of_ranks(rows: Tensor, first: int, stop: int, out: Tensor) -> bool:
-    """Writes the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False where it cannot."""
+    """Write the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False if not possible."""
     if len(rows) > MOST_VALUES:
         return False
     return _columns(ranks_source(len(rows), first, stop, out.dtype), rows, out)
 
 
 def variances(rows: Tensor, out: Tensor) -> bool:
-    """Writes the population variance of each column to ``out``; False where it cannot."""
+    """Write the population variance of each column to ``out``; False if not possible."""
     if len(rows) > MOST_VALUES:
         return False
     return _columns(variances_source(len(rows), out.dtype), rows, out)

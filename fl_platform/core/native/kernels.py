@@ -1,8 +1,8 @@
-"""Calls into the C++ of the hot passes; ``None`` says: use torch.
+"""Calls of the C++ kernels for the passes over the matrix; ``None`` means: use torch.
 
 Three files: the mean of consecutive ranks of every column (a generated sorting network), the
-variance of every column, and inner products of centred rows. All take row pointers, so chosen,
-repeated and added rows cost no copy.
+variance of every column, and inner products of centred rows. All take row pointers, so selected,
+repeated and added rows need no copy.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from torch import Tensor
 from fl_platform.core.native import compiler as native
 from fl_platform.core.sorting_network import network
 
-MOST_WIRES = 128  # a network of more would take the compiler minutes; sorting takes over
-WORTH_BUILDING = 1 << 20  # entries; below, a build costs more than it saves
+MOST_WIRES = 128  # a larger network takes minutes to compile; use a sort instead
+WORTH_BUILDING = 1 << 20  # entries; for fewer, a build costs more than it saves
 NAMES = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -55,7 +55,7 @@ def ranks_source(n: int, first: int, stop: int, dtype: torch.dtype) -> str:
 
 
 def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor) -> bool:
-    """Writes the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False where it cannot."""
+    """Write the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False if not possible."""
     if len(rows) > MOST_WIRES or not native.usable([*rows, out]):
         return False
     text = ranks_source(len(rows), first, stop, out.dtype)
@@ -70,7 +70,7 @@ def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor) -> boo
 
 
 def variances(rows: list[Tensor], out: Tensor) -> bool:
-    """Writes the population variance of each column to ``out``; False where it cannot."""
+    """Write the population variance of each column to ``out``; False if not possible."""
     if not native.usable([*rows, out]):
         return False
     library = native.library(source("variances", out.dtype), native.SAME_BITS)
@@ -89,10 +89,10 @@ def variances(rows: list[Tensor], out: Tensor) -> bool:
 
 
 def products(rows: list[Tensor], centre: Tensor, left: Tensor | None = None) -> Tensor | None:
-    """Float64 inner products of rows less ``centre`` with ``left`` or with each other.
+    """Float64 inner products of rows minus ``centre`` with ``left`` or with each other.
 
     Returns:
-        ``(k, m)``, or the symmetric ``(m, m)``, or ``None`` where it cannot be done.
+        ``(k, m)``, or the symmetric ``(m, m)``, or ``None`` if not possible.
     """
     others = rows if left is None else list(left.unbind(0))
     library = _product_library([*rows, *others], centre)
@@ -131,8 +131,8 @@ def offsets(rows: list[Tensor], point: Tensor, along: Tensor | None = None) -> T
 
 
 def decide_bits(dtype: torch.dtype) -> bool:
-    """Whether inner products of ``dtype`` are compiled here; of all kernels, theirs alone round
-    otherwise than torch.
+    """True if inner products of ``dtype`` are compiled; only these kernels round differently
+    from torch.
     """
     return native.library(source("products", dtype), native.FUSED) is not None
 
