@@ -129,7 +129,8 @@ class ByHand(FederatedModule):
         if not torch.isfinite(aggregate.vector).all():
             raise Diverged(f"round {index}: the aggregate is not finite")
         trained = Trained(rows, None, range(len(cohort.honest)), rows.new_zeros(()))
-        self._step(index, aggregate.vector, aggregate, trained, len(updates))
+        optimizer, vector = self.optimizers(), aggregate.vector
+        self._server_step.step(optimizer, index, vector, aggregate, trained, len(updates))
 
 
 class Stacks(Vmapped):
