@@ -23,8 +23,8 @@ from fl_platform.federated.client_training.batches import (
 from fl_platform.federated.client_training.vmapped import Vmapped
 from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.federation import Samples
-from fl_platform.federated.module import _Trained
 from fl_platform.federated.sampling import Cohort, sample_cohort
+from fl_platform.federated.server_step import Trained
 from fl_platform.run.build import (
     Population,
     build_model,
@@ -129,8 +129,9 @@ class ByHand(FederatedModule):
             raise Diverged(f"round {index}: most updates were not finite or absurdly large")
         if not torch.isfinite(aggregate.vector).all():
             raise Diverged(f"round {index}: the aggregate is not finite")
-        trained = _Trained(rows, None, range(len(cohort.honest)), rows.new_zeros(()))
-        self._step(index, aggregate.vector, aggregate, trained, len(updates))
+        trained = Trained(rows, None, range(len(cohort.honest)), rows.new_zeros(()))
+        optimizer, vector = self.optimizers(), aggregate.vector
+        self._server_step.step(optimizer, index, vector, aggregate, trained, len(updates))
 
 
 class Stacks(Vmapped):

@@ -8,15 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Constraint(Protocol):
-    """A range with a test for values and a description for error messages."""
-
-    def holds(self, value: float) -> bool:
-        """True if ``value`` lies in the range."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from fl_platform.core.deferred import Number, assumed, chosen, finite, number, on_device, sqrt
+from fl_platform.core.deferred import Number, assumed, chosen, finite, number, on_device
 from fl_platform.core.native import cuda_kernels
 
 
@@ -142,21 +142,3 @@ def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: N
             " Drop rows that are not finite first."
         )
     return chosen(step_sq != 0, lambda: step, 0.0)
-
-
-def largest_sum_step(offsets_sq: Tensor, step_sq: Number) -> Number:
-    """The largest step from the mean whose sum of squared distances is at most that of some row.
-
-    .. math:: \\gamma^* = \\sqrt{\\max_i \\|\\mu - g_i\\|^2 / \\|v\\|^2}
-
-    The sum of squared distances to a point is h V + h ||point - mean||^2, so the direction
-    has no effect: the result is exactly as far from the mean as the farthest row.
-
-    Args:
-        offsets_sq: ``(h,)`` squared distances of the rows to their mean.
-        step_sq: squared norm of the direction, >= 0.
-
-    Returns:
-        gamma, 0 where ``step_sq`` is 0.
-    """
-    return chosen(step_sq != 0, lambda: sqrt(number(offsets_sq.max()) / step_sq), 0.0)

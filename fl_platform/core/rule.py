@@ -47,12 +47,15 @@ class Facts:
         shardable: ``True`` if the rule works on some of the coordinates of all rows because
             every sum along a row is computed by `Updates`; a text with the reason if it does
             not; a function of the rule object with one of these results; ``None``: not stated.
+        trims: function ``(n, f, **parameters)`` -> number of values cut at each end of a sorted
+            coordinate; ``None`` for a rule that does not sort coordinates.
     """
 
     label: str | None = None
     tolerates: Callable[[int], int] | None = None
     kappa: Callable[..., float | None] | None = None
     shardable: bool | str | Callable[[Any], bool | str] | None = None
+    trims: Callable[..., int] | None = None
 
 
 class _Marks(Protocol):
@@ -72,6 +75,7 @@ def rule(
     tolerates: Callable[[int], int] | None = None,
     kappa: Callable[..., float | None] | None = None,
     shardable: bool | str | Callable[[Any], bool | str] | None = None,
+    trims: Callable[..., int] | None = None,
 ) -> _Marks: ...
 
 

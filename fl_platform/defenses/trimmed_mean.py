@@ -13,7 +13,11 @@ def _kappa(n: int, f: int, *, trim: int | None) -> float | None:
     return f / (n - 2 * f) if trim in (None, f) else None
 
 
-@rule(label="RBTM", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True)
+def _trims(n: int, f: int, *, trim: int | None) -> int:
+    return f if trim is None else min(trim, (n - 1) // 2)
+
+
+@rule(label="RBTM", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True, trims=_trims)
 def trimmed_mean(
     updates: Updates, num_byzantine: int, *, trim: Annotated[int, AtLeast(0)] | None = None
 ) -> Aggregate:
@@ -42,6 +46,5 @@ def trimmed_mean(
         >>> trimmed_mean(updates, 1).vector
         tensor([2.3333, 0.6667])
     """
-    n = len(updates)
-    drop = num_byzantine if trim is None else min(trim, (n - 1) // 2)
+    drop = _trims(len(updates), num_byzantine, trim=trim)
     return Aggregate(coordinatewise.trimmed_mean(updates, drop))

@@ -52,11 +52,6 @@ class Uploader:
             start_new_session=True,  # Ctrl-C is for the command alone
         )
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process is at work."""
-        return self._process.poll() is None
-
     def follow(self, folder: Path) -> None:
         """Copy the run in ``folder`` from now on; returns at once."""
         self.folders[folder] = None
