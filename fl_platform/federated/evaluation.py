@@ -1,4 +1,4 @@
-"""How good the global model is on held-out samples."""
+"""Evaluation of the global model on held-out samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from fl_platform.core.deferred import Number, listed, number
 from fl_platform.federated.federation import Samples
 
-# Values of the images that go through the model together: on a CPU their activations stay near
-# the cache, on a GPU a step has enough to do. CIFAR-10's test set is one step on a GPU.
+# Number of values of the images in one batch: on a CPU their activations stay near the cache, on a
+# GPU a step is a full load. CIFAR-10's test set is one step on a GPU.
 VALUES = {"cpu": 2**22, "cuda": 2**25}
 MOST = {"cpu": 500, "cuda": 2**16}  # images
 
@@ -31,7 +31,7 @@ class Score:
 
 
 def batch_size(samples: Samples) -> int:
-    """Images a step of evaluation: a fixed rule of their size and device."""
+    """Images per step of evaluation: a fixed rule of their size and device."""
     kind = "cuda" if samples.inputs.device.type == "cuda" else "cpu"
     return max(1, min(MOST[kind], VALUES[kind] // samples.inputs[0].numel()))
 
@@ -52,7 +52,7 @@ def evaluate(
         model: from inputs to ``(B, num_classes)`` outputs.
         samples: on the model's device.
         num_classes: C.
-        batch: images a step; ``None`` for `batch_size`.
+        batch: images per step; ``None`` for `batch_size`.
         channels_last: how images and the weights of convolutions lie in memory.
     """
     was_training = model.training

@@ -1,4 +1,4 @@
-"""The server's learning rate over the rounds: our schedule, or torch's schedulers."""
+"""The server's learning rate over the rounds: a schedule of this project or of torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fl_platform.core.schedules import Schedule
 def server_rates(trainer: Trainer, schedule: Schedule | None) -> list[float]:
     """The rates of the optimizer's groups, which ``schedule`` multiplies; empty without one.
 
-    Read before a checkpoint is restored, which brings the rates of a later round.
+    Read before a checkpoint is restored, which sets the rates of a later round.
 
     Raises:
-        ValueError: there are schedulers of torch beside the schedule, or one that needs a metric,
-            whose name Lightning drops where a module optimises by hand.
+        ValueError: a scheduler of torch beside the schedule, or one that requires a metric, whose
+            name Lightning drops under manual optimisation.
     """
     configs = trainer.lr_scheduler_configs
     if schedule is not None and configs:
@@ -32,10 +32,10 @@ def server_rates(trainer: Trainer, schedule: Schedule | None) -> list[float]:
 
 
 def step_schedulers(trainer: Trainer) -> None:
-    """Step what ``configure_optimizers`` returned beside the optimizer, once a round.
+    """Step the schedulers of ``configure_optimizers`` once per round.
 
-    Lightning leaves this to a module that optimises by hand. It drops ``interval`` and
-    ``frequency`` with a warning.
+    Lightning does not step them under manual optimisation. It drops ``interval`` and ``frequency``
+    with a warning.
     """
     for config in trainer.lr_scheduler_configs:
         config.scheduler.step()  # type: ignore[call-arg]

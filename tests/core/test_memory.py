@@ -102,5 +102,5 @@ def test_what_a_rule_can_do_without_is_no_reason_to_refuse():
     callback = Aggregator(defenses.monna)
     callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")
     callback = Aggregator(defenses.fltrust)
-    with pytest.raises(ValueError, match="server that knows reference for fltrust"):
+    with pytest.raises(ValueError, match="reference in the context of fltrust"):
         callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")

@@ -1,4 +1,4 @@
-"""The ways to train a round's clients, behind one call."""
+"""The client trainers: several backends with one interface."""
 
 from fl_platform.federated.client_training.select import WAYS, Choice, build_way, choose
 from fl_platform.federated.client_training.settings import LocalTraining
