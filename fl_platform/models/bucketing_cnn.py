@@ -18,17 +18,17 @@ def bucketing_cnn(
 ) -> nn.Module:
     """Two convolutions, dropout, two linear layers; 1,199,882 parameters for MNIST.
 
-    It is the network of PyTorch's MNIST example. Its second dropout is named two-dimensional there
-    but acts on vectors, where it drops each number on its own, as here.
+    It is the network of PyTorch's MNIST example. The second dropout there is called two-dimensional
+    but is applied to vectors, where it drops each number independently, as here.
 
     Args:
         num_classes: outputs.
         image_shape: channels, height, width; sides of at least 6 pixels.
-        channel_dropout: chance of a channel to be dropped after the convolutions.
-        dropout: chance of a hidden number to be dropped.
+        channel_dropout: probability that a channel is dropped after the convolutions.
+        dropout: probability that a hidden number is dropped.
 
     Raises:
-        ValueError: the image is smaller than the convolutions and the pooling need.
+        ValueError: an image that is too small for the convolutions and the pooling.
 
     References:
         S. P. Karimireddy, L. He, M. Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via
