@@ -17,7 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Aggregate", "Updates", "generator"]
 
-if not TYPE_CHECKING:
-    __getattr__ = lazy(
-        __name__, {"Aggregate": "aggregate", "Updates": "updates", "generator": "rng"}
-    )
+lazy(__name__)

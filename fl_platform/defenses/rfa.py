@@ -26,6 +26,7 @@ def rfa(
     start: Start = "inner",
     iterations: Literal["converged"] | Annotated[int, AtLeast(1)] = 8,
     eps: Annotated[float, Above(0)] = 1e-7,
+    unit: Literal["spread", "one"] = "spread",
 ) -> Aggregate:
     r"""The point with the least sum of distances to all rows, by Weiszfeld steps.
 
@@ -45,9 +46,10 @@ def rfa(
             the geometric median itself: a row that is one is found by its optimality condition
             (the mean of them if there are several), else steps are taken until the gradient's
             length is below 1e-12 n; start and eps then have no effect.
-        eps: the least distance, in units of the distance within which half of all rows lie from
-            the most central one, so that the scale of the rows has no effect. The STRIKE authors'
-            code (1e-7) and ByzFL (0.1) use eps itself, which has an effect on rows of that size.
+        eps: a distance counts as at least eps times ``unit``.
+        unit: ``spread``: the distance that half of all rows keep to the most central one, so that
+            the scale of the rows has no effect. ``one``: eps itself, as in the STRIKE authors' code
+            (1e-7), ByzFL and epfml (0.1), which has an effect on rows of that size.
 
     Guarantees (f, kappa)-robustness with kappa = 4 (1 + f / (n - 2f))^2 where the sum of
     distances at the result is no larger than at the honest mean, so always for ``converged``;
@@ -68,10 +70,12 @@ def rfa(
     if iterations == "converged":
         weights = geometric_median_weights(updates.gram())
         return Aggregate(updates.combine(weights), weights)
+    if unit not in ("spread", "one"):
+        raise ValueError(f"Expected unit as spread or one, got {unit!r}.")
     if iterations < 1 or not eps > 0:
         raise ValueError(f"Expected iterations >= 1 and eps > 0, got {iterations} and {eps}.")
     squares = _squares_from_start(updates, num_byzantine, start)
-    least = eps * _typical_distance(updates.squared_distances())
+    least = eps * (_typical_distance(updates.squared_distances()) if unit == "spread" else 1.0)
     weights = squares.new_full((len(updates),), torch.nan)
     for step in range(iterations):
         if step:

@@ -76,6 +76,8 @@ class FederatedModule(LightningModule):
         worker_momentum: beta of the momentum that each client keeps over rounds, see
             `WorkerMomentum`; 0 for none.
         worker_dampening: delta of it.
+        worker_clients: who keeps it: ``"all"`` who train, or the ``"honest"``, so that Byzantine
+            clients that train send this round's update.
         loss: of the clients, from outputs and targets to a scalar.
         way: name of the client trainer, see `fl_platform.federated.client_training.select`.
         should_stop: called between two clients; may raise to end a long round.
@@ -98,6 +100,7 @@ class FederatedModule(LightningModule):
         server_schedule: Schedule | None = None,
         worker_momentum: float = 0.0,
         worker_dampening: float = 0.0,
+        worker_clients: Literal["all", "honest"] = "all",
         loss: Loss = F.cross_entropy,
         way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
@@ -125,6 +128,7 @@ class FederatedModule(LightningModule):
         self._server_schedule = server_schedule
         self._rates: list[float] = []
         self._worker = (worker_momentum, worker_dampening)
+        self._worker_clients = worker_clients
         self._momentum: WorkerMomentum | None = None
         self._momentum_state: dict[str, Tensor] | None = None
         self._loss = loss
@@ -215,7 +219,8 @@ class FederatedModule(LightningModule):
             order = list(everybody)
         else:
             order = [i for i in everybody if i not in self.byzantine]
-            order += self.byzantine if self._adversary.trains else ()
+            keep = self._adversary.trains and self._worker_clients == "all"
+            order += self.byzantine if keep else ()
         self._momentum = WorkerMomentum(order, like, *self._worker)
         if self._momentum_state is not None:
             self._momentum.load_state_dict(self._momentum_state)
@@ -356,7 +361,8 @@ class FederatedModule(LightningModule):
             for part, change in parts
         ]
         if self._momentum is not None:
-            self._momentum.apply(clients, rows[:, :d])
+            keep = own if self._worker_clients == "honest" else len(clients)
+            self._momentum.apply(clients[:keep], rows[:keep, :d])
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[own:])
         loss = self._ranks.sum(losses[0].sum()) / h

@@ -19,11 +19,8 @@ from fl_platform.tracking.exporter import Export, UploadBusy, pending
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned, is_owned
 from fl_platform.tracking.run_folder import RunFolder, head
+from fl_platform.tracking.uploader import DRAIN, HURRY, LONGEST, OPENING
 
-DRAIN = 5.0  # seconds without progress, after which the rest is left to `runs sync`
-HURRY = 2.0  # the same after a signal, as a total
-OPENING = 30.0  # maximum seconds for importing and opening the store after the end
-LONGEST = 120.0  # maximum seconds after the end, also with progress
 INTERVAL = 1.0  # seconds between two reads of the journals
 GIVE_UP = 8  # consecutive failures of the store: about three minutes
 TRIES = 3  # failures of one folder

@@ -179,6 +179,17 @@ class _Alarm(_Line):
     message: Text
 
 
+class _Trial(_Line):
+    attack: list[Text]
+    seed: Count
+    on: Literal["validation", "test"]
+    rounds: Count
+    reference: bool
+    curve: Annotated[list[Percent], Field(max_length=1_000_000)]
+    reason: Text = ""
+    seconds: Seconds
+
+
 _LINES: dict[str, type[_Line]] = {
     "run": _Head,
     "metrics": _Metrics,
@@ -188,6 +199,7 @@ _LINES: dict[str, type[_Line]] = {
     "artifact": _Artifact,
     "file": _File,
     "alarm": _Alarm,
+    "trial": _Trial,
 }
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

@@ -18,10 +18,14 @@ import sys
 from pathlib import Path
 
 from fl_platform.tracking.exporter import EXPORTERS, JOURNAL, pending
-from fl_platform.tracking.follower import DRAIN, HURRY, LONGEST, OPENING
 from fl_platform.tracking.run_folder import RunFolder
 
-# This package is imported from the command's folder; no other import uses that folder.
+DRAIN = 5.0  # seconds without progress after which the rest is left to `runs sync`
+HURRY = 2.0  # the same after a signal, and then in all
+OPENING = 30.0  # seconds that importing and opening the store may take after the end
+LONGEST = 120.0  # seconds after the end, whatever progress is made
+
+# Our own package is found where the command found it; no other import sees that folder.
 _START = (
     "import sys; sys.path.insert(0, sys.argv[1]); import fl_platform; sys.path.pop(0);"
     " sys.path.extend(sys.argv[4:]);"

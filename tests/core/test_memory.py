@@ -93,7 +93,9 @@ def test_what_a_server_does_not_know_is_refused_at_setup():
 
     callback = Aggregator(wants)
     module = SimpleNamespace(offered=frozenset({"clients"}))
-    with pytest.raises(ValueError, match=r"reference in the context of wants, got none; .*root_samples"):
+    with pytest.raises(
+        ValueError, match=r"reference in the context of wants, got none; .*root_samples"
+    ):
         callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")
 
 
