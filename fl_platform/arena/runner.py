@@ -107,7 +107,7 @@ class Arena:
             self.folder.set_aside()
         self.folder.create()
         self._lock = RunLock(self.folder.lock).acquire()
-        described = self.folder.introduce(
+        described = self.folder.create_or_verify(
             name=self.name,
             config_hash=key,
             experiment="arena",
@@ -122,7 +122,7 @@ class Arena:
         self.failed = False
 
     def batches(self, in_flight: set[Trial]) -> list[list[Trial]]:
-        """Batches of the current stage that nobody runs yet."""
+        """Batches of the current stage that are not running yet."""
         if self.failed:
             return []
         todo = [trial for trial in self.plan.pending(self.done) if trial not in in_flight]

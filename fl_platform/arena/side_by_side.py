@@ -112,7 +112,7 @@ class ByHand(FederatedModule):
             Diverged: the aggregate or most of a round is not finite.
         """
         clients, adversary = cohort.honest + cohort.byzantine, self._adversary
-        told = self._aggregator.told(len(cohort.byzantine))
+        told = self._aggregator.assumed(len(cohort.byzantine))
         if adversary is None:
             order = sorted(range(len(clients)), key=lambda i: clients[i])
             rows, cohort = rows[order], Cohort(tuple(sorted(clients)), ())

@@ -73,7 +73,7 @@ def test_a_file_lists_every_parameter_with_the_codes_default(group, file):
         (["partition=sorted", "task.beta=0.1"], "task.beta: expected no such setting beside"),
         (["partition=sorted", "task.partition=iid"], "task.partition: expected no such setting"),
         (["task.partition=k_classes"], "task.partition: expected"),
-        (["partition=sorted", "task.clients=null"], "task.clients: expected how many clients"),
+        (["partition=sorted", "task.clients=null"], "task.clients: expected the number of clients"),
         (["byzantine.count=5", "byzantine.fraction=0.1"], "byzantine.count: expected null beside"),
         (["byzantine.count=26"], "byzantine.count: expected at most half of task.clients=50"),
         (["byzantine.count=-1"], "byzantine.count: expected a number >= 0"),

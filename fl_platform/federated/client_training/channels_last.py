@@ -1,4 +1,4 @@
-"""Convolutions with the channels last in memory: the same sums, often faster on a CPU."""
+"""Convolutions in the channels_last memory format: the same sums, often faster on a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.trainer import Clients
 
-LARGE_MAP = 7  # pixels a side; over smaller maps the other layout is faster with AVX-512
+LARGE_MAP = 7  # pixels per side; for smaller maps the other layout is faster with AVX-512
 
 
 class ChannelsLast(Sequential):
@@ -31,7 +31,7 @@ class ChannelsLast(Sequential):
 
 
 def pays(model: nn.Module, image_shape: tuple[int, ...], capability: str) -> bool:
-    """Whether it is worth it: the model has convolutions, each with a large map as its output.
+    """True if the format is faster: the model has convolutions, all with large output maps.
 
     Measured in docs/performance.md: the FEMNIST network and ResNet-18 gain everywhere; AlexNet on
     CIFAR-10, whose maps shrink to 2 x 2, loses with AVX-512 and gains with AVX2.

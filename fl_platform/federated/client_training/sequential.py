@@ -1,4 +1,4 @@
-"""Train clients one after the other: the reference that every other way must equal."""
+"""Training of one client after the other: the reference for all other client trainers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Sequential:
     Args:
         model: the network; copied.
         clients: their samples and settings.
-        channels_last: how the workspace keeps the weights of convolutions.
+        channels_last: memory format of the weights of convolutions in the workspace.
     """
 
     def __init__(self, model: nn.Module, clients: Clients, *, channels_last: bool = False) -> None:

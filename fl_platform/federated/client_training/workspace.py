@@ -1,4 +1,4 @@
-"""A client's copy of the model, whose parameters and gradients are slices of two flat vectors."""
+"""A client's copy of the model, with parameters and gradients as slices of two flat vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sgd_step(
     """Clip, decay, momentum, move: ``clip_grad_norm_`` and then ``torch.optim.SGD``, in place.
 
     Args:
-        parameters: ``(..., d)``, one row a client.
+        parameters: ``(..., d)``, one row per client.
         gradients: ``(..., d)``; overwritten.
         momentum: ``(..., d)``, zero before a client's first step.
         settings: rates.
@@ -42,11 +42,11 @@ def sgd_step(
 
 
 class Workspace:
-    """The model that clients train in turn, apart from the server's.
+    """The model that is trained for one client after the other, apart from the server's.
 
-    The flat layout makes a step of SGD a handful of operations whatever the number of layers,
-    and an update one subtraction. It stays outside the Lightning module's registered parameters,
-    so that neither checkpoints nor a DDP reducer see it.
+    With the flat layout a step of SGD is a few operations for any number of layers, and an update
+    is one subtraction. It is not among the Lightning module's registered parameters, so neither
+    checkpoints nor a DDP reducer contain it.
 
     Args:
         model: copied; its own tensors are never touched.
@@ -81,7 +81,7 @@ class Workspace:
         )
 
     def begin(self, parameters: Tensor, buffers: list[Tensor]) -> None:
-        """Start a client from the server's state; the momentum is forgotten."""
+        """Start a client from the server's state with zero momentum."""
         if self.turned:
             for mine, part in zip(self.tensors, self.parts, strict=True):
                 mine.data.copy_(parameters[part].view(mine.shape))
@@ -101,7 +101,7 @@ class Workspace:
             torch.sub(old, mine.detach(), out=new)
 
     def step(self, settings: LocalTraining) -> None:
-        """One step of SGD on the gradients at hand."""
+        """One step of SGD on the present gradients."""
         sgd_step(self.parameters, self.gradients, self.momentum, settings, self.frozen)
 
 

@@ -1,4 +1,4 @@
-"""MLflow's page over our store: on loopback, with one worker and nothing it does not need."""
+"""MLflow's page for the store: on loopback, with one worker and without optional services."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fl_platform.tracking.mlflow.level import level
 from fl_platform.tracking.run_folder import RunFolder, all_runs
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PEOPLE = range(1000, 60000)  # user ids that Linux gives to people
-NAME = "fl-platform.localhost"  # this machine; for 127.0.0.1 MLflow opens its assistant first
-SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
-ELSEWHERE = f"If the browser does not find {NAME}, put 127.0.0.1 in its place."
+PEOPLE = range(1000, 60000)  # user ids of persons on Linux
+NAME = "fl-platform.localhost"  # this machine; at 127.0.0.1 MLflow opens its assistant first
+SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root can write to this one
+ELSEWHERE = f"If the browser does not find {NAME}, use 127.0.0.1 instead."
 SHARED = (
     "While it runs, every user of this machine can read and delete all that it shows: the page has"
     " no login."
@@ -32,18 +32,18 @@ SHARED = (
 
 
 class PortError(OSError):
-    """The port cannot be served on."""
+    """A port that cannot be used."""
 
 
 def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str, str]]:
     """The server's command line and environment; run it in :data:`SAFE_FOLDER`.
 
-    The address of the store, which may hold a password, stands in the environment: other users of
-    the machine can read a command line. Job execution is off (it has had holes that let strangers
-    run code), models are not unpickled, and only requests for this machine's own name are answered.
+    The address of the store, which may contain a password, is in the environment: other users of
+    the machine can read a command line. Job execution is off (it had faults that allowed others to
+    run code), models are not unpickled, and only requests to this machine's own name are accepted.
 
     Raises:
-        PortError: there is no such port.
+        PortError: an invalid port.
         StoreError: the store is a server of its own.
     """
     if not 0 < port < 65536:
@@ -66,7 +66,7 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
     ]
     environment = {
         **os.environ,
-        "PYTHONSAFEPATH": "1",  # the server starts Python again: never from the working directory
+        "PYTHONSAFEPATH": "1",  # no import from the working directory
         "MLFLOW_BACKEND_STORE_URI": uri if file is None else store.sqlite_uri(file),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
@@ -79,9 +79,9 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
 
 
 def ui_address(home: Path | str, port: int = 5000) -> str:
-    """The page of the newest run's experiment, in our view of it, past MLflow's overview.
+    """The page of the newest run's experiment, in the saved view, not MLflow's overview.
 
-    A parent counts where nothing was trained: our view shows what was.
+    A parent run is used only without trained runs, which the view shows.
     """
     newest = max(all_runs(home), key=_age, default=None)
     base = f"http://{NAME}:{port}/#/experiments"
@@ -92,10 +92,10 @@ def ui_address(home: Path | str, port: int = 5000) -> str:
     try:
         number = store.experiment_id(client, store.tracking_uri(home), name)
         known = client.get_experiment(number).tags
-    except store.StoreError:  # a deleted experiment is restored on the page
+    except store.StoreError:  # a deleted experiment can be restored on the page
         return base
     for key, value in page.experiment_tags().items():
-        # an experiment that is older than the tag; our view is not for others to change
+        # an experiment older than the tag; shared stores are not changed
         if key not in known or (key == page.VIEW_TAG and known[key] != value):
             client.set_experiment_tag(number, key, value)
     how = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={page.VIEW}"
@@ -103,19 +103,19 @@ def ui_address(home: Path | str, port: int = 5000) -> str:
 
 
 def _age(run: RunFolder) -> tuple[bool, float]:
-    """What orders run folders by time, parents first."""
+    """The sort key of run folders by time, parents first."""
     trained = bool((run.describe() or {}).get("conditions"))
     return trained, run.identity_file.stat().st_mtime
 
 
 def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object] = print) -> int:
-    """Serve the page until interrupted; says the address when it answers.
+    """Serve the page until interrupted; print the address when the server is ready.
 
-    The server and its worker live in a group of their own, which ends with this call however it
-    ends, short of SIGKILL.
+    The server and its worker are in a process group of their own, which ends with this call in
+    every case except SIGKILL.
 
     Raises:
-        PortError: the port is taken, or there is no such port.
+        PortError: a port that is in use or invalid.
         StoreError: the store cannot be opened, or the server ended by itself.
     """
     command, environment = ui_command(home, port)
@@ -130,16 +130,16 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
             announce(f"{address}\nCtrl-C ends it. {ELSEWHERE}")
         code = server.wait()
         raise store.StoreError(
-            f"Expected MLflow's server to run until Ctrl-C, got its end with code {code}."
+            f"Expected MLflow's server to run until Ctrl-C, but it ended with code {code}."
         )
     return 0
 
 
 def refuse_shared_machine(*, allowed: bool) -> None:
-    """Refuse to serve where others are at work on this machine, unless that is ``allowed``.
+    """Refuse to serve on a machine with other active users, unless that is ``allowed``.
 
     Raises:
-        PortError: names them, and the option.
+        PortError: other users; the message names them and the option.
     """
     others = [] if allowed else other_users()
     if others:
@@ -151,7 +151,7 @@ def refuse_shared_machine(*, allowed: bool) -> None:
 
 
 def other_users() -> list[str]:
-    """The people beside this user who are logged in or have a process here, by name."""
+    """Names of other users who are logged in or have a process on this machine."""
     import psutil
 
     own, found = os.getuid(), set()
@@ -164,7 +164,7 @@ def other_users() -> list[str]:
 
 @contextmanager
 def _group(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The running command; it and all that it started are ended on leaving, quietly on a signal."""
+    """The running command; at the end of the block it and its children are stopped."""
     before = {number: signal.signal(number, _interrupt) for number in _ENDS}
     server = subprocess.Popen(command, env=environment, cwd=SAFE_FOLDER, start_new_session=True)
     try:
@@ -187,7 +187,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def expect_free(port: int) -> None:
-    """Raise `PortError` where there is no such port on this machine, or somebody has it."""
+    """Raise `PortError` if the port is invalid or in use."""
     if not 0 < port < 65536:
         raise PortError(f"Expected a port from 1 to 65535, got {port}.")
     with socket.socket() as probe:
