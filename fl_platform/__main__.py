@@ -17,9 +17,8 @@ def main() -> None:
         command_line()
         return
     if sys.argv[1:2] != ["arena"]:
-        sys.exit(
-            "fl-platform: expected typer to be installed; without it: python -m fl_platform arena"
-        )
+        told = "expected typer to be installed; without it: python -m fl_platform arena"
+        sys.exit(f"fl-platform: {told}")
     sys.exit(_arena(sys.argv[2:]))
 
 
@@ -32,6 +31,7 @@ def _arena(words: list[str]) -> int:
     parser.add_argument("--file", default="arena")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=float)
     parser.add_argument("--home", type=Path)
     parser.add_argument("--plugin", action="append", default=[])
     parser.add_argument("--restart", action="store_true")

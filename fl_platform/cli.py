@@ -411,6 +411,10 @@ def arena(
     out: Annotated[
         Path | None, typer.Option(help="Folder for arena.json and arena.csv. Default: none.")
     ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds after which no run is started; 0: print what is there."),
+    ] = None,
     home: Home = None,
     plugin: Plugins = None,
     restart: Restart = False,
@@ -425,6 +429,7 @@ def arena(
         file=file,
         processes=processes,
         out=out,
+        seconds=seconds,
         plugins=plugin or (),
         restart=restart,
         ignore_mismatch=ignore_mismatch,

@@ -22,7 +22,7 @@ _STOP: Any = None  # the event of this worker process
 
 
 @dataclass(frozen=True)
-class Setting:
+class ArenaSetting:
     """What all runs of one arena share.
 
     Attributes:
@@ -53,7 +53,7 @@ class Setting:
 
 
 def play(
-    setting: Setting, trials: Sequence[Trial], should_stop: Callable[[], None] = lambda: None
+    setting: ArenaSetting, trials: Sequence[Trial], should_stop: Callable[[], None] = lambda: None
 ) -> list[tuple[Trial, Played, float]]:
     """Run trials of one seed, set and length side by side: each with its share of the seconds."""
     started = time.perf_counter()
@@ -94,7 +94,7 @@ def enter(stop: Any) -> None:
 
 
 def play_in_worker(
-    setting: Setting, trials: Sequence[Trial]
+    setting: ArenaSetting, trials: Sequence[Trial]
 ) -> list[tuple[Trial, Played, float]] | None:
     """`play` in a worker process; ``None`` where it was asked to stop."""
     try:

@@ -8,16 +8,18 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_platform.arena.batch import Setting, batches, enter, play, play_in_worker
-from fl_platform.arena.search import NONE, Done, Plan, Played, Trial
+from fl_platform.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
+from fl_platform.arena.search import NONE, Done, Played, Stages, Trial
 from fl_platform.arena.spec import ArenaSpec, load_arena
 from fl_platform.arena.standing import Standing, as_csv, standing, table
 from fl_platform.config import ConfigError, config_hash, expand
 from fl_platform.core.process import Stopped, Stopper
+from fl_platform.core.text import reason
 from fl_platform.run import provenance
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal, records
@@ -84,12 +86,13 @@ class Arena:
         rounds = [text for text in typed if text.partition("=")[0] == "rounds"]
         defense = [t for t in typed if t.partition("=")[0].split(".")[0] in ("defense", "mixing")]
         own = [text for text in typed if text not in rounds]
-        self.setting = Setting(home, (*base, *own), tuple(defense), spec.validation, tuple(plugins))
+        chosen = tuple(defense), spec.validation, tuple(plugins)
+        self.setting = ArenaSetting(home, (*base, *own), *chosen)
         probe = Trial(NONE, spec.seeds[0], "validation", 1)
         config = self.setting.config(probe)
         length = int(rounds[-1].partition("=")[2]) if rounds else _rounds(self.setting)
         tail = config.evaluation.tail
-        self.plan = Plan(
+        self.plan = Stages(
             spec,
             length,
             tail,
@@ -116,10 +119,12 @@ class Arena:
         for record, _ in records(self.folder.journal):
             if record["kind"] == "trial":
                 self.done[_trial(record)] = Played(tuple(record["curve"]), record["reason"])
-        self.seconds = 0.0
+        self.failed = False
 
     def batches(self, in_flight: set[Trial]) -> list[list[Trial]]:
         """Batches of the current stage that nobody runs yet."""
+        if self.failed:
+            return []
         todo = [trial for trial in self.plan.pending(self.done) if trial not in in_flight]
         return batches(todo, self.plan.spec.side_by_side)
 
@@ -137,9 +142,8 @@ class Arena:
             }
             for trial, each, seconds in played
         )
-        for trial, each, seconds in played:
+        for trial, each, _ in played:
             self.done[trial] = Played(tuple(round(v, 6) for v in each.curve), each.reason)
-            self.seconds += seconds
 
     @property
     def complete(self) -> bool:
@@ -163,6 +167,7 @@ def run_arenas(
     file: str = "arena",
     processes: int = 1,
     out: Path | None = None,
+    seconds: float | None = None,
     plugins: Sequence[str] = (),
     restart: bool = False,
     ignore_mismatch: bool = False,
@@ -174,8 +179,9 @@ def run_arenas(
         typed: overrides that make the defense and its setting; sweeps run several arenas.
         home: workspace: the folder of ``conf/``, ``tuning/`` and ``mlruns/``.
         file: settings, a file of ``tuning/``.
-        processes: how many runs batches at a time; 1 runs them in this process.
-        out: folder for ``arena.json`` and ``arena.csv``; Default: none is written.
+        processes: how many run batches at a time; 1: this process does.
+        out: folder for ``arena.json`` and ``arena.csv``. Default: none is written.
+        seconds: time after which no batch is started. Default: the file's.
         plugins: packages with further attacks, defenses and config files.
         restart: put earlier records of these arenas aside.
         ignore_mismatch: continue records of other code or of another machine.
@@ -191,7 +197,8 @@ def run_arenas(
         try:
             for each in expand(list(typed), home, plugins=plugins):
                 arenas.append(Arena(spec, each, home, plugins, **options))
-            limit = None if spec.seconds is None else time.monotonic() + spec.seconds
+            budget = spec.seconds if seconds is None else seconds
+            limit = None if budget is None else time.monotonic() + budget
             if processes == 1:
                 _run_here(arenas, stopper, limit, say)
             else:
@@ -254,7 +261,14 @@ def _run_in_processes(
             ended, _ = wait(flying, timeout=0.5, return_when=FIRST_COMPLETED)
             for future in ended:
                 arena, _ = flying.pop(future)
-                played = future.result()
+                try:
+                    played = future.result()
+                except (ValueError, RuntimeError) as error:
+                    if len(arenas) == 1 or isinstance(error, BrokenProcessPool):
+                        raise
+                    arena.failed = True  # the others go on
+                    say(f"{arena.name}: failed: {reason(error)}")
+                    continue
                 if played is not None:
                     arena.keep(played)
                     _told(arena, say)
@@ -293,7 +307,7 @@ def _attacks(
     return tuple(dict.fromkeys(found))
 
 
-def _rounds(setting: Setting) -> int:
+def _rounds(setting: ArenaSetting) -> int:
     from fl_platform.config import compose
 
     return compose(list(setting.base), setting.home, plugins=setting.plugins).rounds

@@ -47,7 +47,7 @@ Expand = Callable[[str], Sequence[Attack]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Stages:
     """The runs of one arena, stage by stage.
 
     Attributes:

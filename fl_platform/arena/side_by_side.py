@@ -75,7 +75,7 @@ class ByHand(FederatedModule):
         self.setup("fit")
         self.on_fit_start()
 
-    @property
+    @property  # type: ignore[misc]
     def trainer(self) -> Any:
         """What stands in for Lightning's trainer."""
         return self._trainer
@@ -99,8 +99,9 @@ class ByHand(FederatedModule):
         adversary = self._adversary
         parts: list[tuple[tuple[int, ...], Relabel | None]] = [(cohort.honest, None)]
         if adversary is None or adversary.trains:
-            agnostic = isinstance(adversary, AgnosticAdversary)
-            relabel = adversary.relabel(self.federation.num_classes) if agnostic else None
+            relabel = None
+            if isinstance(adversary, AgnosticAdversary):
+                relabel = adversary.relabel(self.federation.num_classes)
             parts.append((cohort.byzantine, relabel))
         return parts
 
@@ -215,11 +216,10 @@ class SideBySide:
         self.stacks: Stacks | None = None
         if way == "vmapped":
             d = sum(p.numel() for p in lead.model.parameters())
-            room = max(len(lead.federation), ROOM // d)
+            most = len(configs) * len(lead.federation)
+            room = min(max(len(lead.federation), ROOM // d), most)
             model = build_model(first, population.dataset).to(self.device)
-            self.stacks = Stacks(
-                model, self.clients, min(room, len(configs) * len(lead.federation))
-            )
+            self.stacks = Stacks(model, self.clients, room)
 
     def run(self, rounds: int) -> list[Course]:
         """All runs to their end; one that diverges is left out from there on."""

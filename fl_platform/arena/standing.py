@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from fl_platform.arena.search import NONE, Attack, Done, Plan, Trial, Verdict, judge, rounds_to
+from fl_platform.arena.search import NONE, Attack, Done, Stages, Trial, Verdict, judge, rounds_to
 from fl_platform.report.statistics import summarize
 
 
@@ -86,7 +86,7 @@ class Standing:
         return told
 
 
-def standing(plan: Plan, done: Done, defense: str) -> Standing:
+def standing(plan: Stages, done: Done, defense: str) -> Standing:
     """The result of a complete arena."""
     seeds, final = plan.spec.final.seeds, plan.spec.final
     finals = plan.finals(())
@@ -99,7 +99,7 @@ def standing(plan: Plan, done: Done, defense: str) -> Standing:
     return Standing(defense, mean, ordered, tried, final.keep)
 
 
-def _row(plan: Plan, done: Done, attack: Attack, seeds: Sequence[int], reference: float) -> Row:
+def _row(plan: Stages, done: Done, attack: Attack, seeds: Sequence[int], reference: float) -> Row:
     final, long = plan.spec.final, plan.rounds * plan.spec.final.horizon
     played = [done[Trial(attack, seed, "test", long)] for seed in seeds]
     ends = [plan.end(each, plan.rounds) for each in played]
@@ -140,14 +140,10 @@ def table(result: Standing) -> str:
             )
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    padded = [
-        [
-            line[0].ljust(widths[0]),
-            *(c.rjust(w) for c, w in zip(line[1:-1], widths[1:], strict=False)),
-        ]
-        + [line[-1]]
-        for line in lines
-    ]
+    padded = []
+    for first, *numbers, last in lines:
+        right = [text.rjust(width) for text, width in zip(numbers, widths[1:-1], strict=True)]
+        padded.append([first.ljust(widths[0]), *right, last])
     return "\n".join("  ".join(cells).rstrip() for cells in padded)
 
 

@@ -10,11 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fl_platform.config import ConfigError, compose, conf_folders, config_hash
+from fl_platform.config import ConfigError, compose, conf_folders, config_hash, expand
 from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError
 from fl_platform.core.text import printable
-from fl_platform.grid.runner import plan_grid
 from fl_platform.grid.spec import Grid, Paper, grid_files, read_grid
 from fl_platform.report.published import PublishedCell, Restated, read_published
 
@@ -35,7 +34,7 @@ def show_papers(home: Path, out: Console, plugins: Sequence[str] = ()) -> None:
         table.add_column(name, justify="right" if name in ("runs", "open") else "left")
     for grid in papers(home, plugins):
         assert grid.paper is not None
-        runs = str(len(plan_grid([grid.name], home, plugins)[1]))
+        runs = str(_runs(grid, home, plugins))
         cells = (grid.name, grid.paper.source, runs, _values(grid.paper), str(len(grid.unknown)))
         table.add_row(*(escape(printable(cell)) for cell in cells))
     out.print(table)
@@ -48,7 +47,7 @@ def show_paper(name: str, home: Path, out: Console, plugins: Sequence[str] = ())
     Raises:
         ConfigError: there is no such experiment, or it restates no paper.
     """
-    grid, planned = plan_grid([name], home, plugins)
+    grid = read_grid(name, home, plugins)
     if grid.paper is None:
         known = ", ".join(each.name for each in papers(home, plugins))
         raise ConfigError(f"papers: {name} restates no paper; these do: {known}")
@@ -56,8 +55,8 @@ def show_paper(name: str, home: Path, out: Console, plugins: Sequence[str] = ())
         grid.title,
         f"source: {grid.paper.source}",
         f"address: {grid.paper.address or 'none'}",
-        f"published: {_values(grid.paper)}; {grid.paper.origin or NONE_AT_HAND}",
-        f"runs: {len(planned)}",
+        "published: " + "; ".join(filter(None, [_values(grid.paper), grid.paper.origin])),
+        f"runs: {_runs(grid, home, plugins)}",
         *(f"axis: {key}: {values}" for block in _axes(grid) for key, values in block.items()),
         *(f"open: {sentence}" for sentence in grid.unknown),
         f"run: fl-platform grid {grid.name} task.data.root=PATH",
@@ -94,6 +93,12 @@ def restated(home: Path, name: str, seeds: Iterable[int]) -> Restated | None:
     return Restated(grid.paper.source, grid.paper.origin, grid.unknown, found)
 
 
+def _runs(grid: Grid, home: Path, plugins: Sequence[str]) -> int:
+    """Combinations of the axes, which are not composed: that takes a while."""
+    sweeps = (expand(sweep, home, plugins=plugins) for sweep in grid.sweeps(()))
+    return len({tuple(overrides) for found in sweeps for overrides in found})
+
+
 def _cells(paper: Paper) -> tuple[PublishedCell, ...]:
     try:
         return read_published(paper.values) if paper.values else ()
@@ -102,10 +107,10 @@ def _cells(paper: Paper) -> tuple[PublishedCell, ...]:
 
 
 def _values(paper: Paper) -> str:
+    if paper.values is None:
+        return "in every report" if paper.origin else NONE_AT_HAND
     cells = _cells(paper)
     curves = sum(len(cell.curves) for cell in cells)
-    if not cells:
-        return NONE_AT_HAND
     return f"{len(cells)} cells, {curves} curves" if curves else f"{len(cells)} cells"
 
 

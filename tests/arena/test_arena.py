@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fl_platform.arena import batch, runner
-from fl_platform.arena.batch import Setting, play
+from fl_platform.arena.batch import ArenaSetting, play
 from fl_platform.arena.search import NONE, Trial
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.core.process import Stopped
@@ -37,7 +37,7 @@ def curve_of_a_run(overrides, home, on):
 
 @pytest.mark.parametrize("own", SETTINGS)
 def test_runs_side_by_side_are_the_runs_of_the_platform(home, own):
-    setting = Setting(home, BASE + own, own[:2], 0.2)
+    setting = ArenaSetting(home, BASE + own, own[:2], 0.2)
     trials = [Trial(attack, 3, "validation", 3) for attack in ATTACKS]
     for trial, played, _ in play(setting, trials):
         expected = curve_of_a_run(setting.overrides(trial), home, "validation/accuracy")
@@ -46,7 +46,7 @@ def test_runs_side_by_side_are_the_runs_of_the_platform(home, own):
 
 
 def test_the_reference_is_the_plain_mean(home):
-    setting = Setting(home, (*BASE, "defense=dnc", "defense.filter=2"), ("defense=dnc",
+    setting = ArenaSetting(home, (*BASE, "defense=dnc", "defense.filter=2"), ("defense=dnc",
                       "defense.filter=2"), 0.2)  # fmt: skip
     config = setting.config(Trial(NONE, 0, "test", 2, reference=True))
     assert config.defense["_target_"].endswith(".mean")

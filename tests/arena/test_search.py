@@ -7,8 +7,8 @@ import pytest
 from fl_platform.arena.batch import batches
 from fl_platform.arena.search import (
     NONE,
-    Plan,
     Played,
+    Stages,
     Trial,
     changed,
     family,
@@ -19,7 +19,7 @@ from fl_platform.arena.spec import ArenaSpec, LastStage, Refine
 from fl_platform.arena.standing import as_csv, standing, table
 from fl_platform.report.statistics import summarize
 
-LISTED = tuple((f"attack=ipm", f"attack.scale={i}") for i in range(3)) + (("attack=bit_flip",),)
+LISTED = (*((("attack=ipm", f"attack.scale={i}")) for i in range(3)), ("attack=bit_flip",))
 ADAPTIVE = tuple(
     ("attack=directional", f"attack.direction={d}", "attack.length=1") for d in ("undo", "back")
 )
@@ -34,7 +34,7 @@ def plan(**changes):
         "final": final,
         "refine": Refine(attackers=1, lengths=[2.0], scatter=["none", "honest"]),
     }
-    return Plan(ArenaSpec(**(settings | changes)), 4, 2, LISTED, ADAPTIVE)
+    return Stages(ArenaSpec(**(settings | changes)), 4, 2, LISTED, ADAPTIVE)
 
 
 def accuracy(trial):
@@ -58,7 +58,7 @@ def played_to_the_end(it):
 
 
 def test_stages_follow_one_another_until_nothing_is_missing():
-    done, asked = played_to_the_end(plan())
+    _, asked = played_to_the_end(plan())
     first, variants, confirm, final = asked
     assert {t.attack for t in first} == {*LISTED, *ADAPTIVE}
     assert {(t.seed, t.on, t.rounds) for t in first + variants} == {(0, "validation", 4)}
@@ -142,7 +142,7 @@ def test_batches_share_seed_set_and_length_and_slow_attacks_are_alone():
     assert sorted(map(len, made)) == [1, 1, 1, 1, 3, 3]
     assert all(len({(t.seed, t.on, t.rounds) for t in batch}) == 1 for batch in made)
     assert [batch[0].attack for batch in made[:2]] == [slow, slow]
-    assert sorted(map(str, sum(made, []))) == sorted(map(str, trials))
+    assert sorted(str(trial) for batch in made for trial in batch) == sorted(map(str, trials))
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 python docs/results/data/delay.py NAME HOME
 
-``NAME.csv`` has the columns of `collect` and: the server's ``momentum``, the ``side`` and ``scale``
-of the attack, ``accuracy_60`` (the mean of the last evaluations up to round 60, where earlier
-tables stopped) and ``reached``: the first round from which the mean of five evaluations is at least
-80 % of the accuracy that the plain mean without attack has at the end, for the same seed and
-server. It is empty where no round is. ``NAME-curves.npz`` has the accuracy of every evaluation, in
-the order of the rows, to be drawn.
+``NAME.csv`` has the columns of `collect` and: the server's ``momentum``, ``accuracy_60`` (the mean
+of the last evaluations up to round 60, where earlier tables stop) and ``reached``: the first round
+from which the mean of five evaluations is at least 80 % of the accuracy that the plain mean without
+attack has at the end, for the same seed and server; empty if there is none. ``NAME-curves.npz`` has
+the accuracy of every evaluation, in the order of the rows.
 """
 
 from __future__ import annotations
@@ -43,21 +42,20 @@ def main(name: str, home: str) -> None:
     root = Path(home).resolve()
     rows, told, _ = collect("delay", root)
     rows = rows[rows["status"] != "KILLED"].reset_index(drop=True)
+    told |= {"runs": len(rows), "not_finished": int((rows["status"] != "FINISHED").sum())}
     runs = frames.runs(root, "folders")
     parameters = {
         str(identity)[:16]: (dict(kept), str(identity))
         for identity, kept in zip(runs["config_hash"], runs["parameters"], strict=True)
     }
-    curves, momentum, side, scale = [], [], [], []
+    curves, momentum = [], []
     for identity in rows["config_hash"]:
         kept, whole = parameters[identity]
         points = read(run_folder(root, whole).journal).curve("test/accuracy")
         curves.append(np.array([value for _, value in points], dtype=np.float32))
         server = kept.get("server.optimizer", "sgd") == "fedavgm"
         momentum.append(float(kept.get("server.momentum", 0.0)) if server else 0.0)
-        side.append(kept.get("attack.side", ""))
-        scale.append(kept.get("attack.scale", ""))
-    rows = rows.assign(momentum=momentum, side=side, scale=scale)
+    rows["momentum"] = momentum
     early = [
         100 * float(c[EARLY - TAIL : EARLY].mean()) if len(c) >= EARLY else np.nan for c in curves
     ]
