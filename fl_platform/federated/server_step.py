@@ -28,7 +28,7 @@ class Trained:
     """The result of the training in this process.
 
     Attributes:
-        rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all clients that trained.
+        rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all trained clients.
         buffer_rows: changes of the buffers by the clients that trained here, honest first.
         honest: which of the honest rows trained here.
         loss: mean of all honest clients; NaN without honest participants.

@@ -49,6 +49,7 @@ class Population:
     """The data of a run, split over its clients.
 
     Attributes:
+        source: the node of the data set, with its folder resolved.
         dataset: the loaded data without validation samples.
         partition: the training samples of each client.
         federation: the clients' samples.
@@ -56,6 +57,7 @@ class Population:
         root: the server's own samples, as those of one client, if it has any.
     """
 
+    source: dict[str, Any]
     dataset: Dataset
     partition: Partition
     federation: Federation
@@ -71,7 +73,8 @@ def load_population(config: Config, home: Path) -> Population:
         ConfigError: data that do not fit the configuration.
     """
     with refused("task.data"):
-        dataset = load_dataset(data_node(config, home))
+        source = data_node(config, home)
+        dataset = load_dataset(source)
     if config.task.samples is not None:
         dataset = subset(dataset, config.task.samples, config.data_seed)
     dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
@@ -95,7 +98,7 @@ def load_population(config: Config, home: Path) -> Population:
             dataset.num_classes,
             partition.idle,
         )
-    return Population(dataset, partition, federation, held_out, root)
+    return Population(source, dataset, partition, federation, held_out, root)
 
 
 def build_partition(config: Config, dataset: Dataset) -> Partition:

@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
+from fl_platform.config import Config, ConfigError, config_hash, flat
 from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
@@ -79,7 +79,8 @@ def run(
     if config.task.clients is not None:  # known before the data are read
         refuse_excess(config, config.task.clients)
     population = load_population(config, home)
-    refuse_excess(config, len(population.federation))
+    if config.task.clients is None:
+        refuse_excess(config, len(population.federation))
     dataset = population.dataset
     check_network(config, dataset, population.federation)
     choice = choose_local(config, device, dataset)
@@ -100,7 +101,7 @@ def run(
         ) as record,
     ):
         record.start(params=flat(config), tags=tags(config, population))
-        remember(home, data_node(config, home), dataset.files, dataset.digest)
+        remember(home, population.source, dataset.files, dataset.digest)
         between = stopper.between_clients
         module: FederatedModule = build_module(config, population, between, choice.way)
         score = functools.partial(
