@@ -639,6 +639,7 @@ def _exit_code(error: Exception) -> int | None:
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
+    refusals |= {"MissingPackage"}
     if names & refusals:
         return 2
     if names & {"CheckpointError", "RecordError"}:
