@@ -41,7 +41,8 @@ class Facts:
 
     Attributes:
         label: its printed name in tables and figures.
-        tolerates: n -> the largest f that it accepts; ``None``: a minority.
+        tolerates: n -> the largest f that it accepts; ``None``: a minority. It is also given
+            the settings of the rule that it names as keywords.
         kappa: ``(n, f, **parameters)`` -> the constant of its (f, kappa)-robustness, infinite
             where it is known to have none, ``None`` where none is known for these parameters.
         shardable: ``True`` where it works on some of the coordinates of all rows because every
@@ -50,7 +51,7 @@ class Facts:
     """
 
     label: str | None = None
-    tolerates: Callable[[int], int] | None = None
+    tolerates: Callable[..., int] | None = None
     kappa: Callable[..., float | None] | None = None
     shardable: bool | str | Callable[[Any], bool | str] | None = None
 
@@ -69,7 +70,7 @@ class _Marks(Protocol):
 def rule(
     *,
     label: str | None = None,
-    tolerates: Callable[[int], int] | None = None,
+    tolerates: Callable[..., int] | None = None,
     kappa: Callable[..., float | None] | None = None,
     shardable: bool | str | Callable[[Any], bool | str] | None = None,
 ) -> _Marks: ...
@@ -150,7 +151,9 @@ def largest_f(rule: Callable[..., Any], n: int) -> int:
         (24, 23)
     """
     stated = getattr(unwrapped(rule), "largest_f", None)
-    return int(stated(n)) if stated is not None else (n - 1) // 2
+    if stated is None:
+        return (n - 1) // 2
+    return int(stated(n, **settings_of(rule)) if hasattr(stated, "looks_at") else stated(n))
 
 
 def unwrapped(rule: Any) -> Any:
@@ -191,12 +194,19 @@ def is_agnostic(rule: Any) -> bool:
     return first_parameters(rule)[:1] in (["update"], ["labels"])
 
 
-def _at_least_none(limit: Callable[[int], int]) -> Callable[[int], int]:
-    """f = 0 is legal for every rule and every n >= 1: there is nobody to tolerate."""
+def _at_least_none(limit: Callable[..., int]) -> Callable[..., int]:
+    """f = 0 is legal for every rule and every n >= 1: there is nobody to tolerate.
 
-    def stated_limit(n: int) -> int:
-        return max(limit(n), 0)
+    The limit is given those settings that it names.
+    """
+    named = inspect.signature(limit).parameters.values()
+    looks_at = {p.name for p in named if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
+    def stated_limit(n: int, **settings: Any) -> int:
+        return max(limit(n, **{k: v for k, v in settings.items() if k in looks_at}), 0)
+
+    if looks_at:
+        stated_limit.looks_at = looks_at  # type: ignore[attr-defined]
     return stated_limit
 
 
@@ -220,7 +230,7 @@ def _waiting(function: Callable[P, R]) -> Rule[P, R]:
 
 
 def _door(
-    function: Callable[..., Any], name: str, limit: Callable[[int], int] | None
+    function: Callable[..., Any], name: str, limit: Callable[..., int] | None
 ) -> Callable[..., Any]:
     """``function`` that is given `Updates` for a tensor of rows, and an f within ``limit``."""
     names = list(inspect.signature(function).parameters)
@@ -239,7 +249,7 @@ def _door(
             updates = args[place] if len(args) > place else given[rows]
             if len(args) > count or "num_byzantine" in given:
                 f = args[count] if len(args) > count else given["num_byzantine"]
-                _check_count(name, len(updates), f, limit)
+                _check_count(name, f, len(updates), limit(len(updates), **given))
         return function(*args, **given)
 
     return admitted
@@ -266,9 +276,9 @@ def as_updates(rows: Any, name: str = "the rule", parameter: str = "updates") ->
     )
 
 
-def _check_count(name: str, n: int, f: object, limit: Callable[[int], int]) -> None:
-    if isinstance(f, bool) or not isinstance(f, int) or not 0 <= f <= limit(n):
+def _check_count(name: str, f: object, n: int, most: int) -> None:
+    if isinstance(f, bool) or not isinstance(f, int) or not 0 <= f <= most:
         raise ValueError(
-            f"Expected num_byzantine as a whole number from 0 to {limit(n)}, the limit of {name}"
+            f"Expected num_byzantine as a whole number from 0 to {most}, the limit of {name}"
             f" for n={n} rows, got f={f!r}; lower f, take more clients, or choose another rule."
         )
