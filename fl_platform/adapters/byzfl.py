@@ -298,9 +298,12 @@ def rows_of(vectors: Any) -> tuple[Tensor, bool]:
 
     Raises:
         TypeError: neither arrays nor tensors.
+        ValueError: no vector.
     """
     several = isinstance(vectors, list | tuple)
-    one = vectors[0] if several and vectors else vectors
+    if several and not vectors:
+        raise ValueError("Expected at least one vector, got an empty list.")
+    one = vectors[0] if several else vectors
     if isinstance(one, Tensor):
         rows = torch.stack(list(vectors)) if several else vectors
     elif hasattr(one, "__array__"):

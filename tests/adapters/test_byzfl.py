@@ -92,6 +92,8 @@ def test_what_has_no_place_in_byzfl_is_refused():
         to_byzfl(bit_flip, f=1)
     with pytest.raises(TypeError, match="Expected vectors"):
         to_byzfl(krum, f=1)("rows")
+    with pytest.raises(ValueError, match="at least one vector"):
+        to_byzfl(krum, f=1)([])
 
 
 def test_a_foreign_rule_is_given_f_and_repeats_its_draws():

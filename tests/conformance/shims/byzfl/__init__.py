@@ -1,3 +1,4 @@
+# ruff: noqa: N802 (the names are ByzFL's)
 """ByzFL's names on our rules, for ByzFL's own unit tests: `import byzfl` finds this instead."""
 
 from fl_platform.adapters import to_byzfl
