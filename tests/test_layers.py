@@ -11,7 +11,7 @@ LAYERS = [
     {"core"},
     {"data", "models", "config", "metrics", "tracking"},
     {"attacks", "defenses", "report"},
-    {"federated", "adapters"},
+    {"federated", "adapters", "conformance"},
     {"run"},
     {"grid", "study", "repro", "console", "doctor"},
     {"cli", "api"},
