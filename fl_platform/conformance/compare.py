@@ -94,9 +94,10 @@ def rule_of(name: str) -> Any:
 
 def ours(name: str, settings: dict[str, Any], rows: Rows, f: int, **known: Any) -> Rows:
     """The answer of our rule: a vector, mixed rows, or the row that each attacker sends."""
-    rule = rule_of(name)
-    made = rule(0, **settings) if inspect.isclass(rule) else partial(rule, **settings)
-    first = first_parameters(rule if not inspect.isclass(rule) else rule.__call__)
+    rule: Any = rule_of(name)
+    is_class = inspect.isclass(rule)
+    made = rule(0, **settings) if is_class else partial(rule, **settings)
+    first = first_parameters(rule.__call__ if is_class else rule)
     updates = Updates(torch.from_numpy(np.ascontiguousarray(rows)))
     if is_agnostic(made):
         raise ValueError(f"Expected a rule over rows, got {name}.")

@@ -25,8 +25,8 @@ WHY: dict[tuple[str, str], str] = {
     ),
     ("byzfl", "CAF"): (
         "Theirs: one power step from a vector drawn without a seed stands for the top eigenvector,"
-        " so that two calls with one input differ. Equal rows are answered with nothing, and where"
-        " the weight left cannot fall the loop does not end."
+        " so that two calls with one input differ. With f = 0 nothing is answered. On the input"
+        " `far`, rows of size 1e6, the loop does not end."
     ),
     ("byzfl", "SMEA"): (
         "Theirs: one power step from a vector drawn without a seed stands for the top eigenvalue,"
@@ -36,8 +36,9 @@ WHY: dict[tuple[str, str], str] = {
     ("byzpy", "MinimumDiameterAveraging"): SUBSETS,
     ("byzpy", "MeanOfMedians"): NEAREST,
     ("byzpy", "CAF"): (
-        "Theirs: three power steps (a setting) stand for the top eigenvector. A far row that has"
-        " lost its weight keeps the others from losing theirs, and the loop does not end."
+        "Theirs: three power steps (a setting) stand for the top eigenvector. On the input `far`,"
+        " rows of size 1e6, the loop does not end: a far row that has lost its weight keeps the"
+        " others from losing theirs."
     ),
     ("krum", "Krum"): FIRST,
     ("krum", "Brute"): SUBSETS,

@@ -57,8 +57,8 @@ def conformance(
         raise ValueError(f"Expected no rule where a page is written, got {rule!r}.")
     report = _on_vectors(rule, vectors)
     checked = (
-        f"{report.vectors - len(report.wrong)} of {report.vectors} golden vectors of"
-        f" {report.rules} rules agree."
+        f"{report.vectors - len(report.wrong)} of {report.vectors} golden vectors agree"
+        f" (rules: {report.rules})."
     )
     say(checked)
     for line in report.wrong:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from fl_platform.conformance.compare import Peer
 
@@ -10,10 +11,10 @@ from fl_platform.conformance.compare import Peer
 def peers() -> list[Peer]:
     """Every rule of ByzFL that has a counterpart here."""
     byzfl = importlib.import_module("byzfl")
-    near = {"neighbors": "n-f-1"}
+    near: dict[str, Any] = {"neighbors": "n-f-1"}
 
-    def peer(name: str, rule: str, call: object, draws: bool = False, **settings: object) -> Peer:
-        return Peer("byzfl", name, rule, call, settings, draws)  # type: ignore[arg-type]
+    def peer(name: str, rule: str, call: Any, draws: bool = False, **settings: Any) -> Peer:
+        return Peer("byzfl", name, rule, call, settings, draws)
 
     return [
         peer("Average", "mean", lambda rows, f: byzfl.Average()(rows)),
