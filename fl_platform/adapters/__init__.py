@@ -7,6 +7,7 @@ Nothing else of the platform imports this folder. Without the other library a ca
 from fl_platform.adapters.byzfl import (
     ByzflAttack,
     ByzflDefense,
+    FromByzfl,
     attack_from_byzfl,
     byzfl_attack,
     byzfl_defense,
@@ -20,6 +21,7 @@ from fl_platform.adapters.packages import MissingPackage
 __all__ = [
     "ByzflAttack",
     "ByzflDefense",
+    "FromByzfl",
     "MissingPackage",
     "attack_from_byzfl",
     "byzfl_attack",
