@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fl_platform.conformance.compare import Peer
+from fl_platform.conformance.verdicts import Peer
 from fl_platform.conformance.inputs import Rows
 
 

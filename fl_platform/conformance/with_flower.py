@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from fl_platform.conformance.compare import Peer
+from fl_platform.conformance.verdicts import Peer
 from fl_platform.conformance.inputs import Rows
 
 

@@ -33,7 +33,10 @@ def test_an_own_rule_meets_strike(command, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "STRIKE" in done.stdout or "strike" in done.stdout + done.stderr
-    assert len(list((tmp_path / "mlruns" / "runs").glob("*/result.json"))) == {
-        "run": 1,
-        "grid": 4,
-    }[words[0]]
+    assert (
+        len(list((tmp_path / "mlruns" / "runs").glob("*/result.json")))
+        == {
+            "run": 1,
+            "grid": 4,
+        }[words[0]]
+    )

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fl_platform.conformance.compare import rule_of
+from fl_platform.conformance.verdicts import rule_of
 from fl_platform.conformance.golden import VECTORS
 from fl_platform.conformance.inputs import Input, Rows, inputs
 from fl_platform.defenses import largest_f

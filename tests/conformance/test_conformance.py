@@ -12,7 +12,7 @@ import pytest
 
 from fl_platform import attacks, cli, defenses
 from fl_platform.conformance import VECTORS, conformance, read_vectors
-from fl_platform.conformance.compare import Peer, compared, ours
+from fl_platform.conformance.verdicts import Peer, compared, ours
 from fl_platform.conformance.explained import WHY
 from fl_platform.conformance.golden import difference
 from fl_platform.conformance.page import END, START, write_page
@@ -134,7 +134,7 @@ def test_a_rule_that_draws_differs_from_itself():
 
 
 def test_a_rule_that_refuses_or_does_not_end_is_reported(monkeypatch):
-    monkeypatch.setattr("fl_platform.conformance.compare.PATIENCE", 0.01)
+    monkeypatch.setattr("fl_platform.conformance.verdicts.PATIENCE", 0.01)
     outcome = compared(Peer("none", "theirs", "median", without_end))
     assert outcome.verdict == "refuses"
     assert "no answer within" in outcome.refused
