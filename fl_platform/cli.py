@@ -522,6 +522,26 @@ def sync_runs(
     raise typer.Exit(0 if report.complete else 1)
 
 
+@app.command()
+def conformance(
+    rule: Annotated[
+        str | None, typer.Argument(help="Rule of ours, such as krum. Default: all.")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Page whose tables are replaced, such as docs/conformance.md."),
+    ] = None,
+) -> None:
+    """Compare rules with golden vectors and with other installed libraries."""
+    from fl_platform.conformance import conformance as compare_all
+
+    try:
+        report = compare_all(rule, write=write)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(1 if report.wrong else 0)
+
+
 @runs.command("reap", hidden=True)
 def reap_runs(home: Home = None) -> None:
     """Mark runs as KILLED whose process has ended; the old name of mark-killed."""
@@ -691,6 +711,7 @@ def _exit_code(error: Exception) -> int | None:
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
+    refusals |= {"MissingPackage"}
     if names & refusals:
         return 2
     if names & {"CheckpointError", "RecordError"}:

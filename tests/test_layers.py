@@ -11,7 +11,7 @@ LAYERS = [
     {"core"},
     {"data", "models", "config", "metrics", "tracking"},
     {"attacks", "defenses", "report"},
-    {"federated"},
+    {"federated", "adapters", "conformance"},
     {"run"},
     {"grid", "study", "repro", "arena", "console", "doctor"},
     {"cli", "api"},

@@ -40,6 +40,7 @@ LATER: dict[str, Any] = {
     "byzantine.data": "share",
     "server.schedule": None,
     "server.weight_decay": 0.0,
+    "fl_platform.attacks.mimic:copied": "chosen",
 }
 
 

@@ -29,6 +29,9 @@ PACKAGES = {
     "task.model": "fl_platform.models",
     "task.partition": "fl_platform.data.partitions",
 }
+# Rules of other libraries under names of ours: further rules of these groups.
+ADAPTERS = "fl_platform.adapters"
+ADAPTED = ("attack", "defense")
 PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package itself has no rules
 _plugins: dict[str, Path] = {}  # plug-ins admitted in this process
 
@@ -80,6 +83,8 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     packages = [PACKAGES[group]] if group in PACKAGES else []
     if group is None:
         packages = sorted(set(PACKAGES.values()))
+    if group is None or group in ADAPTED:
+        packages.append(ADAPTERS)
     root = Path(fl_platform.__file__).parent
     sources = {
         name: root.joinpath(*name.split(".")[1:], "__init__.py") for name in packages

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fl_platform.config import Config
-from fl_platform.config.targets import borrowed
+from fl_platform.config.targets import ADAPTERS, borrowed
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The code that determines the bits of a run. After a change of other code (report, tracking,
@@ -61,7 +61,18 @@ def code(config: Config) -> dict[str, str]:
     nodes += [*config.callbacks.values(), *config.observers.metrics.values()]
     nodes += [task.partition] if isinstance(task.partition, dict) else []
     own = {"code_fingerprint": code_fingerprint()}
+    if any(str(node.get("_target_")).startswith(ADAPTERS + ".") for node in nodes):
+        own["plugin.byzfl"] = _adapted("byzfl")
     return own | {f"plugin.{name}": _plugin(source) for name, source in borrowed(nodes).items()}
+
+
+def _adapted(package: str) -> str:
+    """The fingerprint of the adapters, and the version of the package behind them."""
+    digest = _fingerprint(PACKAGE, (PACKAGE / "adapters").rglob("*.py"))
+    try:
+        return f"{metadata.version(package)} {digest}"
+    except metadata.PackageNotFoundError:
+        return f"absent {digest}"
 
 
 def _plugin(source: Path) -> str:
