@@ -419,16 +419,10 @@ def ui(
     ] = None,
     shared_machine: Annotated[
         bool,
-        typer.Option(
-            "--shared-machine",
-            help="Serve although other users of this machine can read and delete all runs.",
-        ),
+        typer.Option("--shared-machine", hidden=True, help="No effect: the page has a login."),
     ] = False,
 ) -> None:
-    """Serve the MLflow store to browsers on this machine."""
-    from fl_platform.tracking.mlflow.ui import refuse_shared_machine
-
-    refuse_shared_machine(allowed=shared_machine)
+    """Serve the MLflow store to browsers of this user on this machine."""
     if studies:
         from fl_platform.study.dashboard import open_dashboard
 
