@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -591,7 +592,8 @@ def main() -> None:
     except Exception as error:
         code = _exit_code(error)
         if code is None:
-            raise
+            traceback.print_exc()
+            sys.exit(1)
         print(f"fl-platform: {error}", file=sys.stderr)
         sys.exit(code)
     finally:

@@ -18,6 +18,7 @@ from fl_platform.study.problem import METRIC_LABEL, Problem, open_study
 from fl_platform.study.spec import as_overrides
 from fl_platform.study.study_run import describe, join_parent
 from fl_platform.study.trial_loop import Limits, RequestLock, complete, run_trials
+from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.exporter import JOURNAL
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.mlflow.store import store_folder
@@ -109,7 +110,7 @@ class WorkerSession:
             )
             file = folder / "best.yaml"
             typed = [*problem.base, *problem.opponents[0], *as_overrides(best.params)]
-            file.write_text(override_file(typed, comment), encoding="utf-8")
+            write_atomic(file, override_file(typed, comment).encode())
             files.append(file)
         dot = f"{prefix}/" if prefix else ""
         values = [(t.number, {f"study/{dot}value": float(t.value or 0.0)}) for t in done]

@@ -20,9 +20,10 @@ from fl_platform.run.result import finished
 from fl_platform.tracking import checkpoint, frames, records
 from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.checkpoint import CheckpointError, weights_sha256
+from fl_platform.tracking.exporter import Export, pending
 from fl_platform.tracking.history import JournalError
 from fl_platform.tracking.journal import Journal, read
-from fl_platform.tracking.lock import CannotLock, RunLock, RunOwned, is_owned
+from fl_platform.tracking.lock import CannotLock, RunLock, RunOwned, alone, is_owned
 from fl_platform.tracking.mlflow.sync import reap
 from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import (
@@ -316,6 +317,71 @@ def test_a_link_in_a_received_folder_is_never_followed(tmp_path, name):
     with contextlib.suppress(RecordError):
         list(reap(tmp_path))
     assert victim.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["forward.lock", "forwarded.json", "../../.store.lock"])
+def test_a_link_where_the_uploader_writes_is_never_followed(tmp_path, name):
+    """A lock is refused; a cursor is a memory alone, and made anew."""
+    train(tmp_path, stop_after=2)
+    folder = run_folder(tmp_path, HASH)
+    victim, path = tmp_path / "victim", (folder.path / name).resolve()
+    victim.write_bytes(b"precious")
+    path.symlink_to(victim)
+    if name == "forwarded.json":
+        assert pending(folder)
+        write_json(path, {})
+        assert not path.is_symlink()
+    else:
+        with pytest.raises(OutsideError, match=path.name), alone(path):
+            pass
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"{", b'{"store": 1, "mlflow_run_id": [], "offset": "x", "tail": 3}', b"x" * 2**21],
+)
+def test_a_cursor_that_does_not_fit_means_that_all_is_sent_again(tmp_path, content, caplog):
+    train(tmp_path, stop_after=2)
+    folder = run_folder(tmp_path, HASH)
+    folder.forwarded.write_bytes(content)
+    records._SKIPPED.clear()
+    assert pending(folder)
+    assert str(folder.forwarded) in caplog.text
+    stored = []
+
+    class Kept:
+        address = "here"
+
+        def find_or_create(self, described, remembered, parent):
+            return described["run_id"]
+
+        def log_batch(self, run, batch, *, repeated):
+            assert repeated
+            stored.extend(batch)
+
+        def status(self, run, status, at):
+            pass
+
+    assert Export(tmp_path, exporter=Kept()).upload(folder) == len(stored) > 0
+    assert not pending(folder)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "weights.pt", "accuracy.png", "partition.png"])
+def test_an_artifact_replaces_a_link_and_not_what_it_points_to(home, tmp_path, name):
+    from fl_platform.config import compose, config_hash
+    from fl_platform.run.runner import run
+
+    typed = ["task=digits", "attack=none", "defense=mean", "rounds=1", "task.clients=8",
+             "runtime.tracking=journal", "runtime.progress=none"]  # fmt: skip
+    config = compose(typed, home)
+    folder = run_folder(home, config_hash(config)).create()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (folder.artifacts / name).symlink_to(victim)
+    run(config, home)
+    assert victim.read_bytes() == b"precious"
+    assert not (folder.artifacts / name).is_symlink()
 
 
 @pytest.mark.parametrize("place", ["", "artifacts"])

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from fl_platform.tracking.journal import read
-from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG, valid_key
+from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG
+from fl_platform.tracking.mlflow.names import valid_key
 from fl_platform.tracking.mlflow.ui_view import shown_step
 from fl_platform.tracking.run_folder import all_runs
 from tests.faults.conftest import make_home

@@ -23,7 +23,7 @@ from fl_platform.tracking.mlflow.ui import (
 from fl_platform.tracking.mlflow.ui_login import VARIABLE, Login, open_path
 
 if TYPE_CHECKING:
-    from fl_platform.tracking.mlflow.ui_app import Guarded
+    from fl_platform.tracking.mlflow.ui_app import BehindLogin
 
 
 def test_the_page_is_served_on_loopback_by_one_worker_without_jobs(
@@ -85,7 +85,7 @@ def test_a_stranger_s_module_in_the_working_directory_is_not_run(
     assert Path(SAFE_FOLDER).stat().st_uid == 0
 
 
-def asked(application: Guarded, path: str, **headers: str) -> tuple[int, dict[str, str]]:
+def asked(application: BehindLogin, path: str, **headers: str) -> tuple[int, dict[str, str]]:
     """Status and headers of one request, without a server."""
     sent: list[Any] = []
 
@@ -103,14 +103,14 @@ async def page(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-def guarded(monkeypatch: pytest.MonkeyPatch) -> type[Guarded]:
+def guarded(monkeypatch: pytest.MonkeyPatch) -> type[BehindLogin]:
     monkeypatch.setenv(VARIABLE, "secret")
-    from fl_platform.tracking.mlflow.ui_app import Guarded
+    from fl_platform.tracking.mlflow.ui_app import BehindLogin
 
-    return Guarded
+    return BehindLogin
 
 
-def test_only_who_knows_the_token_sees_the_page(guarded: type[Guarded]) -> None:
+def test_only_who_knows_the_token_sees_the_page(guarded: type[BehindLogin]) -> None:
     application = guarded(page, Login("secret"))
     for path in ("/", "/api/2.0/mlflow/experiments/search", "/ajax-api/x", "/open/other/"):
         assert asked(application, path)[0] == 401

@@ -2,9 +2,8 @@
 
 Without a compiler, or with ``FL_PLATFORM_NATIVE=0``, callers use their torch form instead.
 Libraries lie in ``FL_PLATFORM_NATIVE_CACHE``, else in ``fl_platform/native`` under the user's
-cache folder, named after everything that decides their bytes. Only one that this user built is
-loaded: folder and file belong to the user, nobody else may write to them, and the file ends in the
-SHA-256 of what was built. Any other file is built again.
+cache folder, named after everything that decides their bytes. `own_files` loads only what this
+user built.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import logging
 import os
 import platform
 import shutil
-import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -24,14 +22,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fl_platform.core.native.own_files import keep_own, open_own, own_folder
+
 logger = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-fno-math-errno", "-march=native", "-fPIC", "-shared", "-std=c++17")
 # Fused multiply-adds round once where torch rounds twice, so who promises equal bits goes without.
 SAME_BITS, FUSED = "-ffp-contract=off", "-ffp-contract=fast"
-_LARGEST = 2**26  # bytes of a library
 PATIENCE = 300  # seconds for one build; a busy machine may need one minute
-_SEAL = b"fl_platform kernel\0"  # before the digest at the end, which a loader of ELF passes over
 _HELD: list[int] = []  # open for good: the loader knows a library by the number in its path
 
 
@@ -49,16 +47,11 @@ def _compiler() -> str | None:
 def _machine() -> str:
     """What ``-march=native`` depends on, so that machines that share a home do not share code."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     told = [line for line in lines if line.startswith(("flags", "Features", "model", "vendor"))]
     return "\n".join([platform.machine(), platform.processor(), *sorted(set(told))])
-
-
-def _cache() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fl_platform"
-    return Path(os.environ.get("FL_PLATFORM_NATIVE_CACHE") or default / "native")
 
 
 def library(source: str, contraction: str, *, build: bool = True) -> ctypes.CDLL | None:
@@ -76,14 +69,13 @@ def library(source: str, contraction: str, *, build: bool = True) -> ctypes.CDLL
 def _load(source: str, flags: tuple[str, ...], build: bool) -> ctypes.CDLL | None:
     key = hashlib.sha256("\0".join([source, *flags, _version(), _machine()]).encode()).hexdigest()
     try:
-        folder = _own_folder(_cache())  # RuntimeError where there is no home either
-        target = folder / f"{key[:32]}.so"
-        descriptor = _open_own(target)
+        target = own_folder() / f"{key[:32]}.so"
+        descriptor = open_own(target)
         if descriptor is None:
             if not build:
                 return None
             _compile(source, flags, target)
-            descriptor = _open_own(target)
+            descriptor = open_own(target)
         if descriptor is None:
             raise OSError(f"{target} changed while it was built")
         _HELD.append(descriptor)
@@ -100,44 +92,10 @@ def _version() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def _own_folder(folder: Path) -> Path:
-    """The folder, made if need be.
-
-    Raises:
-        OSError: it is another user's, or others may write to it.
-    """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not _own(folder.lstat()) or folder.is_symlink():
-        raise OSError(f"{folder}: expected a folder of this user that no other may write to")
-    return folder
-
-
-def _own(status: os.stat_result) -> bool:
-    others = stat.S_IWGRP | stat.S_IWOTH
-    return status.st_uid == os.geteuid() and not status.st_mode & others
-
-
-def _open_own(target: Path) -> int | None:
-    """A descriptor of the library at ``target``; None where it is not what this user built."""
-    try:
-        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and _own(status) and status.st_size < _LARGEST:
-        content = os.pread(descriptor, status.st_size, 0)
-        built, sealed, digest = content.rpartition(_SEAL)
-        if sealed and hashlib.sha256(built).digest() == digest:
-            return descriptor
-    os.close(descriptor)
-    return None
-
-
 def _compile(source: str, flags: tuple[str, ...], target: Path) -> None:
-    """Builds beside ``target`` and renames: another process sees a whole library or none."""
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         text, built = Path(folder) / "kernel.cpp", Path(folder) / "kernel.so"
-        text.write_text(source)
+        text.write_text(source, encoding="utf-8")
         subprocess.run(
             [str(_compiler()), *flags, str(text), "-o", str(built)],
             check=True,
@@ -145,11 +103,7 @@ def _compile(source: str, flags: tuple[str, ...], target: Path) -> None:
             text=True,
             timeout=PATIENCE,
         )
-        digest = hashlib.sha256(built.read_bytes()).digest()
-        with built.open("ab") as stream:
-            stream.write(_SEAL + digest)
-        built.chmod(0o700)
-        built.replace(target)
+        keep_own(target, built.read_bytes())
 
 
 def pointers(rows: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:

@@ -20,7 +20,7 @@ Send = Callable[[Message], Awaitable[None]]
 OPEN_TO_ALL = ("/health", "/version")  # whether a server is there; nothing of the store
 
 
-class Guarded:
+class BehindLogin:
     """An ASGI application that answers only requests that ``login`` admits."""
 
     def __init__(self, application: Any, login: Login) -> None:
@@ -45,4 +45,4 @@ class Guarded:
         await self._application(scope, receive, send)
 
 
-app = Guarded(_mlflow, Login(os.environ.get(VARIABLE, "")))
+app = BehindLogin(_mlflow, Login(os.environ.get(VARIABLE, "")))
