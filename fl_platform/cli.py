@@ -246,10 +246,12 @@ def grid(
     continue_anyway: ContinueAnyway = False,
 ) -> None:
     """Run or continue a grid of attacks, defenses and seeds."""
-    from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
+    from fl_platform.grid.plan import plan_grid
 
     place = _home(home)
-    asked, planned = plan_grid(what, place, plugin or ())
+    asked, planned = plan_grid(what, place, plugin or ())  # refusals come before slow imports
+    from fl_platform.grid.runner import Options, dry, run_grid
+
     options = Options(
         jobs=jobs,
         gpu_slots=_workers_per_gpu(gpu_slots),
@@ -353,6 +355,10 @@ def tune(
 ) -> None:
     """Create or resume an Optuna study of attack or defense parameters."""
     place = _home(home)
+    if study is not None:
+        from fl_platform.study.spec import load_spec
+
+        load_spec(study, place)  # refused before slow imports
     if (study is None) == (show is None):
         raise typer.BadParameter("expected a file of tuning/, or --show STUDY.")
     if show is not None:

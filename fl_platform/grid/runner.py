@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fl_platform.config import Config, ConfigError, expand
+from fl_platform.config import Config, ConfigError
 from fl_platform.core.process import Stopper
 from fl_platform.core.terminal import Terminal, wide_output
 from fl_platform.grid.grid_run import GridRun, open_grid_run
 from fl_platform.grid.jobs import Job, JobTable
-from fl_platform.grid.plan import PlannedRun, plan
+from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.progress_table import ProgressTable, clock, outcome_text
-from fl_platform.grid.spec import Grid, read_grid
+from fl_platform.grid.spec import Grid
 from fl_platform.run.lookup import conditions
 from fl_platform.tracking.run_folder import run_folder
 from fl_platform.tracking.uploader import follow
@@ -104,28 +104,6 @@ _JSON_STATES = {
     "done": "DONE",
     "failed": "FAILED",
 }
-
-
-def plan_grid(
-    arguments: Sequence[str], home: Path, plugins: Sequence[str] = ()
-) -> tuple[Grid, list[PlannedRun]]:
-    """Read and plan a grid.
-
-    Args:
-        arguments: the name of an experiment and overrides, or overrides only.
-        home: workspace: the folder of ``conf/`` and ``mlruns/``.
-        plugins: packages with further attacks, defenses and config files.
-    """
-    named = bool(arguments) and "=" not in arguments[0]
-    typed = list(arguments[1:] if named else arguments)
-    grid = read_grid(arguments[0], home, plugins) if named else Grid("grid", "Grid")
-    chosen = [f"experiment={grid.name}"] if named else []
-    combinations = (
-        [*chosen, *overrides]
-        for sweep in grid.sweeps(typed)
-        for overrides in expand(sweep, home, plugins=plugins)
-    )
-    return grid, plan(combinations, home, plugins=plugins, experiment=grid.name)
 
 
 def run_grid(

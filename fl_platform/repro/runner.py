@@ -138,7 +138,7 @@ def accept(
             f"repro accept: expected the suite in {home}/conf/suite/, got the package's."
         )
     refuse_unnamed_code(None)
-    from fl_platform.grid.runner import plan_grid  # imports torch; refusals come first
+    from fl_platform.grid.plan import plan_grid
 
     with SuiteLog(home, name).lock:
         _, cells = plan_grid(suite.grid(0, suite.reference_seeds), home)
@@ -251,7 +251,7 @@ def _compare(session: SuiteSession) -> ComparisonResult:
     suite, home = session.suite, session.home
     reference = read_reference(suite.reference_file)
     refuse_unnamed_code(reference)
-    from fl_platform.grid.runner import plan_grid  # imports torch; refusals come first
+    from fl_platform.grid.plan import plan_grid
 
     grid, every = plan_grid(suite.grid(0, suite.reference_seeds), home)
     if reference is None:
