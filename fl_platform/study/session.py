@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,20 +64,25 @@ class WorkerSession:
         """
         if problem.spec.stealth is not None:
             refuse_weightless(problem.config({}, problem.spec.seeds[0]))
-        with alone(self.lock):
+        with alone(self.lock), ExitStack() as failing:
             study = open_study(problem, self.storage)
-            parent = parent or self.join(study, problem)
-        return study, Objective(problem, parent, self.stopper, upload=self.upload)
+            if parent is None:
+                parent = failing.enter_context(self.join(study, problem))
+            objective = Objective(problem, parent, self.stopper, upload=self.upload)
+            failing.pop_all()  # from here on the caller ends the parent run
+        return study, objective
 
     def join(self, study: optuna.Study, problem: Problem) -> ParentRun:
         """Open the study's parent run; upload it and the runs that killed workers left behind."""
-        parent = join_parent(study, self.home, problem.name)
-        describe(parent, problem)
-        self.upload(parent.folder.path)
-        if self.tracking != JOURNAL:
-            for run in all_runs(self.home):
-                if (run.describe() or {}).get("parent_run_id") == parent.run_id:
-                    self.upload(run.path)
+        with ExitStack() as failing:
+            parent = failing.enter_context(join_parent(study, self.home, problem.name))
+            describe(parent, problem)
+            self.upload(parent.folder.path)
+            if self.tracking != JOURNAL:
+                for run in all_runs(self.home):
+                    if (run.describe() or {}).get("parent_run_id") == parent.run_id:
+                        self.upload(run.path)
+            failing.pop_all()
         return parent
 
     def upload(self, folder: Path) -> None:

@@ -20,9 +20,10 @@ from fl_platform.run.result import finished
 from fl_platform.tracking import checkpoint, frames, records
 from fl_platform.tracking.active_run import RunRecord
 from fl_platform.tracking.checkpoint import CheckpointError, weights_sha256
-from fl_platform.tracking.exporter import Export, pending
+from fl_platform.tracking.exporter import Export, UploadBusy, pending
 from fl_platform.tracking.history import JournalError
 from fl_platform.tracking.journal import Journal, read
+from fl_platform.tracking.journal import records as journal_records
 from fl_platform.tracking.lock import CannotLock, RunLock, RunOwned, alone, is_owned
 from fl_platform.tracking.mlflow.sync import reap
 from fl_platform.tracking.records import RecordError
@@ -265,13 +266,49 @@ def test_runs_that_end_while_reap_runs_keep_their_state(tmp_path, chance, reques
     ends_while_reaped(tmp_path, 12, chance)
 
 
+def test_runs_that_end_while_reap_and_sync_run_keep_their_state(tmp_path, chance):
+    ends_while_reaped(tmp_path, 12, chance, Kept())
+
+
+@pytest.mark.nightly
+def test_200_runs_that_end_while_reap_and_sync_run_keep_their_state(tmp_path, chance, figure):
+    ends_while_reaped(tmp_path, 200, chance, Kept())
+    figure("B3", "200 runs ended while reap and sync ran: 0 false states, here and where copied")
+
+
 @pytest.mark.nightly
 def test_200_runs_that_end_while_reap_runs_keep_their_state(tmp_path, chance, figure):
     ends_while_reaped(tmp_path, 200, chance)
     figure("B3", "200 runs ended while reap ran: 0 false states")
 
 
-def ends_while_reaped(home: Path, runs: int, chance: random.Random) -> None:
+class Kept:
+    """A store in memory: the records of each run and its last status."""
+
+    address = "memory"
+
+    def __init__(self):
+        self.records, self.states = {}, {}
+
+    def find_or_create(self, described, remembered, parent):
+        return described["run_id"]
+
+    def log_batch(self, run, batch, *, repeated):
+        known = [] if repeated else self.records.setdefault(run, [])
+        self.records[run] = [*known, *batch]
+
+    def artifact(self, run, file, folder):
+        pass
+
+    def status(self, run, status, at):
+        self.states[run] = status
+
+
+def ends_while_reaped(home: Path, runs: int, chance: random.Random, store: Any = None) -> None:
+    """Runs end at random moments while they are reaped and, with a ``store``, copied to it.
+
+    Two processes sync, as people and timers may: this one, and a child that never stops.
+    """
     hashes = [f"{i:016x}" * 4 for i in range(runs)]
     children = []
     for config_hash in hashes:
@@ -284,16 +321,42 @@ def ends_while_reaped(home: Path, runs: int, chance: random.Random) -> None:
             record.finish("FINISHED", {"rounds": 0})
             os._exit(0)
         children.append(child)
+    syncing = os.fork() if store is not None else 0
+    if store is not None and syncing == 0:
+        while os.getppid() != 1:
+            copied(home, Kept())
+    export = None if store is None else Export(home, exporter=store)
     alive = set(children)
     reaped = []
     while alive:
         reaped += list(reap(home))
+        if export is not None:
+            copied(home, export)
         for child in list(alive):
             if os.waitpid(child, os.WNOHANG)[0]:
                 alive.discard(child)
     states = [run_folder(home, config_hash).history().status for config_hash in hashes]
+    if syncing:
+        os.kill(syncing, signal.SIGKILL)
+        os.waitpid(syncing, 0)
     assert states == ["FINISHED"] * runs
     assert not reaped
+    if export is not None:
+        for folder in all_runs(home):
+            folder.forwarded.unlink(missing_ok=True)  # the child's store is gone with it
+        copied(home, export)
+        assert sorted(store.states.values()) == states
+        for folder in all_runs(home):
+            kept = store.records[folder.describe()["run_id"]]
+            assert kept == [record for record, _ in journal_records(folder.journal)]
+
+
+def copied(home: Path, store: Any) -> None:
+    """What `sync` does, to a store in memory."""
+    export = store if isinstance(store, Export) else Export(home, exporter=store)
+    for folder in all_runs(home):
+        with contextlib.suppress(UploadBusy):
+            export.upload(folder)
 
 
 # -- B14, F21: links and file systems without locks
@@ -348,22 +411,9 @@ def test_a_cursor_that_does_not_fit_means_that_all_is_sent_again(tmp_path, conte
     records._SKIPPED.clear()
     assert pending(folder)
     assert str(folder.forwarded) in caplog.text
-    stored = []
-
-    class Kept:
-        address = "here"
-
-        def find_or_create(self, described, remembered, parent):
-            return described["run_id"]
-
-        def log_batch(self, run, batch, *, repeated):
-            assert repeated
-            stored.extend(batch)
-
-        def status(self, run, status, at):
-            pass
-
-    assert Export(tmp_path, exporter=Kept()).upload(folder) == len(stored) > 0
+    store = Kept()
+    sent = Export(tmp_path, exporter=store).upload(folder)
+    assert [sent] == [len(batch) for batch in store.records.values()] != [0]
     assert not pending(folder)
 
 
