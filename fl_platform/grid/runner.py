@@ -15,6 +15,7 @@ from fl_platform.core.terminal import Terminal, wide_output
 from fl_platform.grid.grid_run import GridRun, open_grid_run
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.plan import PlannedRun
+from fl_platform.grid.plan import plan_grid as plan_grid  # its place up to version 0.2
 from fl_platform.grid.progress_table import ProgressTable, clock, outcome_text
 from fl_platform.grid.spec import Grid
 from fl_platform.run.lookup import conditions
