@@ -6,19 +6,14 @@ flattened, put in a list and stacked; the attack uses bisection over all rows; K
 distances from ``torch.cdist``. This loop is faster than theirs in three points: images are
 normalised on the device, there is no ``DataLoader``, and no loss is read during training.
 
-    python benchmarks/authors_loop.py                # 40 clients of CIFAR-10's sizes, on a GPU
-    python benchmarks/authors_loop.py --dry          # tiny, on a CPU
+    python benchmarks/gpu.py --only "authors" --out gpu.jsonl   # beside ours, on a GPU
+    python benchmarks/gpu.py --only "authors" --dry             # tiny, on a CPU
 """
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from torch import Tensor, nn
@@ -121,20 +116,3 @@ def krum(rows: Tensor, f: int) -> Tensor:
     squared = torch.cdist(rows, rows).square()
     scores = squared.topk(n - f - 1, largest=False).values.sum(1)  # a row is its own nearest
     return rows[scores.topk(n - f, largest=False).indices].mean(0)
-
-
-def main() -> None:
-    from benchmarks.gpu_parts import against_authors
-
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--dry", action="store_true", help="tiny sizes on a CPU")
-    dry = parser.parse_args().dry
-    if not dry and not torch.cuda.is_available():
-        sys.exit("Expected a CUDA device, got none: not measured. --dry tries the code on a CPU.")
-    for precision in ("float32", "TF32")[: 1 if dry else 2]:
-        for record in against_authors("cpu" if dry else "cuda", dry, precision, "auto"):
-            print(record)
-
-
-if __name__ == "__main__":
-    main()

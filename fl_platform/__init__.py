@@ -16,9 +16,10 @@ takes a checked configuration.
 from __future__ import annotations
 
 import importlib
-import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from fl_platform.core.lazy import LazyPackage, lazy
 
 if TYPE_CHECKING:
     from fl_platform.api import compose, curves, grid, report, run, runs
@@ -41,14 +42,9 @@ __all__ = [
 ]
 
 _CALLABLE = ("run", "grid", "report")  # modules and functions of the face at once
-_HOMES = {
-    **dict.fromkeys(("compose", "curves", "runs"), "fl_platform.api"),
-    **dict.fromkeys(("Config", "ConfigError"), "fl_platform.config"),
-    "Result": "fl_platform.run.result",
-}
 
 
-class _CallableModule(ModuleType):
+class _CallableModule(LazyPackage):
     """A module of the package that calls the function of its name in `fl_platform.api`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -56,25 +52,18 @@ class _CallableModule(ModuleType):
         return getattr(face, self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
-class _Package(ModuleType):
+class _Package(LazyPackage):
     """This package: makes a submodule callable where the import system binds it as a name."""
 
+    def __getattr__(self, name: str) -> Any:
+        if name in _CALLABLE:
+            return importlib.import_module(f"{__name__}.{name}")
+        return super().__getattr__(name)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _CALLABLE and type(value) is ModuleType:
+        if name in _CALLABLE and isinstance(value, ModuleType):
             value.__class__ = _CallableModule
         super().__setattr__(name, value)
 
 
-sys.modules[__name__].__class__ = _Package
-
-
-def __getattr__(name: str) -> Any:
-    if name in _CALLABLE:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+lazy(__name__, _Package)

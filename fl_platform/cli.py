@@ -339,6 +339,24 @@ def list_rules(
 
 
 @app.command()
+def papers(
+    experiment: Annotated[
+        str | None, typer.Argument(help="Name of an experiment that restates a paper.")
+    ] = None,
+    home: Home = None,
+    plugin: Plugins = None,
+) -> None:
+    """List restated papers, or print the details of one."""
+    from fl_platform.console import standard_output
+    from fl_platform.grid.papers import show_paper, show_papers
+
+    if experiment is None:
+        show_papers(_home(home), standard_output(), plugin or ())
+    else:
+        show_paper(experiment, _home(home), standard_output(), plugin or ())
+
+
+@app.command()
 def tune(
     study: Annotated[
         str | None, typer.Argument(help="File of tuning/, such as strike_nu or worst_case.")
@@ -390,6 +408,40 @@ def tune(
         )
         if result.signal is not None:
             raise typer.Exit(128 + result.signal)
+
+
+@app.command()
+def arena(
+    overrides: Overrides = None,
+    file: Annotated[str, typer.Option(help="File of tuning/ with the settings.")] = "arena",
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for arena.json and arena.csv. Default: none.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds after which no run is started; 0: print what is there."),
+    ] = None,
+    home: Home = None,
+    plugin: Plugins = None,
+    restart: Restart = False,
+    ignore_mismatch: IgnoreMismatch = False,
+) -> None:
+    """Search the worst case of a defense over many attackers, or continue the search."""
+    from fl_platform.arena.runner import run_arenas
+
+    outcome = run_arenas(
+        overrides or [],
+        _home(home),
+        file=file,
+        processes=processes,
+        out=out,
+        seconds=seconds,
+        plugins=plugin or (),
+        restart=restart,
+        ignore_mismatch=ignore_mismatch,
+    )
+    raise typer.Exit(outcome.exit_code)
 
 
 @app.command()
@@ -611,7 +663,7 @@ def main() -> None:
 
 def _refuse_setting_as_option(words: list[str]) -> None:
     """Refuse ``--attack strike``, whose form here is ``attack=strike``."""
-    if words[:1] and words[0] not in ("run", "grid", "config", "tune"):
+    if words[:1] and words[0] not in ("run", "grid", "config", "tune", "arena"):
         return
     for place, word in enumerate(words):
         name, _, value = word.removeprefix("--").partition("=")

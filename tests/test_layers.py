@@ -13,8 +13,9 @@ LAYERS = [
     {"attacks", "defenses", "report"},
     {"federated"},
     {"run"},
-    {"grid", "study", "repro", "console", "doctor"},
+    {"grid", "study", "repro", "arena", "console", "doctor"},
     {"cli", "api"},
+    {"__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 # Within a layer: these may use their neighbours, in this direction only.

@@ -1,4 +1,4 @@
-"""STRIKE taken apart: is it the skewed set that hurts, or the strength?"""
+"""Ablations of STRIKE: the effect of the skewed set, and the effect of the strength."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fl_platform.metrics.spread import offsets_sq
 
 @rule(label="STRIKE, ablated", shardable=True)
 class StrikeAblation:
-    """STRIKE's second stage on another set than the skewed one.
+    """STRIKE's second stage, applied to another set than the skewed one.
 
     .. math:: g_b = \\bar g_S + \\nu\\,\\alpha^*\\,\\mathrm{sign}(l)\\odot\\sigma_S
 
@@ -29,18 +29,18 @@ class StrikeAblation:
 
     Args:
         seed: of the run; a random set of call t is drawn from stream ``strike_ablation`` at t.
-        skewed_set: ``random``: h - f rows drawn afresh each round; ``all``: every honest row,
+        skewed_set: ``random``: h - f rows, drawn anew in each round; ``all``: every honest row,
             where mean of S - mean vanishes and l is the search direction median - mean;
-            ``reversed``: the h - f rows of *lowest* projection, the search run backwards;
+            ``reversed``: the h - f rows of *lowest* projection, the reverse of the search;
             ``skewed``: STRIKE itself, as the control.
         nu: strength >= 0 as in STRIKE.
         median: as in STRIKE.
 
     The instance is called with honest ``(h, d)`` and f and returns ``(f, d)`` equal rows, a
-    stride-0 view; it raises TypeError or ValueError on inputs that are no updates or no count.
+    stride-0 view; it raises TypeError or ValueError for inputs of a wrong type or value.
     Where h <= f the set is a single row, as with STRIKE's ``single``.
 
-    Source: ours; controls for Y. Liu et al., "Exploit Gradient Skewness to Circumvent
+    Source: our own; controls for Y. Liu et al., "Exploit Gradient Skewness to Circumvent
     Byzantine Defenses for Federated Learning" (2025), whose text has no such comparison.
     """
 
@@ -60,7 +60,7 @@ class StrikeAblation:
         self.calls = 0
 
     def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
-        """``(f, d)`` this round's rows; the next call continues from here."""
+        """``(f, d)`` rows of this round; each call advances the state."""
         check_inputs(honest, num_byzantine)
         call, self.calls = self.calls, self.calls + 1
         if num_byzantine == 0:
@@ -77,11 +77,11 @@ class StrikeAblation:
         return equal_rows(hidden_row(space, self.nu), num_byzantine)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many rounds have been attacked so far."""
+        """Number of attacked rounds so far."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         self.calls = state["calls"]
 
 
@@ -94,16 +94,16 @@ def lie_matched(
     distance: Annotated[float, AtLeast(0)] = 1.0,
     side: Side = "below",
 ) -> Tensor:
-    """LIE with its z chosen so that the row lies at a stated distance from the honest mean.
+    """LIE with the z that places the row at a given distance from the honest mean.
 
     .. math:: g_b = \\bar g \\mp z\\,\\sigma,\\quad \\lVert z\\,\\sigma\\rVert = r
 
     Args:
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
-        match: r is ``step``: STRIKE's alpha* times the length of its way, how far its row
-            lies from the mean of S; ``total``: how far STRIKE's row lies from the honest
-            mean; ``given``: ``distance`` times the honest root-mean-square radius.
+        match: r is ``step``: the distance of STRIKE's row from the mean of S; ``total``: the
+            distance of STRIKE's row from the honest mean; ``given``: ``distance`` times the
+            honest root-mean-square radius.
         distance: used where ``match`` is ``given``, >= 0.
         side: ``below`` or ``above``, as in LIE.
 
@@ -111,9 +111,9 @@ def lie_matched(
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
-    Source: ours; the same strength without the skewed set, to compare with STRIKE. The
+    Source: our own; the same strength without the skewed set, to compare with STRIKE. The
     direction is that of G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough:
     Circumventing Defenses For Distributed Learning" (2019).
 
@@ -137,9 +137,9 @@ def lie_matched(
         space = skewed(honest, skewed_size(len(honest), num_byzantine)).space
         step = strength(space) * space.direction
         radius = honest.length(step if match == "step" else space.centre + step - mean)
-    way = toward(honest, "std", side)
-    length = honest.length(way)
-    return equal_rows(mean + over(radius, length) * way, num_byzantine)
+    direction = toward(honest, "std", side)
+    length = honest.length(direction)
+    return equal_rows(mean + over(radius, length) * direction, num_byzantine)
 
 
 strike_ablation = StrikeAblation

@@ -12,17 +12,17 @@ from fl_platform.core.updates import Updates
 
 @rule(label="Absent", shardable=True)
 def absent(honest: Updates, num_byzantine: int) -> Tensor:
-    """No rows at all: separates losing f clients' data from being attacked by them.
+    """No rows: the cost of losing the data of f clients, without an attack.
 
     Args:
         honest: ``(h, d)`` honest updates; only their d, dtype and device are used.
-        num_byzantine: f >= 0, how many clients stay silent.
+        num_byzantine: f >= 0, the number of clients that send nothing.
 
     Returns:
         ``(0, d)``.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count.
+        TypeError, ValueError: wrong type or value of an input.
 
     Source: the crash fault of L. Lamport, R. Shostak, M. Pease, "The Byzantine Generals
     Problem" (1982), as the weakest of the Byzantine behaviours; a control, not an attack.

@@ -1,4 +1,4 @@
-"""AGR-tailored: the strength of NDSS 2021 against a defense that is known."""
+"""AGR-tailored: the strength search of Shejwalkar and Houmansadr (2021) for a known defense."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def agr_tailored(
     .. math:: \\arg\\max_\\gamma \\lVert \\bar g - A(\\gamma)\\rVert,\\quad
         g_b = \\bar g + \\gamma v
 
-    The search starts at ``start`` and steps up by half of its last step where the oracle says
-    yes, else down, until the last accepted strength and the next are within ``tolerance``.
+    The search starts at ``start``. Each step has half the length of the last one: up if the
+    oracle accepts the strength, else down. It ends when the last accepted strength and the next
+    one differ by at most ``tolerance``.
 
     Args:
         honest: ``(h, d)`` honest updates.
@@ -42,34 +43,34 @@ def agr_tailored(
         target: the oracle. ``any``: the aggregate is farther from the honest mean than at every
             strength accepted before (their attack on trimmed mean and median). ``krum``: the
             aggregate is the Byzantine row itself (their attack on Krum). Their attacks on
-            Multi-Krum and Bulyan ask which rows were kept, which an aggregate does not tell.
+            Multi-Krum and Bulyan need the set of kept rows, which an aggregate does not contain.
         deviation: v is ``std`` (sigma), ``sign`` or ``unit``, as for ``min_max``.
         side: v is taken ``below`` (minus) or ``above`` (plus).
-        start: gamma of the first question, above 0; no strength beyond twice that is reached.
-        tolerance: where the search ends, above 0.
+        start: gamma of the first query, above 0; the search reaches at most twice this strength.
+        tolerance: the difference at which the search ends, above 0.
 
     Returns:
         ``(f, d)`` equal rows, a stride-0 view; the honest mean where no strength was accepted.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021), Algorithm 1. ``fang`` with
-    ``objective=distance`` asks the same question with a search that is not misled by a defense
-    that drops a row from some strength on.
+    ``objective=distance`` maximises the same distance, with a search that also works for a
+    defense that drops a row from some strength on.
     """
     check_inputs(honest, num_byzantine)
     if target not in ("any", "krum"):
         raise ValueError(f"Expected target any or krum, got {target!r}.")
-    mean, way = honest.mean(), toward(honest, deviation, side)
-    if num_byzantine == 0 or honest.length(way) == 0:
+    mean, direction = honest.mean(), toward(honest, deviation, side)
+    if num_byzantine == 0 or honest.length(direction) == 0:
         return equal_rows(mean, num_byzantine)
     best, accepted = 0.0, 0.0
 
     def succeeds(gamma: float) -> bool:
         nonlocal best, accepted
-        row = mean + gamma * way
+        row = mean + gamma * direction
         answer = query(equal_rows(row, num_byzantine))
         if target == "krum":
             success = bool(honest.length(answer - row) <= 1e-6 * honest.length(row - mean))
@@ -81,4 +82,4 @@ def agr_tailored(
         return success
 
     halve(succeeds, start=start, tolerance=tolerance)
-    return equal_rows(mean + accepted * way, num_byzantine)
+    return equal_rows(mean + accepted * direction, num_byzantine)

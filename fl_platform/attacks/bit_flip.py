@@ -10,12 +10,12 @@ from fl_platform.core.rule import rule
 
 @rule(label="BitFlip", shardable=True)
 def bit_flip(update: Tensor) -> Tensor:
-    """The client's own update, negated.
+    """The negated update of the client itself.
 
     .. math:: g_b = -(w^t - w_b^{t+1})
 
     Args:
-        update: ``(d,)`` floating point, what the client would have sent.
+        update: ``(d,)`` floating point, the honest update of this client.
 
     Returns:
         ``(d,)``, a new tensor.
@@ -26,7 +26,7 @@ def bit_flip(update: Tensor) -> Tensor:
     Source: BitFlip of the STRIKE paper (Y. Liu et al., "Exploit Gradient Skewness to
     Circumvent Byzantine Defenses for Federated Learning", 2025) after Z. Allen-Zhu et al.,
     "Byzantine-Resilient Non-Convex Stochastic Gradient Descent" (2020); elsewhere called
-    sign flip. Here as in the official code every Byzantine client negates its *own*
+    sign flip. As in the official code, every Byzantine client negates its *own*
     update; ByzFL's SignFlipping sends the negated honest mean instead (that is
     ``ipm`` with ``scale=1``), and Blades flips the gradient inside every local step.
 

@@ -1,4 +1,4 @@
-"""The directions in which MinMax, MinSum, LIE and Fang move away from the honest mean."""
+"""The directions of MinMax, MinSum, LIE and Fang, from the honest mean to the Byzantine row."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Deviation = Literal["std", "sign", "unit"]
 
 
 def toward(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
-    """``(d,)`` the way from the honest mean to the Byzantine row, of any length.
+    """``(d,)`` direction from the honest mean to the Byzantine row, of any length.
 
     ``std``: :math:`\\mp\\sigma`; ``sign``: :math:`\\mp\\mathrm{sign}(\\mu)`; ``unit``:
     :math:`\\mp\\mu/\\lVert\\mu\\rVert`; minus for ``below``, plus for ``above``.
     """
     if kind == "std":
-        way = honest.std()
+        direction = honest.std()
     elif kind == "sign":
-        way = honest.mean().sign()
+        direction = honest.mean().sign()
     elif kind == "unit":
         mean = honest.mean()
         length = honest.length(mean)
-        way = chosen(length > 0, lambda: mean / length, torch.zeros_like(mean))
+        direction = chosen(length > 0, lambda: mean / length, torch.zeros_like(mean))
     else:
         raise ValueError(f"Expected deviation std, sign or unit, got {kind!r}.")
-    return way if sign_of(side) > 0 else -way
+    return direction if sign_of(side) > 0 else -direction
 
 
 def sign_of(side: Side) -> float:
-    """-1 below the mean, +1 above it."""
+    """-1 for ``below`` the mean, +1 for ``above``."""
     if side not in ("below", "above"):
         raise ValueError(f"Expected side below or above, got {side!r}.")
     return -1.0 if side == "below" else 1.0
@@ -49,7 +49,7 @@ def std_of(honest: Updates, ddof: int) -> Tensor:
     return honest.std() * math.sqrt(rows / (rows - ddof))
 
 
-def along(honest: Updates, point: Tensor, way: Tensor) -> Tensor:
+def along(honest: Updates, point: Tensor, direction: Tensor) -> Tensor:
     """``(h,)`` float64 <p - g_i, v>, one pass over the matrix."""
-    from_centre = honest.dot(point.double() - honest.centre().double(), way)
-    return from_centre - honest.project(way)
+    from_centre = honest.dot(point.double() - honest.centre().double(), direction)
+    return from_centre - honest.project(direction)

@@ -1,4 +1,4 @@
-"""Fang's attack on any defense: the strength against the model's own way that hurts most."""
+"""Fang's attack on any defense: the strength that moves the aggregate most."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fang(
     objective: Literal["directed", "distance"] = "directed",
     evaluations: Annotated[int, AtLeast(1)] = 16,
 ) -> Tensor:
-    """The strength along one direction that moves this very defense most.
+    """The strength along one direction that moves the aggregate of the given defense most.
 
     .. math::
         g_b = \\bar g + \\lambda v,\\quad \\lambda = \\arg\\max\\;
@@ -43,36 +43,36 @@ def fang(
         side: ``below`` or ``above``.
         objective: ``directed`` is Fang's sum of signed changes; ``distance`` the Euclidean
             one of the official STRIKE code's unused ``omn``.
-        evaluations: how often the defense is asked, at least 1: strengths double from one
-            honest radius while they help and then close in on the best one tried.
+        evaluations: number of queries to the defense, at least 1: strengths double from one
+            honest radius while the objective rises, then narrow around the best one tried.
 
     Returns:
-        ``(f, d)`` equal rows, a stride-0 view; the honest mean where nothing tried was better.
+        ``(f, d)`` equal rows, a stride-0 view; the honest mean where no tried strength was better.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: the objective of M. Fang, X. Cao, J. Jia, N. Gong, "Local Model Poisoning Attacks
     to Byzantine-Robust Federated Learning" (2020), maximised for any defense as in E. M. El
     Mhamdi, R. Guerraoui, S. Rouault, "Distributed Momentum for Byzantine-resilient Stochastic
-    Gradient Descent" (2021). ``omn`` probes the live defense and so changes one with memory;
-    here only copies are asked.
+    Gradient Descent" (2021). ``omn`` queries the defense of the run and so changes one with
+    memory; here only copies are queried.
     """
     check_inputs(honest, num_byzantine)
     if objective not in ("directed", "distance"):
         raise ValueError(f"Expected objective directed or distance, got {objective!r}.")
     mean = honest.mean()
-    way = toward(honest, deviation, side)
-    length = float(honest.length(way))
+    direction = toward(honest, deviation, side)
+    length = float(honest.length(direction))
     if num_byzantine == 0 or length == 0:
         return equal_rows(mean.clone(), num_byzantine)
     radius = math.sqrt(float(offsets_sq(honest).mean())) / length
 
     def score(strength: float) -> float:
-        moved = query(equal_rows(mean + strength * radius * way, num_byzantine)) - mean
+        moved = query(equal_rows(mean + strength * radius * direction, num_byzantine)) - mean
         if objective == "distance":
             return float(honest.length(moved))
         return -float(honest.dot(mean.sign(), moved))
 
     best = line_maximise(score, evaluations=evaluations)
-    return equal_rows(mean + best * radius * way, num_byzantine)
+    return equal_rows(mean + best * radius * direction, num_byzantine)

@@ -1,4 +1,4 @@
-"""Fang's attack on Krum: the largest push against the model's way that Krum would select."""
+"""Fang's attack on Krum: the largest step against the honest mean that Krum still selects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fang_krum(
     start: Literal["model", "mean"] = "model",
     tolerance: Annotated[float, Above(0)] = 1e-5,
 ) -> Tensor:
-    """The largest push, by halving, that Krum would still select.
+    """The largest step, by halving, that Krum still selects.
 
     .. math::
         g_b = c - \\lambda\\,\\mathrm{sign}(\\bar g),\\quad
@@ -33,23 +33,23 @@ def fang_krum(
 
     Args:
         honest: ``(h, d)`` honest updates, h + f = n.
-        num_byzantine: f >= 0, also what Krum is told.
+        num_byzantine: f >= 0, also the f that Krum assumes.
         start: c is the ``model`` of the round (zero as an update; the paper) or the honest
             ``mean`` (NDSS21's re-implementation).
-        tolerance: lambda at which the search gives up, above 0.
+        tolerance: the lambda below which the search ends, above 0.
 
     Returns:
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: M. Fang, X. Cao, J. Jia, N. Gong, "Local Model Poisoning Attacks to
     Byzantine-Robust Federated Learning" (2020), full knowledge, all f rows equal (their
-    epsilon = 0). Stated there on models: with ``g = w - w_i`` a model pushed by -lambda s, s
-    the sign of its honest change, is an update of -lambda sign(mean). Krum is not run but
-    worked out: the distances of the crafted row to the honest ones are quadratics in lambda,
-    so a probe costs O(h^2) and no pass. Where n - 2f - 1 < 1 that divisor is 1.
+    epsilon = 0). The paper states it for models: with ``g = w - w_i`` a model moved by
+    -lambda s, s the sign of its honest change, is an update of -lambda sign(mean). Krum is not
+    run but computed: the distances of the crafted row to the honest ones are quadratics in
+    lambda, so a probe costs O(h^2) and no pass. Where n - 2f - 1 < 1 the divisor is 1.
     """
     check_inputs(honest, num_byzantine)
     if start not in ("model", "mean"):
@@ -58,31 +58,31 @@ def fang_krum(
     centre = mean if start == "mean" else torch.zeros_like(mean)
     if num_byzantine == 0:
         return equal_rows(centre, 0)
-    way = -mean.sign()
-    way_sq = honest.dot(way, way)
-    # |g - 0|^2 from |g - mean|^2, <mean - g, mean> and |mean|^2: no length is formed uncentred.
+    direction = -mean.sign()
+    direction_sq = honest.dot(direction, direction)
+    # |g - 0|^2 from |g - mean|^2, <mean - g, mean> and |mean|^2: no length is computed uncentred.
     from_centre = offsets_sq(honest)
     if start == "model":
         mean_sq = honest.dot(mean, mean)
         from_centre = from_centre - 2 * along(honest, mean, mean) + mean_sq
     from_centre = from_centre.clamp_min(0).cpu()
-    inner = along(honest, centre, way).cpu()
+    inner = along(honest, centre, direction).cpu()
     between = honest.squared_distances().cpu()
 
     def selected(step: float) -> bool:
-        crafted = (from_centre + 2 * step * inner + step * step * way_sq).clamp_min(0)
+        crafted = (from_centre + 2 * step * inner + step * step * direction_sq).clamp_min(0)
         return krum_prefers(crafted, between, num_byzantine)
 
-    dimension = round(float(honest.dot(torch.ones_like(way), torch.ones_like(way))))
+    dimension = round(float(honest.dot(torch.ones_like(direction), torch.ones_like(direction))))
     step = first_step(from_centre, between, num_byzantine, dimension)
-    step = step if math.isfinite(step) else 0.0  # halving would never end
+    step = step if math.isfinite(step) else 0.0  # else halving never ends
     while step >= tolerance and not selected(step):
         step /= 2
-    return equal_rows(centre + step * way, num_byzantine)
+    return equal_rows(centre + step * direction, num_byzantine)
 
 
 def first_step(from_centre: Tensor, between: Tensor, num_byzantine: int, dimension: int) -> float:
-    """lambda_0, the paper's upper bound on what Krum could select."""
+    """lambda_0, the paper's upper bound of the strengths that Krum selects."""
     rows = len(between)
     nearest = max(rows - 2, 0)  # n - f - 2 neighbours among the honest
     near = between.sqrt().sort(1).values[:, 1 : 1 + nearest].sum(1).min()
@@ -91,7 +91,7 @@ def first_step(from_centre: Tensor, between: Tensor, num_byzantine: int, dimensi
 
 
 def krum_prefers(crafted: Tensor, between: Tensor, num_byzantine: int) -> bool:
-    """Whether Krum with n - f - 2 neighbours scores f equal rows below every honest row.
+    """True if Krum with n - f - 2 neighbours scores f equal rows below every honest row.
 
     ``crafted``: ``(h,)`` squared distances of the crafted row to the honest rows; ``between``:
     ``(h, h)`` squared distances of the honest rows.

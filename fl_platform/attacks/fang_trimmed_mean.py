@@ -17,11 +17,11 @@ from fl_platform.core.updates import Updates
 @rule(
     label="Fang, trimmed mean",
     shardable=lambda rule: (
-        rule.draw == "edge" or "draws for each of all coordinates (draw=edge does not)"
+        rule.draw == "edge" or "draws numbers for every coordinate (draw=edge does not)"
     ),
 )
 class FangTrimmedMean:
-    """Values just beyond the honest ones, on the side away from where the model would move.
+    """Values just beyond the honest ones, on the side opposite to the honest step of the model.
 
     .. math::
         (g_b)_k \\in \\begin{cases}
@@ -30,21 +30,21 @@ class FangTrimmedMean:
         \\end{cases}
 
     whichever interval lies beyond (b m where m < 0, m / b where m > 0, and so for M); a
-    coordinate with mean 0 is left at its mean.
+    coordinate with mean 0 keeps its mean.
 
     Args:
         seed: of the run; the draws of call t come from stream ``fang_trimmed_mean`` at t.
-        b: how far beyond, a factor above 1.
-        draw: ``uniform`` draws every row and coordinate on its own; ``edge`` takes the far end
-            for all rows (FL-Byz-Lib), which needs no chance and the memory of one row.
+        b: factor of the far end of the interval, above 1.
+        draw: ``uniform`` draws every row and coordinate independently; ``edge`` takes the far
+            end for all rows (FL-Byz-Lib), which needs no draws and the memory of one row.
 
     The instance is called with honest ``(h, d)`` and f and returns ``(f, d)``; it raises
-    TypeError or ValueError on inputs that are no updates or no count.
+    TypeError or ValueError for inputs of a wrong type or value.
 
     Source: M. Fang, X. Cao, J. Jia, N. Gong, "Local Model Poisoning Attacks to
     Byzantine-Robust Federated Learning" (2020), full knowledge, against trimmed mean and
-    median, b = 2. Stated there on models; like every implementation for federated learning we
-    apply it to updates.
+    median, b = 2. The paper states it for models; like every implementation for federated
+    learning we apply it to updates.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class FangTrimmedMean:
         self.calls = 0
 
     def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
-        """``(f, d)`` this round's rows; the next call continues from here."""
+        """``(f, d)`` rows of this round; each call advances the state."""
         check_inputs(honest, num_byzantine)
         call, self.calls = self.calls, self.calls + 1
         near, far = beyond(honest, self.b)
@@ -71,11 +71,11 @@ class FangTrimmedMean:
         return near + share * (far - near)
 
     def state_dict(self) -> dict[str, Any]:
-        """How many rounds have drawn so far."""
+        """Number of rounds drawn so far."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         self.calls = state["calls"]
 
 

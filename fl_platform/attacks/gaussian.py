@@ -1,4 +1,4 @@
-"""Gaussian: rows of noise that know nothing, or little, of the honest ones."""
+"""Gaussian: rows of noise that depend at most on the honest mean."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule(label="Gaussian", shardable="draws for each of all coordinates")
+@rule(label="Gaussian", shardable="draws numbers for every coordinate")
 class Gaussian:
     """Independent normal numbers in every coordinate.
 
@@ -23,14 +23,14 @@ class Gaussian:
     Args:
         seed: of the run; the draws of call t come from stream ``gaussian`` at t.
         mu: added to every coordinate.
-        sigma: standard deviation, in units of the updates; 1 in ByzFL. It is no noise at all, or
-            nothing but noise, depending on the task: name it.
+        sigma: standard deviation, in units of the updates; 1 in ByzFL. Its effect depends on the
+            task: state it.
         around: m is ``zero`` plus mu (ByzFL, FLPoison), or the honest ``mean`` plus mu
             (FL-Byzantine-Library).
-        draw: ``each`` row on its own, or ``one`` row that all f send (ByzFL).
+        draw: ``each`` row independently, or ``one`` row that all f send (ByzFL).
 
     The instance is called with honest ``(h, d)`` and f and returns ``(f, d)``; it raises
-    TypeError or ValueError on inputs that are no updates or no count.
+    TypeError or ValueError for inputs of a wrong type or value.
 
     Source: P. Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient
     Descent" (2017), who send Gaussian rows of a large variance.
@@ -54,7 +54,7 @@ class Gaussian:
         self.calls = 0
 
     def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
-        """``(f, d)`` this round's rows; the next call draws anew."""
+        """``(f, d)`` rows of this round; each call draws anew."""
         check_inputs(honest, num_byzantine)
         stream = generator(self.seed, "gaussian", self.calls)
         self.calls += 1
@@ -66,11 +66,11 @@ class Gaussian:
         return equal_rows(sent[0], num_byzantine) if self.draw == "one" else sent
 
     def state_dict(self) -> dict[str, Any]:
-        """How many rounds have drawn so far."""
+        """Number of rounds drawn so far."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         self.calls = state["calls"]
 
 

@@ -1,4 +1,4 @@
-"""Inf: rows of infinities, which every defense must survive."""
+"""Inf: rows of infinities, which the input check must remove."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def inf(honest: Updates, num_byzantine: int) -> Tensor:
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count.
+        TypeError, ValueError: wrong type or value of an input.
 
-    Source: the failure of a client as ByzFL has it (``Inf``); no paper. The input check before
-    a defense drops such rows, so a run with it measures what that costs.
+    Source: the failure of a client as in ByzFL (``Inf``); no paper. The input check before a
+    defense drops such rows, so a run measures the cost of dropping them.
     """
     check_inputs(honest, num_byzantine)
     value = torch.full((honest.dimension,), torch.inf, dtype=honest.dtype, device=honest.device)

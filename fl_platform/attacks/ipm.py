@@ -1,4 +1,4 @@
-"""IPM: a small step against the honest mean, so that the aggregate points uphill."""
+"""IPM: a small step against the honest mean, so that the loss rises along the aggregate."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def ipm(
     Args:
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
-        scale: epsilon >= 0; 0.1 hides inside the spread, 1 is the sign flip of the mean.
+        scale: epsilon >= 0; 0.1 lies within the honest spread, 1 is the negated mean.
 
     Returns:
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count.
+        TypeError, ValueError: wrong type or value of an input.
 
     Source: C. Xie, O. Koyejo, I. Gupta, "Fall of Empires: Breaking Byzantine-tolerant SGD by
-    Inner Product Manipulation" (2020). 0.1 is the official STRIKE code's value; ByzFL has
-    2.0, Blades and ByzPy 1.0, and ByzantineMomentum writes epsilon 0.1 as factor 1.1.
+    Inner Product Manipulation" (2020). The official STRIKE code has 0.1, ByzFL 2.0, Blades and
+    ByzPy 1.0; ByzantineMomentum writes epsilon 0.1 as factor 1.1.
 
     Example:
         >>> import torch

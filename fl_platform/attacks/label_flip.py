@@ -1,4 +1,4 @@
-"""LabelFlip: a Byzantine client trains honestly on labels that it has changed."""
+"""LabelFlip: a Byzantine client trains honestly on changed labels."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def label_flip(
     .. math:: y' = C - 1 - y \\qquad\\text{or}\\qquad y' = t \\text{ where } y = s
 
     Args:
-        labels: any shape, integers from 0 to C - 1; never written to.
+        labels: any shape, integers from 0 to C - 1; not modified.
         num_classes: C >= 2 of the task, not of the labels at hand.
         source: s, the class to rename; ``None`` mirrors all classes.
-        target: t, its new name; given together with ``source`` or not at all.
+        target: t, its new name; set together with ``source``, or neither.
 
     Returns:
         Labels of the same shape and dtype.
@@ -34,8 +34,8 @@ def label_flip(
     Source: the mirror is V. Tolpegin et al., "Data Poisoning Attacks Against Federated
     Learning Systems" (2020) in the form of S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust
     Learning on Heterogeneous Datasets via Bucketing" (2022); renaming one class is Tolpegin's
-    own. C is the task's: with a C that is too small mirrored labels become negative, and a
-    loss may take them silently, so labels outside the range are refused.
+    own. C is the task's number of classes: if it is too small, mirrored labels become negative,
+    and a loss may accept them silently. Labels outside the range are therefore refused.
 
     Example:
         >>> import torch

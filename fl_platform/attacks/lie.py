@@ -1,4 +1,4 @@
-"""LIE, "a little is enough": every coordinate moved by z of the honest standard deviations."""
+"""LIE, "a little is enough": every coordinate moved by z honest standard deviations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lie(
     Args:
         honest: ``(h, d)`` honest updates, h + f = n.
         num_byzantine: f >= 0.
-        z: how many standard deviations, >= 0; used where ``z_from`` is ``fixed``.
+        z: number of standard deviations, >= 0; used where ``z_from`` is ``fixed``.
         z_from: ``fixed``; ``baruch``: the paper's
             :math:`z = \\Phi^{-1}\\big(\\tfrac{n-f-s}{n-f}\\big)`,
             :math:`s = \\lfloor n/2 + 1\\rfloor - f` supporters; ``baruch_n``:
@@ -45,13 +45,13 @@ def lie(
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count.
+        TypeError, ValueError: wrong type or value of an input.
 
     Source: G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough: Circumventing Defenses For
     Distributed Learning" (2019). The STRIKE authors' code subtracts 1.5 population standard
     deviations from ``w_i - w``; on our ``g = w - w_i`` that is ``side="above"``. ByzFL adds
-    and divides by h - 1. ``baruch`` at n = 10, f = 2 gives z = 0, which is no attack, and it
-    needs n: with fewer honest rows known than there are, name a fixed z.
+    and divides by h - 1. ``baruch`` at n = 10, f = 2 gives z = 0, which is no attack. It also
+    needs n: if the attack sees only part of the honest rows, set a fixed z.
 
     Example:
         >>> import torch
@@ -74,8 +74,8 @@ def supporters_z(
 ) -> float:
     """The largest z at which s honest clients are expected beyond the Byzantine value.
 
-    Where the formula leaves its range (the f are a majority, s < 1) one supporter is asked
-    for, and z never falls below 0: a round of a sampled run must not end on an infinite z.
+    Where the formula leaves its range (the f are a majority, s < 1) s is 1, and z is at least
+    0, so that z stays finite in every round of a sampled run.
 
     Example:
         >>> from fl_platform.attacks.lie import supporters_z

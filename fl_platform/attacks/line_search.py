@@ -1,7 +1,7 @@
 """One-dimensional searches over an attack's strength, as the papers state them.
 
-The attacks use closed forms; these loops are the stated procedures, kept as references and for
-what has no closed form. Each asks a yes/no or a number of one strength and nothing else.
+The attacks use closed forms where they exist; these loops are the procedures of the papers, for
+the other cases and as references. Each evaluates a condition or a score of one strength.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 
 def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: float = 1e-5) -> float:
-    """The feasible end of a bisection on [0, high]; ``high`` itself where that fits.
+    """The feasible end of a bisection on [0, high]; ``high`` itself if it is feasible.
 
-    Correct where the strengths that fit are an interval from 0 on.
+    Correct if the feasible strengths are an interval that starts at 0.
 
     Example:
         >>> from fl_platform.attacks.line_search import bisect
@@ -35,8 +35,8 @@ def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: floa
 def halve(fits: Callable[[float], bool], *, start: float = 10.0, tolerance: float = 1e-5) -> float:
     """The last strength tried by a search that steps up or down by half of its last step.
 
-    It never passes 2 * start, and what it returns may miss feasibility by the tolerance: both
-    are the loop of the official STRIKE code, whose MinMax and MinSum end on it.
+    It never exceeds 2 * start, and the result may be infeasible by the tolerance: both as in the
+    loop of the official STRIKE code, which its MinMax and MinSum use.
 
     Example:
         >>> from fl_platform.attacks.line_search import halve
@@ -57,10 +57,10 @@ def halve(fits: Callable[[float], bool], *, start: float = 10.0, tolerance: floa
 def line_maximise(
     score: Callable[[float], float], *, start: float = 1.0, evaluations: int = 16
 ) -> float:
-    """The best strength tried: doubling while the score rises, then narrowing around the best.
+    """The best tried strength: doubling while the score rises, then narrowing around the best.
 
-    Scores need not have one peak (a defense may drop a row from some strength on), so the best
-    point ever tried is returned, not the last; scores that are not finite lose.
+    Scores may have several peaks (a defense may drop a row from some strength on), so the best
+    tried strength is returned, not the last; scores that are not finite are never the best.
     """
     best, best_score, step, left = 0.0, -math.inf, start, evaluations
 
@@ -93,8 +93,8 @@ def expand_and_contract(
 ) -> float:
     """ByzFL's line search from 0: steps double while the score rises, then shrink by ``ratio``.
 
-    It only ever moves up from the best strength so far, so a first step beyond a narrow peak is
-    not undone, and where no step helps the answer is 0.
+    It only moves up from the best strength so far: a first step beyond a narrow peak is not
+    undone, and if no step improves the score the result is 0.
     """
     best, best_score, left = 0.0, score(0.0), evaluations - 1
     rising = True

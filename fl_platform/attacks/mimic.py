@@ -1,4 +1,4 @@
-"""Mimic: all Byzantine clients copy the one honest client that is worth most attention."""
+"""Mimic: all Byzantine clients send a copy of one honest client's update."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule(label="Mimic", shardable="draws and remembers a direction of all coordinates")
+@rule(label="Mimic", shardable="draws and keeps one direction over all coordinates")
 class Mimic:
-    """Copies of the honest row that leans most into the direction of largest variance.
+    """Copies of the honest row with the largest projection on the direction of largest variance.
 
     .. math::
         \\mu_{t+1} &= \\tfrac{t}{1+t}\\mu_t + \\tfrac{1}{1+t}\\bar g^t \\\\
@@ -29,20 +29,20 @@ class Mimic:
 
     Args:
         seed: of the run; z starts at a random unit vector drawn from stream ``mimic``.
-        warmup: rounds in which z, mu and the target follow, at least 1.
-        after: ``frozen`` keeps z and the target row once the warm-up is over; ``again`` (the
-            official STRIKE code) goes on choosing and learning every round.
+        warmup: number of rounds in which z, mu and the target are updated, at least 1.
+        after: ``frozen`` keeps z and the target row after the warm-up; ``again`` (the official
+            STRIKE code) updates both in every round.
         score: ``signed`` takes the largest <z, g_i>, ``absolute`` (official code) the
             largest absolute value.
         centre: ``running`` centres on mu; ``current`` (official code) on this round's mean.
 
     The instance is called with honest ``(h, d)`` and f and returns ``(f, d)`` equal rows, a
-    stride-0 view; it raises TypeError or ValueError on inputs that are no updates or no count.
+    stride-0 view; it raises TypeError or ValueError for inputs of a wrong type or value.
     A frozen target is a row number: where clients are sampled and the number of honest rows
     changes, the row of largest score under the frozen z is sent instead.
 
     Source: S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust Learning on Heterogeneous
-    Datasets via Bucketing" (2022), as their code reads (power step normalised, warm-up of one
+    Datasets via Bucketing" (2022), as in their code (power step normalised, warm-up of one
     round by default). ByzFL, FLPoison, ByzPy and FL-Byz-Lib copy client 0 under this name.
 
     Example:
@@ -77,11 +77,11 @@ class Mimic:
         self.calls = 0
         self.direction: Tensor | None = None
         self.running_mean: Tensor | None = None
-        # The row, which a GPU keeps to itself, and the h it was chosen among.
+        # The row (a tensor on the device) and the h from which it was chosen.
         self.target: tuple[int | Tensor, int] | None = None
 
     def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
-        """``(f, d)`` this round's rows; the next call continues from here."""
+        """``(f, d)`` rows of this round; each call advances the state."""
         check_inputs(honest, num_byzantine)
         learning = self.calls < self.warmup or self.after == "again"
         if learning:
@@ -112,13 +112,13 @@ class Mimic:
     def _choose(self, honest: Updates) -> int | Tensor:
         assert self.direction is not None
         z = self.direction.to(honest.centre())
-        # Uncentred, as both codes have it: |<z, g>| depends on where zero lies.
+        # Uncentred, as in both codes: |<z, g>| depends on the origin.
         scores = honest.project(z) + honest.centre().double() @ z.double()
         row = (scores if self.score == "signed" else scores.abs()).argmax()
         return row if on_device(row) else int(row)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next answer depends on: calls so far, z, mu and the target."""
+        """The state of the next call: number of calls, z, mu and the target."""
         return {
             "calls": self.calls,
             "direction": self.direction,
@@ -127,7 +127,7 @@ class Mimic:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         self.calls = state["calls"]
         self.direction = state["direction"]
         self.running_mean = state["running_mean"]

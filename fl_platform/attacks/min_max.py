@@ -1,4 +1,4 @@
-"""MinMax and MinSum: as far from the honest mean as the honest updates' own distances allow."""
+"""MinMax and MinSum: the largest distance from the honest mean that honest distances allow."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ def min_max(
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
         deviation: v is ``std`` (sigma), ``sign`` (sign of the mean) or ``unit`` (mean / its
-            length); its length does not matter, and so neither does sigma's denominator.
+            length); its length, hence sigma's denominator, has no effect.
         side: v is taken ``below`` (minus) or ``above`` (plus).
         search: ``closed`` takes the smallest of the h roots; ``halving`` the loop of the
             official STRIKE code: start 10, tolerance 1e-5, never above 20, the last
-            strength tried, which may miss the constraint by the tolerance.
+            strength tried, which may violate the constraint by the tolerance.
 
     Returns:
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021). Each constraint is convex in
-    gamma and holds at 0, so the strengths that fit are [0, gamma*] and the closed form is what
-    every search approaches. The official code's mean - gamma sigma is of ``w_i - w``; on our
-    ``g = w - w_i`` that is ``side="above"``. With ``unit`` the halving's cap of 20 may bind.
+    gamma and holds at 0, so the feasible strengths are [0, gamma*] and the closed form is what
+    every search approaches. The official code takes mean - gamma sigma of ``w_i - w``; for our
+    ``g = w - w_i`` that is ``side="above"``. With ``unit`` the limit of 20 of ``halving`` may
+    be reached.
 
     Example:
         >>> import torch
@@ -63,9 +64,9 @@ def min_max(
         tensor([[-0.0416,  0.1295]])
     """
     check_inputs(honest, num_byzantine)
-    way = toward(honest, deviation, side)
+    direction = toward(honest, deviation, side)
     bound = number(honest.squared_distances().max())
-    return equal_rows(stretched(honest, way, bound, search), num_byzantine)
+    return equal_rows(stretched(honest, direction, bound, search), num_byzantine)
 
 
 @rule(label="MinSum", shardable=True)
@@ -86,22 +87,22 @@ def min_sum(
         \\;\\Leftrightarrow\\;
         \\gamma \\le \\sqrt{\\max_i\\lVert g_i - \\bar g\\rVert^2 / \\lVert v\\rVert^2}
 
-    Both sums are h times a squared distance from the mean plus h times the variance, so in
-    whatever direction the row lands at the largest honest distance from the mean.
+    Both sums are h times a squared distance from the mean plus h times the variance. In every
+    direction the row therefore has the largest honest distance from the mean.
 
     Args:
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
         deviation: as for ``min_max``: ``std``, ``sign`` or ``unit``.
         side: ``below`` or ``above``.
-        bound: ``largest`` honest sum is the paper's; ``smallest`` is the authors' own code's.
+        bound: ``largest`` honest sum (the paper) or ``smallest`` (the authors' own code).
         search: ``closed`` or ``halving``, as for ``min_max``.
 
     Returns:
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021).
@@ -117,36 +118,36 @@ def min_sum(
     check_inputs(honest, num_byzantine)
     if bound not in ("largest", "smallest"):
         raise ValueError(f"Expected bound largest or smallest, got {bound!r}.")
-    way = toward(honest, deviation, side)
+    direction = toward(honest, deviation, side)
     offsets = offsets_sq(honest)
     radius_sq = number(offsets.max() if bound == "largest" else offsets.min())
-    way_sq = honest.dot(way, way)
+    direction_sq = honest.dot(direction, direction)
     if search == "closed":
-        strength = over(radius_sq, way_sq) ** 0.5
+        strength = over(radius_sq, direction_sq) ** 0.5
     elif search == "halving":
-        way_sq, radius_sq = float(way_sq), float(radius_sq)
-        strength = halve(lambda gamma: gamma * gamma * way_sq <= radius_sq)
+        direction_sq, radius_sq = float(direction_sq), float(radius_sq)
+        strength = halve(lambda gamma: gamma * gamma * direction_sq <= radius_sq)
     else:
         raise ValueError(f"Expected search closed or halving, got {search!r}.")
-    return equal_rows(honest.mean() + strength * way, num_byzantine)
+    return equal_rows(honest.mean() + strength * direction, num_byzantine)
 
 
-def stretched(honest: Updates, way: Tensor, bound_sq: Number, search: Search) -> Tensor:
-    """``(d,)`` mean + gamma * way, gamma the largest with every row within the bound."""
+def stretched(honest: Updates, direction: Tensor, bound_sq: Number, search: Search) -> Tensor:
+    """``(d,)`` mean + gamma * direction, for the largest gamma with every row within the bound."""
     offsets = offsets_sq(honest)
-    inner = along(honest, honest.mean(), way)
-    way_sq = honest.dot(way, way)
+    inner = along(honest, honest.mean(), direction)
+    direction_sq = honest.dot(direction, direction)
     if search == "closed":
-        strength = step_within(offsets, inner, way_sq, bound_sq)
+        strength = step_within(offsets, inner, direction_sq, bound_sq)
     elif search == "halving":
         offsets, inner = offsets.cpu(), inner.cpu()
-        way_sq, bound_sq = float(way_sq), float(bound_sq)
+        direction_sq, bound_sq = float(direction_sq), float(bound_sq)
 
         def fits(gamma: float) -> bool:
-            reached = offsets + 2 * gamma * inner + gamma * gamma * way_sq
+            reached = offsets + 2 * gamma * inner + gamma * gamma * direction_sq
             return bool((reached <= bound_sq).all())
 
         strength = halve(fits)
     else:
         raise ValueError(f"Expected search closed or halving, got {search!r}.")
-    return honest.mean() + strength * way
+    return honest.mean() + strength * direction

@@ -1,4 +1,4 @@
-"""What attacks over many rounds take from the global model: its last step."""
+"""The check of the global model that attacks over many rounds receive."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fl_platform.core.updates import Updates
 
 
 def check_model(honest: Updates, model: Tensor | None, name: str) -> Tensor:
-    """The global model ``(d,)`` at the start of the round, where the rows lie.
+    """The global model ``(d,)`` at the start of the round, on the device of the rows.
 
     Raises:
-        ValueError: there is none, or one of another dimension.
+        ValueError: no model, or a model of another dimension.
     """
     if model is None or model.shape != (honest.dimension,):
         got = "none" if model is None else f"shape {tuple(model.shape)}"

@@ -1,4 +1,4 @@
-"""MPAF: fake clients drag the global model towards one that they chose."""
+"""MPAF: fake clients move the global model towards a base model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule(label="MPAF", shardable="draws and remembers a model of all coordinates")
+@rule(label="MPAF", shardable="draws and keeps one model over all coordinates")
 class Mpaf:
     """A large step from the global model towards a base model of low accuracy.
 
@@ -29,8 +29,8 @@ class Mpaf:
 
     The instance is called with honest ``(h, d)``, f and ``model`` ``(d,)``, the global model
     w_t, and returns ``(f, d)`` equal rows, a stride-0 view. It uses no honest update: fake
-    clients know what the server sends and nothing else. It raises TypeError or ValueError on
-    inputs that are no updates, no count or no model.
+    clients receive the global model and nothing else. It raises TypeError or ValueError for
+    inputs of a wrong type or value.
 
     Source: X. Cao, N. Z. Gong, "MPAF: Model Poisoning Attacks to Federated Learning based on
     Fake Clients" (2022), equation 3, in our sign ``g = w - w_i``.
@@ -49,7 +49,7 @@ class Mpaf:
         self.base: Tensor | None = None
 
     def __call__(self, honest: Updates, num_byzantine: int, model: Tensor | None = None) -> Tensor:
-        """``(f, d)`` this round's rows; the first call fixes w'."""
+        """``(f, d)`` rows of this round; the first call sets w'."""
         check_inputs(honest, num_byzantine)
         now = check_model(honest, model, "mpaf")
         if self.base is None:
@@ -62,7 +62,7 @@ class Mpaf:
         return {"base": self.base}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         self.base = state["base"]
 
 

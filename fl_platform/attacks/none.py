@@ -1,4 +1,4 @@
-"""No attack: all n clients train honestly, and the defense is still told f."""
+"""No attack: all n clients train honestly, and the defense still assumes f."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fl_platform.core.rule import rule
 
 @rule(label="No attack", shardable=True)
 def none(update: Tensor) -> Tensor:
-    """The client's own update, unchanged: measures what a defense costs when nobody attacks.
+    """The client's own update, unchanged: the cost of a defense without an attack.
 
     .. math:: g_b = w^t - w_b^{t+1} \\quad\\text{(eq. 2)}
 
@@ -24,8 +24,8 @@ def none(update: Tensor) -> Tensor:
         ValueError: ``update`` is not of shape ``(d,)``.
 
     Source: the price of robustness as in Y. Allouah et al., "Fixing by Mixing: A Recipe for
-    Optimal Byzantine ML under Heterogeneity" (2023), who also run the defenses with f > 0 and
-    no attack. The official STRIKE code has no such mode.
+    Optimal Byzantine ML under Heterogeneity" (2023), which also runs the defenses with f > 0
+    and no attack. The official STRIKE code has no such mode.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""LIE and IPM at the strength that moves this very defense most."""
+"""LIE and IPM at the strength that moves the aggregate of the given defense most."""
 
 from __future__ import annotations
 
@@ -38,29 +38,31 @@ def optimal_alie(
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
         query: rows ``(f, d)`` -> the aggregate ``(d,)`` of a copy of the defense, A(z).
-        side: ``below`` subtracts, ``above`` adds (ByzFL), ``both`` searches either and keeps
-            the better, at twice the cost.
+        side: ``below`` subtracts, ``above`` adds (ByzFL), ``both`` searches both and keeps the
+            better one, at twice the cost.
         ddof: 0 divides the variance by h, 1 by h - 1 (ByzFL).
-        search: ``doubling``: strengths double while they help and then close in on the best
-            one tried; ``byzfl``: steps from 10 that only move up and shrink by 0.8.
-        evaluations: how often the defense is asked on each side, at least 1; 20 in ByzFL.
+        search: ``doubling``: strengths double while the distance rises, then narrow around the
+            best one tried; ``byzfl``: steps from 10 that only move up and shrink by 0.8.
+        evaluations: number of queries to the defense per side, at least 1; 20 in ByzFL.
 
     Returns:
-        ``(f, d)`` equal rows, a stride-0 view; the honest mean where nothing tried was better.
+        ``(f, d)`` equal rows, a stride-0 view; the honest mean where no tried strength was better.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: ByzFL's ``Optimal_ALittleIsEnough`` after V. Shejwalkar, A. Houmansadr,
-    "Manipulating the Byzantine" (2021), who search the strength of any direction; the direction
+    "Manipulating the Byzantine" (2021), a search of the strength of any direction; this direction
     is that of G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough" (2019).
     """
     check_inputs(honest, num_byzantine)
     if side not in ("both", "below", "above"):
         raise ValueError(f"Expected side both, below or above, got {side!r}.")
-    way = std_of(honest, ddof)
-    ways = {"below": [-way], "above": [way], "both": [-way, way]}[side]
-    found = [farthest(honest, num_byzantine, query, one, search, evaluations) for one in ways]
+    direction = std_of(honest, ddof)
+    directions = {"below": [-direction], "above": [direction], "both": [-direction, direction]}[
+        side
+    ]
+    found = [farthest(honest, num_byzantine, query, one, search, evaluations) for one in directions]
     return equal_rows(max(found, key=lambda one: one[0])[1], num_byzantine)
 
 
@@ -82,14 +84,14 @@ def optimal_ipm(
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
         query: rows ``(f, d)`` -> the aggregate ``(d,)`` of a copy of the defense, A(epsilon).
-        search: as in ``optimal_alie``; ``byzfl`` may stop well short of the best strength.
-        evaluations: how often the defense is asked, at least 1; 20 in ByzFL.
+        search: as in ``optimal_alie``; ``byzfl`` may stop far below the best strength.
+        evaluations: number of queries to the defense, at least 1; 20 in ByzFL.
 
     Returns:
-        ``(f, d)`` equal rows, a stride-0 view; zeros where nothing tried was better.
+        ``(f, d)`` equal rows, a stride-0 view; zeros where no tried strength was better.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count, unknown names.
+        TypeError, ValueError: wrong type or value of an input, unknown names.
 
     Source: ByzFL's ``Optimal_InnerProductManipulation``; the direction is that of C. Xie,
     O. Koyejo, I. Gupta, "Fall of Empires" (2020).
@@ -105,12 +107,12 @@ def farthest(
     honest: Updates,
     num_byzantine: int,
     query: Callable[[Tensor], Tensor],
-    way: Tensor,
+    direction: Tensor,
     search: LineSearch,
     evaluations: int,
     start: Tensor | None = None,
 ) -> tuple[float, Tensor]:
-    """How far from the honest mean the best row start + z way moves the defense, and that row."""
+    """Distance of the aggregate from the honest mean for the best start + z direction; that row."""
     if search not in ("doubling", "byzfl"):
         raise ValueError(f"Expected search doubling or byzfl, got {search!r}.")
     mean = honest.mean()
@@ -119,7 +121,7 @@ def farthest(
         return 0.0, start
 
     def score(strength: float) -> float:
-        moved = query(equal_rows(start + strength * way, num_byzantine))
+        moved = query(equal_rows(start + strength * direction, num_byzantine))
         value = float(honest.length(moved - mean))
         return value if math.isfinite(value) else -math.inf
 
@@ -127,4 +129,4 @@ def farthest(
         best = line_maximise(score, evaluations=evaluations)
     else:
         best = expand_and_contract(score, evaluations=evaluations)
-    return score(best), start + best * way
+    return score(best), start + best * direction

@@ -1,4 +1,4 @@
-"""PoisonedFL: one random direction, round after round, as strong as the server lets through."""
+"""PoisonedFL: one fixed random direction, at the largest strength that still moves the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule(label="PoisonedFL", shardable="draws and remembers directions of all coordinates")
+@rule(label="PoisonedFL", shardable="draws and keeps directions over all coordinates")
 class PoisonedFl:
     """Updates with fixed signs whose magnitudes follow the global model's own last step.
 
@@ -27,26 +27,26 @@ class PoisonedFl:
         k_t &= c_t\\,\\lVert s_t\\rVert\\,\\frac{m}{\\lVert m\\rVert}\\odot\\sigma,\\quad
         g_b = -k_t
 
-    sigma is a vector of random signs that never changes, k_0 = 0. Every ``interval`` rounds c is
-    multiplied by ``shrink``, as long as it stays at 0.5 or above, if the signs of the model's
-    change over these rounds agree with sigma in no more coordinates than chance explains (a
-    binomial test at ``level``, by its normal approximation).
+    sigma is a constant vector of random signs, k_0 = 0. Every ``interval`` rounds a binomial test
+    at ``level`` (normal approximation) compares the signs of the model's change over these rounds
+    with sigma. If they agree in no more coordinates than by chance, c is multiplied by
+    ``shrink``, as long as it stays at 0.5 or above.
 
     Args:
         seed: of the run; sigma is drawn from stream ``poisoned_fl``.
         strength: c at the start; 8 in the paper.
-        interval: rounds between two tests, at least 1; 50 in the paper.
-        shrink: 0.7 in the paper.
-        level: of the test; 0.01 in the paper.
+        interval: number of rounds between two tests, at least 1; 50 in the paper.
+        shrink: factor of c after a test, in (0, 1]; 0.7 in the paper.
+        level: significance level of the test; 0.01 in the paper.
 
     The instance is called with honest ``(h, d)``, f and ``model`` ``(d,)``, the global model
     w_t, and returns ``(f, d)`` equal rows, a stride-0 view: zeros in the first round, and where
-    the model did not move. It uses no honest update. It raises TypeError or ValueError on inputs
-    that are no updates, no count or no model.
+    the model did not move. It uses no honest update. It raises TypeError or ValueError for inputs
+    of a wrong type or value.
 
     Source: Y. Xie, M. Fang, N. Z. Gong, "Model Poisoning Attacks to Federated Learning via
-    Multi-Round Consistency" (2025), Algorithm 1, as their code reads. The step of the model is
-    the server's optimizer's.
+    Multi-Round Consistency" (2025), Algorithm 1, as in their code. The step of the model is the
+    step of the server's optimizer.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PoisonedFl:
         self.sent: Tensor | None = None
 
     def __call__(self, honest: Updates, num_byzantine: int, model: Tensor | None = None) -> Tensor:
-        """``(f, d)`` this round's rows; the next call continues from here."""
+        """``(f, d)`` rows of this round; each call advances the state."""
         check_inputs(honest, num_byzantine)
         now = check_model(honest, model, "poisoned_fl")
         signs = self._signs(now)
@@ -105,12 +105,12 @@ class PoisonedFl:
         return torch.randint(0, 2, (len(like),), generator=stream).to(like) * 2 - 1
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next rows depend on: calls, c, the models and the rows sent last."""
+        """The state of the next call: number of calls, c, the models and the last sent row."""
         names = ("calls", "factor", "model", "before", "sent")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         for name, value in state.items():
             setattr(self, name, value)
 

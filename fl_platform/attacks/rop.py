@@ -1,4 +1,4 @@
-"""ROP: a perturbation at an angle to what the server remembers, placed where it remembers it."""
+"""ROP: a perturbation at an angle to the last step of the model, relocated towards it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fl_platform.core.rule import rule
 from fl_platform.core.updates import Updates
 
 
-@rule(label="ROP", shardable="remembers a direction of all coordinates")
+@rule(label="ROP", shardable="keeps one direction over all coordinates")
 class Rop:
-    """The relocated orthogonal perturbation, made against centered clipping.
+    """The relocated orthogonal perturbation, designed against centered clipping.
 
     .. math::
         g_b &= \\pi\\,v + (1 - \\pi)\\,\\bar g + z\\,
@@ -27,25 +27,25 @@ class Rop:
         p &= \\sin\\theta\\,\\frac{1 - u\\,\\langle 1, u\\rangle / \\lVert u\\rVert^2}
         {\\lVert\\cdot\\rVert} + \\cos\\theta\\,\\frac{u}{\\lVert u\\rVert}
 
-    v is the model's last step w_{t-1} - w_t, which is the last aggregate where the server takes
-    it as it is; in the first round v is 0 for the place and the honest mean for u.
+    v is the model's last step w_{t-1} - w_t, which is the last aggregate if the server applies it
+    unchanged; in the first round v is 0 in g_b, and u is the honest mean.
 
     Args:
         seed: not used; the attack draws nothing.
         z: length of the perturbation; used where ``z_from`` is ``fixed``.
         z_from: ``fixed``, or ``baruch``: LIE's z from n and f (FL-Byzantine-Library).
-        pi: how far the attack is moved from the honest mean to v, 0 to 1.
-        lamb: how much of v is in the direction u that the angle is measured to, 0 to 1.
+        pi: weight of v in the location of the attack, 0 (honest mean) to 1 (v).
+        lamb: weight of v in u, the direction from which the angle is measured, 0 to 1.
         angle: theta in degrees; 90 is orthogonal to u, 180 against it.
 
     The instance is called with honest ``(h, d)``, f and ``model`` ``(d,)``, the global model
-    w_t, and returns ``(f, d)`` equal rows, a stride-0 view; it raises TypeError or ValueError on
-    inputs that are no updates, no count or no model. Where u is zero or along the vector of
-    ones the perturbation is left out or lies along u alone.
+    w_t, and returns ``(f, d)`` equal rows, a stride-0 view; it raises TypeError or ValueError for
+    inputs of a wrong type or value. Where u is zero there is no perturbation; where u is parallel
+    to the vector of ones the perturbation is parallel to u.
 
     Source: K. Ozfatura, E. Ozfatura, A. Kupcu, D. Gunduz, "Byzantines Can Also Learn From
-    History: Fall of Centered Clipping in Federated Learning" (2024), as FL-Byzantine-Library's
-    code reads.
+    History: Fall of Centered Clipping in Federated Learning" (2024), as in the code of
+    FL-Byzantine-Library.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Rop:
         self.model: Tensor | None = None
 
     def __call__(self, honest: Updates, num_byzantine: int, model: Tensor | None = None) -> Tensor:
-        """``(f, d)`` this round's rows; the next call knows this round's model."""
+        """``(f, d)`` rows of this round; keeps the model for the next call."""
         check_inputs(honest, num_byzantine)
         now, mean = check_model(honest, model, "rop"), honest.mean()
         last = None if self.model is None else self.model.to(now) - now
@@ -88,16 +88,16 @@ class Rop:
         return place + z * unit(turned)
 
     def state_dict(self) -> dict[str, Any]:
-        """The last round's model."""
+        """The model of the last round."""
         return {"model": self.model}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state_dict`` was taken."""
+        """Restore the state that ``state_dict`` returned."""
         self.model = state["model"]
 
 
 def unit(vector: Tensor) -> Tensor:
-    """The vector at length 1; zeros where it has none."""
+    """The vector scaled to length 1; zeros for a vector of zeros."""
     length = vector.norm()
     return vector / length if length > 0 else torch.zeros_like(vector)
 

@@ -1,4 +1,4 @@
-"""What every attack is given and what it hands back: honest updates, f, and f rows."""
+"""Checks of an attack's inputs, and its output of f equal rows."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fl_platform.core.updates import Updates
 
 
 def check_inputs(honest: Updates, num_byzantine: int) -> None:
-    """Refuse anything that is not honest updates and a count.
+    """Refuse anything but honest updates and a count.
 
     Raises:
-        TypeError: ``honest`` is no ``Updates`` or ``num_byzantine`` is no int.
+        TypeError: ``honest`` is not ``Updates`` or ``num_byzantine`` is not an int.
         ValueError: ``num_byzantine`` is negative.
     """
     if not isinstance(honest, Updates):
@@ -30,8 +30,8 @@ def check_inputs(honest: Updates, num_byzantine: int) -> None:
 def equal_rows(vector: Tensor, num_byzantine: int) -> Tensor:
     """``(f, d)``: the same ``(d,)`` vector sent by all f clients, a stride-0 view.
 
-    The matrix passes of a round can tell by the stride that the rows are equal, and the f rows
-    cost the memory of one.
+    The stride shows later passes over the matrix that the rows are equal, and the f rows take the
+    memory of one.
 
     Example:
         >>> import torch
@@ -53,5 +53,5 @@ def check_vector(update: Tensor) -> None:
         got = f"shape {tuple(update.shape)} of {update.dtype}" if told else type(update).__name__
         raise ValueError(
             f"Expected an update of shape (d,) of floating-point numbers, got {got};"
-            " an agnostic attack sees its own client's update only."
+            " an agnostic attack receives the update of its own client only."
         )

@@ -1,4 +1,4 @@
-"""STRIKE: find the skewed honest updates, then hide the Byzantine ones among them."""
+"""STRIKE: find the skewed honest updates, then place the Byzantine ones among them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def strike(
     share: Annotated[float, Between(0, 1)] | None = None,
     outnumbered: Outnumbered = "single",
 ) -> Tensor:
-    """Rows hidden in the skewed honest updates, as far from the mean as their diameter allows.
+    """Rows within the skewed honest updates, as far from the mean as their diameter allows.
 
     .. math::
         u &= g_{med} - \\bar g \\quad\\text{(6)} \\qquad
@@ -48,15 +48,15 @@ def strike(
     Args:
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0; with all honest rows known h = n - f and S has h - f rows.
-        nu: strength >= 0; 1 reaches the diameter, above 1 leaves it by design.
-        median: which middle value of an even h the search starts towards.
+        nu: strength >= 0; 1 reaches the diameter, above 1 exceeds it by design.
+        median: the middle value for an even h, towards which the search starts.
         search: ``closed`` solves the quadratics exactly; ``bisection`` on [0, 10] to 1e-5 is
-            the paper's Appendix C as the official code has it, kept as the reference.
-        share: the part of the known rows that S takes, at least one row; ``None``: h - f of
-            them. With partial knowledge give (n - 2f) / (n - f), as the official code does.
-        outnumbered: what to send where h <= f, which the paper (f < n / 2) leaves open and
-            sampled rounds meet. ``single``: S is the one row of highest projection, so that
-            row is sent. ``push``: the official code's mean + 10 (median - mean), and
+            the paper's Appendix C as in the official code, kept as the reference.
+        share: the part of the known rows that is in S, at least one row; ``None``: h - f of
+            them. With partial knowledge set (n - 2f) / (n - f), as in the official code.
+        outnumbered: the rows to send where h <= f, which the paper (f < n / 2) leaves open and
+            which occurs in sampled rounds. ``single``: S is the one row of highest projection,
+            and that row is sent. ``push``: the official code's mean + 10 (median - mean), and
             -10 mean where h = 1; unbounded where all other attacks are bounded.
 
     Returns:
@@ -64,14 +64,13 @@ def strike(
         no side (mean of S equal to the mean) these are copies of the mean of S.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count.
+        TypeError, ValueError: wrong type or value of an input.
 
     Source: Y. Liu et al., "Exploit Gradient Skewness to Circumvent Byzantine Defenses for
     Federated Learning" (2025) and its official code. Eq. 13 as printed lacks the index s and
-    has sign(mean of S); like the code we take eq. 9 and eq. 12, without which alpha = 0 need
-    not be feasible. S has exactly h - f rows; the code's int((h - f) / h * h) falls one short
-    by rounding for some (h, f), e.g. (22, 7). Where S is all rows, sign(0) is replaced by
-    sign(u).
+    has sign(mean of S); like the code we use eq. 9 and eq. 12, since otherwise alpha = 0 may be
+    infeasible. S has exactly h - f rows; the code's int((h - f) / h * h) is one too few by
+    rounding for some (h, f), e.g. (22, 7). Where S is all rows, sign(0) is replaced by sign(u).
 
     Example:
         >>> import torch
@@ -104,20 +103,20 @@ def strength(space: HidingSpace, search: Search = "closed") -> Number:
         return space.largest_step()
     if search != "bisection":
         raise ValueError(f"Expected search closed or bisection, got {search!r}.")
-    way_sq, diameter_sq = float(space.direction_sq), float(space.diameter_sq)
-    if way_sq == 0:
+    direction_sq, diameter_sq = float(space.direction_sq), float(space.diameter_sq)
+    if direction_sq == 0:
         return 0.0
     offsets_sq, along = space.offsets_sq.cpu(), space.along.cpu()
 
     def fits(step: float) -> bool:
-        reached = offsets_sq + 2 * step * along + step * step * way_sq
+        reached = offsets_sq + 2 * step * along + step * step * direction_sq
         return bool((reached <= diameter_sq).all())
 
     return bisect(fits)
 
 
 def push(honest: Updates, median: MedianStart) -> Tensor:
-    """``(d,)`` what the official code sends where the Byzantine rows are a majority."""
+    """``(d,)`` row of the official code where the Byzantine rows are a majority."""
     if len(honest) == 1:
         return -10 * honest.mean()
     return honest.mean() + 10 * search_direction(honest, median)

@@ -12,7 +12,7 @@ from fl_platform.core.updates import Updates
 
 @rule(label="Zero", shardable=True)
 def zero(honest: Updates, num_byzantine: int) -> Tensor:
-    """Rows of zeros: a client that returns the model as it received it.
+    """Rows of zeros: a client that returns the received model unchanged.
 
     .. math:: g_b = 0
 
@@ -24,7 +24,7 @@ def zero(honest: Updates, num_byzantine: int) -> Tensor:
         ``(f, d)`` equal rows, a stride-0 view.
 
     Raises:
-        TypeError, ValueError: inputs that are no updates or no count.
+        TypeError, ValueError: wrong type or value of an input.
 
     Source: the zero gradient of L. Li et al., "RSA: Byzantine-Robust Stochastic Aggregation
     Methods for Distributed Learning from Heterogeneous Datasets" (2019) in the form of FedML;

@@ -25,12 +25,15 @@ LATER: dict[str, Any] = {
     "callbacks": {},
     "observers.metrics": {},
     "fl_platform.models.resnet18:stem": "imagenet",
+    "fl_platform.models.bucketing_cnn:masks": "drawn",
+    "fl_platform.defenses.rfa:unit": "spread",
     "task.local.steps": None,
     "task.local.walk": "fresh",
     "task.local.drop_last": False,
     "task.local.crop": 0,
     "task.local.flip": False,
     "task.local.schedule": None,
+    "worker.clients": "all",
     "worker": {"momentum": 0.0, "dampening": 0.0},
     "data": {"seed": None},
     "byzantine.count": None,
@@ -49,6 +52,11 @@ def config_hash(config: Config) -> str:
     """SHA-256, in hex, of the canonical configuration with sorted keys."""
     text = json.dumps(canonical(config), sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def setting_hash(config: Config) -> str:
+    """`config_hash` without the seed, which the runs of one mean share."""
+    return config_hash(dataclasses.replace(config, seed=0))
 
 
 def differences(before: Config | Mapping[str, Any], after: Config | Mapping[str, Any]) -> list[str]:

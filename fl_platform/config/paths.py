@@ -73,6 +73,19 @@ def conf_folders(home: Path) -> list[Path]:
     return [own, whole] if adds else [whole]
 
 
+def tuning_folder(home: Path) -> Path:
+    """``home/tuning``, or the installed copy.
+
+    Raises:
+        ConfigError: neither exists.
+    """
+    package = Path(fl_platform.__file__).parent
+    for folder in (home, package, package.parent):
+        if any((folder / "tuning").glob("*.yaml")):
+            return (folder / "tuning").resolve()
+    raise ConfigError(f"--home: expected tuning/*.yaml in {str(home)!r}, found none.")
+
+
 def looked_in(folders: Sequence[Path]) -> str:
     """A sentence that says where files were looked for."""
     return f" Looked in: {', '.join(map(str, folders))} (--home names another workspace)."

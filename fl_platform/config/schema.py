@@ -188,10 +188,11 @@ class Byzantine:
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """The momentum that each client keeps from round to round, and how far it is damped."""
+    """The momentum that clients keep over the rounds, how far it is damped, and who keeps it."""
 
     momentum: float = 0.0
     dampening: float = 0.0
+    clients: Literal["all", "honest"] = "all"
 
     def __post_init__(self) -> None:
         _share(self, "momentum", "dampening")

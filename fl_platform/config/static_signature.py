@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import fl_platform
 from fl_platform.config.targets import public_names
 from fl_platform.core import constraints as marks
+from fl_platform.core.lazy import imports
 
 _TYPES = (bool, dict, float, int, list, str, tuple, Path, Sequence)
 _MARKS = (marks.Above, marks.AtLeast, marks.Between)
@@ -100,16 +101,13 @@ def _module(name: str) -> _Module:
 @lru_cache(maxsize=256)
 def _parsed(file: Path, changed: int) -> _Module:
     definitions: dict[str, ast.AST] = {}
-    imports: dict[str, tuple[str, str]] = {}
-    for statement in ast.parse(file.read_text(encoding="utf-8")).body:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for statement in tree.body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             definitions[statement.name] = statement
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             definitions[statement.targets[0].id] = statement.value
-        elif isinstance(statement, ast.ImportFrom) and statement.level == 0 and statement.module:
-            for alias in statement.names:
-                imports[alias.asname or alias.name] = (statement.module, alias.name)
-    return _Module(definitions, imports)
+    return _Module(definitions, {name: (home, inside) for name, home, inside in imports(tree)})
 
 
 def _signature(module: _Module, name: str) -> Signature:

@@ -1,7 +1,7 @@
-"""Update matrices, geometry, random streams, text and processes. Knows torch and nothing else.
+"""Update matrices, geometry, random streams, text and processes. Depends on torch only.
 
-Names are imported on first use: the configuration needs only `constraints`, and a refused
-configuration does not wait for torch.
+Names are imported on first use: the configuration uses only `constraints`, so a wrong
+configuration is refused without the import of torch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Aggregate", "Updates", "generator"]
 
-if not TYPE_CHECKING:
-    __getattr__ = lazy(
-        __name__, {"Aggregate": "aggregate", "Updates": "updates", "generator": "rng"}
-    )
+lazy(__name__)

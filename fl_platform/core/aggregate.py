@@ -1,4 +1,4 @@
-"""What a defense makes of a round: a vector, and the weights that made it."""
+"""The result of a defense: a vector, and the weight of each received row in it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fl_platform.core.deferred import Number
 
 @dataclass(frozen=True)
 class Aggregate:
-    """The aggregated update and how it came about.
+    """The aggregated update, and the weights of the rows.
 
     Attributes:
         vector: ``(d,)`` the estimate of the honest mean.
         weights: ``(m,)`` over all received rows, or ``None`` for coordinate-wise rules;
             ``weights @ received + anchor_weight * anchor == vector``, and
             ``weights.sum() + anchor_weight == 1``.
-        anchor_weight: the share of a point that is no row (centered clipping's centre).
-        dropped: ``(k,)`` indices of received rows that the gate refused, or ``None``.
-        clamped: whether f had to be lowered to the largest that the rule tolerates.
+        anchor_weight: the weight of a point that is not a row (centered clipping's centre).
+        dropped: ``(k,)`` indices of received rows that the input check removed, or ``None``.
+        clamped: ``True`` if f was lowered to the largest value that the rule tolerates.
 
     Example:
         >>> import torch
@@ -40,10 +40,10 @@ class Aggregate:
 
 
 def as_aggregate(result: object, rule: str) -> Aggregate:
-    """What ``rule`` returned: an `Aggregate`, or a ``(d,)`` tensor as one without weights.
+    """The result of ``rule`` as an `Aggregate`; a ``(d,)`` tensor becomes one without weights.
 
     Raises:
-        TypeError: neither of the two.
+        TypeError: another type or shape.
     """
     if isinstance(result, Aggregate):
         return result

@@ -1,27 +1,18 @@
-"""What a rule's parameters may be: marks that a signature carries and the config layer checks.
+"""Ranges of a rule's parameters, stated in its signature and checked by the configuration.
 
-A keyword-only parameter is configuration. Its type says the kind of value, and a mark in
-``Annotated`` says the range: ``nu: Annotated[float, AtLeast(0)] = 1.0``.
+A keyword-only parameter is configuration. Its annotation states the type, and a constraint in
+``Annotated`` states the range: ``nu: Annotated[float, AtLeast(0)] = 1.0``.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class Constraint(Protocol):
-    """A range: says whether a value lies in it, and describes itself for error messages."""
-
-    def holds(self, value: float) -> bool:
-        """Whether ``value`` lies in the range."""
-        ...
 
 
 @dataclass(frozen=True)
 class AtLeast:
-    """Finite and not below ``low``.
+    """Finite and at least ``low``.
 
     Example:
         >>> from fl_platform.core.constraints import AtLeast
@@ -32,7 +23,7 @@ class AtLeast:
     low: float
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` is finite and at least ``low``."""
+        """True if ``value`` is finite and at least ``low``."""
         return math.isfinite(value) and value >= self.low
 
     def __str__(self) -> str:
@@ -46,7 +37,7 @@ class Above:
     low: float
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` is finite and above ``low``."""
+        """True if ``value`` is finite and above ``low``."""
         return math.isfinite(value) and value > self.low
 
     def __str__(self) -> str:
@@ -55,7 +46,7 @@ class Above:
 
 @dataclass(frozen=True)
 class Between:
-    """From ``low`` to ``high``, both allowed.
+    """From ``low`` to ``high``, both included.
 
     Example:
         >>> from fl_platform.core.constraints import Between
@@ -67,7 +58,7 @@ class Between:
     high: float
 
     def holds(self, value: float) -> bool:
-        """Whether ``value`` lies from ``low`` to ``high``."""
+        """True if ``value`` lies from ``low`` to ``high``."""
         return self.low <= value <= self.high
 
     def __str__(self) -> str:

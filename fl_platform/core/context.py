@@ -1,4 +1,4 @@
-"""What a server may know of a round beside the rows, and which of it a rule asks for."""
+"""Data of a round beside the rows, and the part of it that a rule requires."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fl_platform.core.rule import first_parameters
 
 @dataclass(frozen=True)
 class Context:
-    """What a server may know of a round beside the rows; given to a rule by the names it asks.
+    """Data of a round beside the rows; a rule receives the fields that its parameters name.
 
-    A rule asks by a positional parameter of the same name:
-    ``def fltrust(updates, num_byzantine, reference, *, ...)``. One without a default is required:
-    a run whose server does not know it is refused at setup. ``None`` is what is not known.
+    A rule names a field by a positional parameter:
+    ``def fltrust(updates, num_byzantine, reference, *, ...)``. A parameter without a default is
+    required: a run without this field is refused at setup. ``None`` means not available.
 
     Attributes:
-        clients: ``(m,)`` int64 number of the client that sent each row.
+        clients: ``(m,)`` int64 number of the client of each row.
         round: t, from 0.
         sizes: ``(m,)`` number of training samples that each client reports.
         losses: ``(m,)`` training loss that each client reports.
-        reference: ``(d,)`` the server's own update, trained on data that it holds itself.
+        reference: ``(d,)`` the server's own update, trained on its own data.
         model: ``(d,)`` the global model w_t at the start of the round.
         layers: number of coordinates of each parameter tensor, in order; they sum to d.
     """
@@ -40,13 +40,13 @@ class Context:
     layers: tuple[int, ...] | None = None
 
     def rows(self, index: Tensor) -> Context:
-        """The same round for the rows at ``index``."""
+        """The context of the rows at ``index``."""
         return self._with({name: _at(getattr(self, name), index) for name in PER_ROW})
 
     def mixed(self, mixing: Tensor) -> Context:
-        """For the rows of ``mixing @ matrix``, which belong to no single client.
+        """The context of the rows of ``mixing @ matrix``, which belong to no single client.
 
-        A mixed row counts the samples of all rows that it mixes; clients and losses are unknown.
+        A mixed row has the samples of all rows that it mixes; clients and losses are unknown.
         """
         sizes = self.sizes
         if sizes is not None:
@@ -67,12 +67,12 @@ PER_ROW = ("clients", "sizes", "losses")
 
 
 def asks(rule: Any) -> frozenset[str]:
-    """Which fields of `Context` a rule names among its positional parameters."""
+    """The fields of `Context` among the positional parameters of a rule."""
     return frozenset(first_parameters(rule)) & frozenset(FIELDS)
 
 
 def requires(rule: Any) -> frozenset[str]:
-    """Those among the fields that a rule `asks` for which have no default: it needs them."""
+    """The fields of `Context` among the positional parameters without a default."""
     empty = inspect.Parameter.empty
     parameters = inspect.signature(rule).parameters
     return frozenset(name for name in asks(rule) if parameters[name].default is empty)

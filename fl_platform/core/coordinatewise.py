@@ -1,10 +1,10 @@
-"""Coordinate-wise median, trimmed mean and deviation, a chunk of columns at a time.
+"""Coordinate-wise median, trimmed mean and standard deviation, per chunk of columns.
 
 Ranks come from a sorting network. The network in torch is the reference; a compiled one replaces
-it where a compiler is there. Both add the wanted values in ascending order and divide once, so
-the bits are the same, and the same as those of a sort; on a GPU a generated kernel has them too.
-Rows must hold no NaN: minimum and maximum then have one meaning. Deviations add the rows in order,
-in torch and compiled alike.
+it if there is a compiler. Both add the selected values in ascending order and divide once, so
+their bits equal those of a sort; so do those of the generated kernel on a GPU. Rows must not
+contain NaN, for which minimum and maximum are not unique. Standard deviations add the rows in
+order, in torch and in compiled code.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from fl_platform.core.sorting_network import network
 if TYPE_CHECKING:
     from fl_platform.core.updates import Updates
 
-CHUNK = 8192  # columns; the torch network's wires then lie in the second-level cache
+CHUNK = 8192  # columns; the wires of the network in torch then fit the second-level cache
 
 
-GPU_CHUNK = 1 << 20  # columns of mixed rows that a GPU forms at a time
+GPU_CHUNK = 1 << 20  # columns of mixed rows that a GPU computes at a time
 
 MedianKind = Literal["midpoint", "lower", "upper"]
 
@@ -33,10 +33,10 @@ MedianKind = Literal["midpoint", "lower", "upper"]
 def median(updates: Updates, kind: MedianKind = "midpoint") -> Tensor:
     """``(d,)`` median of each coordinate; of two middle values their mean, or one of them.
 
-    To the last bit the plain definition, but that a zero is always +0.
+    Equal to the definition to the last bit, except that a zero is always +0.
 
     Raises:
-        ValueError: ``kind`` is none of the three.
+        ValueError: another ``kind``.
     """
     if kind not in ("midpoint", "lower", "upper"):
         raise ValueError(f"Expected kind 'midpoint', 'lower' or 'upper', got {kind!r}.")
@@ -54,7 +54,7 @@ def trimmed_mean(updates: Updates, trim: int) -> Tensor:
     m = len(updates)
     if not 0 <= 2 * trim < m:
         raise ValueError(
-            f"Expected 0 <= trim < {m} / 2 so that a value is left of {m} rows, got trim={trim}."
+            f"Expected 0 <= trim < {m} / 2, so that values remain of {m} rows, got trim={trim}."
         )
     return mean_of_ranks(updates, trim, m - trim)
 
@@ -74,7 +74,7 @@ def deviation(updates: Updates) -> Tensor:
         mean = _sum(values).div_(len(values))
         squares = _sum((value - mean).square_() for value in values)
         torch.div(squares, len(values), out=out[part])
-    return out.sqrt_()  # by torch in either case: its square root is not the nearest one
+    return out.sqrt_()  # by torch in both cases: its square root is not correctly rounded
 
 
 def _deviation_on_device(updates: Updates, out: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def _ranks_on_device(updates: Updates, first: int, stop: int, out: Tensor) -> Te
         places = cuda_kernels.addresses(chunk) if rows is None else None
         if places is None or not cuda_kernels.mean_of_ranks(places, first, stop, out[part]):
             wanted = chunk.sort(0).values[first:stop].unbind(0)
-            # A GPU multiplies by the reciprocal of a number of Python, which rounds twice.
+            # A GPU multiplies by the reciprocal of a Python number, which rounds twice.
             count = out.new_full((), stop - first)
             torch.add(_sum(wanted).div_(count), 0.0, out=out[part])
     return out
@@ -131,7 +131,7 @@ def _sum(values: Iterable[Tensor]) -> Tensor:
 
 
 def _ordered(wires: list[Tensor], first: int, stop: int) -> list[Tensor]:
-    """The wires after the network; those of the wanted ranks hold them. The inputs are kept."""
+    """The wires after the network, with the selected ranks in place. The inputs are kept."""
     spare: list[Tensor] = []
     wires, ours = list(wires), [False] * len(wires)
     for low, high, needs_low, needs_high in network(len(wires), first, stop):
@@ -147,16 +147,17 @@ def _ordered(wires: list[Tensor], first: int, stop: int) -> list[Tensor]:
 
 
 def middle_row(values: Tensor, kind: MedianKind) -> Tensor:
-    """``(d,)`` the median of each column of ``(m, d)`` ascending values."""
+    """``(d,)`` median of each column of ``(m, d)`` ascending values."""
     low, high = values[(len(values) - 1) // 2], values[len(values) // 2]
     return {"lower": low, "upper": high, "midpoint": low + (high - low) / 2}[kind]
 
 
 def nearest_run(values: Tensor, middle: Tensor, count: int) -> Tensor:
-    """``(count, d)`` of each column's ascending values those nearest ``middle``: a run of them.
+    """``(count, d)`` values nearest ``middle`` of each column of ascending values: adjacent ones.
 
-    The k-th lowest is left out when the (count + k)-th is nearer; once that is false for a k it
-    stays so, and counting gives where the run starts. Equally near values: the lower ones stay.
+    The k-th lowest is left out if the (count + k)-th is nearer. If that is false for one k, it is
+    false for all larger ones, so a count gives the first kept value. Of equally near values the
+    lower ones are kept.
     """
     drop = len(values) - count
     too_low = middle - values[:drop] > values[count:] - middle

@@ -1,10 +1,11 @@
-"""Numbers that stay on a GPU until a round's end, and conditions that are checked only there.
+"""Numbers that stay on a GPU until the end of a round, and conditions checked only then.
 
-To read one number of a GPU, the host waits for all work before it. Inside `deferring` nothing is
+To read a number from a GPU, the host waits for all earlier work. Inside `deferring` nothing is
 read: a number is a tensor without dimensions, and a condition that almost always holds (all rows
-are finite, the guessed centre is central) is assumed and recorded. `Deferral.settle` reads
-numbers and conditions in one copy; where a condition did not hold, the caller computes again
-outside, where every condition is looked at. On a CPU, and outside `deferring`, numbers are floats.
+are finite, the guessed centre is central) is assumed and recorded. `Deferral.settle` reads numbers
+and conditions in one copy. If a condition does not hold, the caller computes again outside
+`deferring`, where every condition is checked. On a CPU, and outside `deferring`, numbers are
+floats.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _open: ContextVar[Deferral | None] = ContextVar("deferral", default=None)
 
 @dataclass
 class Deferral:
-    """What was assumed so far.
+    """The conditions assumed so far.
 
     Attributes:
-        everywhere: whether CPU tensors are treated as a GPU's: the same steps without a card.
+        everywhere: treat CPU tensors like those of a GPU, to test the same steps without a GPU.
         assumptions: conditions, each a tensor without dimensions.
     """
 
@@ -38,7 +39,7 @@ class Deferral:
     assumptions: list[Tensor] = field(default_factory=list)
 
     def settle(self, numbers: Mapping[str, Number]) -> tuple[bool, dict[str, float | list[float]]]:
-        """Whether all assumptions hold, and the numbers, read in one copy.
+        """True if all assumptions hold, and the numbers, read in one copy.
 
         Args:
             numbers: floats, tensors without dimensions, or vectors, which become lists.
@@ -60,10 +61,10 @@ class Deferral:
 
 @contextmanager
 def deferring(*, everywhere: bool = False) -> Iterator[Deferral]:
-    """Read no number of a GPU in this block.
+    """Read no number from a GPU in this block.
 
     Args:
-        everywhere: also treat CPU tensors so.
+        everywhere: treat CPU tensors in the same way.
     """
     deferral = Deferral(everywhere)
     token = _open.set(deferral)
@@ -74,14 +75,14 @@ def deferring(*, everywhere: bool = False) -> Iterator[Deferral]:
 
 
 def on_device(where: Tensor | torch.device) -> bool:
-    """Whether the forms for a GPU compute with this: few launches, no value read on the host."""
+    """True if the code for a GPU applies: few launches, no value read by the host."""
     device = where.device if isinstance(where, Tensor) else where
     deferral = _open.get()
     return device.type == "cuda" or (deferral is not None and deferral.everywhere)
 
 
 def waits(where: Tensor) -> bool:
-    """Whether reading a value of this tensor now is forbidden."""
+    """True if a value of this tensor must not be read now."""
     return _open.get() is not None and on_device(where)
 
 
@@ -96,7 +97,7 @@ def listed(values: Tensor) -> tuple[float, ...] | Tensor:
 
 
 def assumed(condition: Condition) -> bool:
-    """Whether a condition holds; inside `deferring` it is recorded and taken for true."""
+    """True if a condition holds; inside `deferring` it is recorded and assumed to be true."""
     if isinstance(condition, Tensor) and waits(condition):
         deferral = _open.get()
         assert deferral is not None
@@ -106,7 +107,7 @@ def assumed(condition: Condition) -> bool:
 
 
 def finite(value: Number) -> Condition:
-    """Whether a number is finite."""
+    """True if a number is finite."""
     return value.isfinite() if isinstance(value, Tensor) else math.isfinite(value)
 
 
@@ -118,7 +119,7 @@ def sqrt(value: Number) -> Number:
 def chosen(condition: Condition, value: Callable[[], Any], default: Any) -> Any:
     """``value()`` where the condition holds, else ``default``: numbers or tensors of any shape.
 
-    A condition that is a tensor is not looked at: both are formed.
+    A condition that is a tensor is not read: both values are computed.
     """
     if isinstance(condition, Tensor):
         return torch.where(condition, value(), default)
@@ -126,14 +127,14 @@ def chosen(condition: Condition, value: Callable[[], Any], default: Any) -> Any:
 
 
 def over(part: Number, whole: Number) -> Number:
-    """part / whole where the whole is above 0, else 0."""
+    """part / whole if the whole is above 0, else 0."""
     if isinstance(whole, Tensor):
         return torch.where(whole > 0, part / whole, 0.0)
     return part / whole if whole > 0 else 0.0
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on ``device``; a GPU copies it from page-locked memory, and nobody waits."""
+    """A CPU tensor on ``device``; to a GPU an asynchronous copy from page-locked memory."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Files as they are now, told without reading them: name, size and time of the last change."""
+"""State of files without reading them: name, size and time of the last change."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Stamp = tuple[str, int, int]  # absolute path, bytes, nanoseconds since 1970
 
 
 def stamps(paths: Iterable[Path]) -> tuple[Stamp, ...]:
-    """One stamp a path, in their order; a folder's changes when a file comes or goes.
+    """One stamp per path, in order; a folder's stamp changes when a file is added or removed.
 
-    What cannot be looked at has -1 bytes: whoever reads it says why.
+    A path that cannot be examined has -1 bytes; reading it then raises the error.
     """
     return tuple(_stamp(path.absolute()) for path in paths)
 

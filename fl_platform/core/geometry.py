@@ -1,6 +1,6 @@
-"""Distances read off a Gram matrix, and how far a point may move before a distance binds.
+"""Distances from a Gram matrix, and the largest step of a point within a bound on distances.
 
-Everything here is O(m^2) or less and in float64; nothing touches the (m, d) matrix.
+All functions take O(m^2) or less, in float64, and do not read the (m, d) matrix.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from fl_platform.core.deferred import Number, assumed, chosen, finite, number, on_device, sqrt
+from fl_platform.core.deferred import Number, assumed, chosen, finite, number, on_device
 from fl_platform.core.native import cuda_kernels
 
 
@@ -23,7 +23,7 @@ def squared_distances(gram: Tensor) -> Tensor:
         gram: ``(m, m)`` float64.
 
     Returns:
-        ``(m, m)``, symmetric, none below zero, zeros on the diagonal.
+        ``(m, m)``, symmetric, at least zero, zeros on the diagonal.
 
     Example:
         >>> import torch
@@ -44,10 +44,10 @@ def squared_distances_to(gram: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         gram: ``(m, m)`` float64, about any common point.
-        weights: ``(m,)`` with sum 1, else the common point would matter.
+        weights: ``(m,)`` with sum 1; otherwise the result depends on the common point.
 
     Returns:
-        ``(m,)`` float64, none below zero.
+        ``(m,)`` float64, at least zero.
     """
     weights = weights.to(gram)
     inner = gram @ weights
@@ -55,25 +55,25 @@ def squared_distances_to(gram: Tensor, weights: Tensor) -> Tensor:
 
 
 def median_distances(squares: Tensor) -> Tensor:
-    """``(m,)`` the squared distance within which half of all rows lie, each row's own.
+    """``(m,)`` squared distance from each row within which half of all rows lie.
 
-    With an honest majority no minority can make a far row's value small. Distances that are
-    not numbers count as infinite.
+    With an honest majority, no minority can give a far row a small value. Distances that are NaN
+    count as infinite.
     """
     ordered = squares.nan_to_num(nan=math.inf, posinf=math.inf).sort(1).values
     return ordered[:, squares.shape[0] // 2]
 
 
 def leading(gram: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest eigenvalue of an ``(m, m)`` float64 Gram, its vector, the eigenvalues' sum.
+    """The largest eigenvalue of an ``(m, m)`` float64 Gram, its vector, the sum of eigenvalues.
 
-    A GPU squares the matrix until one eigenvector is left: its eigensolver makes the host wait.
-    Both are as exact as the gap below the largest eigenvalue admits; where it is zero, any
-    vector of the largest eigenvalue is right.
+    A GPU squares the matrix until one eigenvector remains, since the host waits for its
+    eigensolver. The accuracy of both depends on the gap below the largest eigenvalue; if it is
+    zero, any vector of the largest eigenvalue is correct.
 
     Returns:
-        Scalars and ``(m,)`` of unit length and free sign; negative eigenvalues, which only
-        rounding makes, count as 0 in the sum (on a GPU as they are).
+        Scalars, and ``(m,)`` of unit length and arbitrary sign; negative eigenvalues, which come
+        from rounding only, count as 0 in the sum (on a GPU with their value).
     """
     if not on_device(gram):
         values, vectors = torch.linalg.eigh(gram)
@@ -103,10 +103,10 @@ def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: N
     smallest positive root. The root is taken in the form that does not cancel.
 
     Args:
-        offsets_sq: ``(m,)`` c, none above ``bound_sq`` but for rounding (what lies above
-            counts as on the bound).
+        offsets_sq: ``(m,)`` c, at most ``bound_sq`` except for rounding (larger values count as
+            equal to the bound).
         along: ``(m,)`` b.
-        step_sq: a >= 0; 0 means that there is no direction, and the step is 0.
+        step_sq: a >= 0; 0 means no direction, and the step is 0.
         bound_sq: D squared.
 
     Returns:
@@ -132,31 +132,13 @@ def largest_step(offsets_sq: Tensor, along: Tensor, step_sq: Number, bound_sq: N
     room = (bound_sq - offsets_sq.double()).clamp_min(0)
     slope = along.double()
     root = (slope.square() + step_sq * room).sqrt()
-    away = slope > 0  # this row's distance grows at once
+    away = slope > 0  # the distance of this row grows from the start
     steps = torch.where(away, room / torch.where(away, slope + root, 1.0), (root - slope) / step_sq)
     step = number(steps.min())
     if not assumed(finite(step) | (step_sq == 0)):
         raise ValueError(
             "Expected finite distances and a step_sq that does not overflow,"
             f" got step_sq={step_sq:g}, bound_sq={bound_sq:g} and a step of {step}."
-            " Non-finite rows must be dropped before geometry is asked."
+            " Drop rows that are not finite first."
         )
     return chosen(step_sq != 0, lambda: step, 0.0)
-
-
-def largest_sum_step(offsets_sq: Tensor, step_sq: Number) -> Number:
-    """The largest step from the mean that keeps the sum of squared distances within any row's.
-
-    .. math:: \\gamma^* = \\sqrt{\\max_i \\|\\mu - g_i\\|^2 / \\|v\\|^2}
-
-    The sum of squared distances to a point is h V + h ||point - mean||^2, so the direction
-    does not matter: the point ends exactly as far from the mean as the farthest row.
-
-    Args:
-        offsets_sq: ``(h,)`` squared distances of the rows to their mean.
-        step_sq: squared norm of the direction, >= 0.
-
-    Returns:
-        gamma, 0 where ``step_sq`` is 0.
-    """
-    return chosen(step_sq != 0, lambda: sqrt(number(offsets_sq.max()) / step_sq), 0.0)

@@ -1,7 +1,7 @@
-"""The one reader of files from outside: sizes, links, encodings, JSON, YAML and array headers.
+"""The reader of all external files: sizes, links, encodings, JSON, YAML and array headers.
 
-A file that does not fit is refused in one line that names it; what it claims about its size is
-checked before memory is taken.
+A wrong file is refused with one line that names it; its stated size is checked before memory is
+allocated.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     import numpy as np
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
-# The largest file of each kind, in bytes.
+# The maximum size of a file of each kind, in bytes.
 LIMITS = {
     "lock": 4 * KIB,
     "record": MIB,  # run.json, result.json, forwarded.json, digests of data
     "plan": 64 * MIB,  # plan.json of a grid
     "journal": GIB,
-    "line": 4 * MIB,  # of a journal
-    "yaml": 64 * KIB,  # the longest of ours has 5,000
+    "line": 4 * MIB,  # one line of a journal
+    "yaml": 64 * KIB,  # the longest of this project has 5,000
     "reference": 16 * MIB,
-    "log": 64 * MIB,  # of a suite
+    "log": 64 * MIB,  # the reference of a suite
     "cloud": 64 * MIB,  # unpacked; 2,800 rows
     "data": 16 * GIB,  # unpacked; data are held in memory
 }
-RATIO = 100  # an archive that unpacks to more than 1 GiB holds at most so many times its size
-DEPTH = 32  # of nested lists and mappings in YAML
-DIGITS = 32  # of a whole number
-PIXELS = 50_000_000  # of an image, before and after resizing; ImageNet's largest has 19 million
+RATIO = 100  # maximum ratio of unpacked to packed size beyond 1 GiB
+DEPTH = 32  # maximum nesting of lists and mappings in YAML
+DIGITS = 32  # maximum digits of a whole number
+PIXELS = 50_000_000  # of an image, before and after resizing; ImageNet: 19 million at most
 CLASSES = 65_536
 
 
 class OutsideError(ValueError):
-    """A file from outside does not fit; the message names it, what was expected and what is."""
+    """A wrong external file; the message names it, the expectation and what was found."""
 
 
 def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
@@ -50,10 +50,10 @@ def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
 
     Raises:
         OutsideError: a link, a folder, a pipe or a device.
-        OSError: the system's own reasons, such as no such file.
+        OSError: an error of the system, such as a missing file.
     """
     try:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
+        # O_NONBLOCK: opening a pipe without a writer waits forever
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
@@ -70,10 +70,10 @@ def read_file(path: Path, kind: str, *, follow: bool = False) -> bytes:
 
     Args:
         kind: a key of `LIMITS`.
-        follow: whether a link may stand there; only for what a person wrote.
+        follow: accept a link; only for files written by a person.
 
     Raises:
-        OutsideError: no regular file, or one that is too large.
+        OutsideError: not a regular file, or too large.
         OSError: it cannot be read.
     """
     descriptor = open_file(path.resolve(strict=True) if follow else path, os.O_RDONLY)
@@ -85,15 +85,15 @@ def read_file(path: Path, kind: str, *, follow: bool = False) -> bytes:
 
 
 def parse_json(text: bytes, where: object, *, exact: bool = True) -> Any:
-    """The value that ``text`` says.
+    """The value of the JSON ``text``.
 
     Args:
         where: the file, for the message.
-        exact: refuse NaN, infinities and very long whole numbers too; without it, a large file of
+        exact: also refuse NaN, infinities and very long integers; without it, a large file of
             numbers is read three times as fast.
 
     Raises:
-        OutsideError: no UTF-8, no JSON, nested too deeply, or a key twice in one object.
+        OutsideError: not UTF-8, not JSON, too deeply nested, or a key twice in one object.
     """
     exactly = {"parse_constant": _constant, "parse_float": _finite, "parse_int": _whole}
     numbers: dict[str, Any] = exactly if exact else {}
@@ -104,7 +104,7 @@ def parse_json(text: bytes, where: object, *, exact: bool = True) -> Any:
 
 
 def read_json(path: Path, kind: str) -> Any:
-    """The value in the JSON file ``path``; see `read_file` and `parse_json` for what is raised."""
+    """The value in the JSON file ``path``; raises as `read_file` and `parse_json`."""
     return parse_json(read_file(path, kind), path)
 
 
@@ -115,13 +115,13 @@ def read_yaml(path: Path) -> Any:
     digits, no tag; a date stays a text.
 
     Raises:
-        OutsideError: it breaks one of these, with the line; or see `read_file`.
+        OutsideError: a violation of one of these rules, with the line; or as `read_file`.
     """
     return parse_yaml(read_file(path, "yaml", follow=True), path)
 
 
 def parse_yaml(text: bytes, where: object) -> Any:
-    """The value that the YAML ``text`` says; see `read_yaml`."""
+    """The value of the YAML ``text``; see `read_yaml`."""
     import yaml
 
     try:
@@ -138,7 +138,7 @@ def array_headers(path: Path, kind: str) -> dict[str, tuple[tuple[int, ...], np.
     """Shape and type of each array in the .npz file ``path``, from headers alone.
 
     Raises:
-        OutsideError: no archive of arrays, or one that unpacks to more than it may.
+        OutsideError: not an archive of arrays, or too large when unpacked.
         OSError: it cannot be read.
     """
     from numpy.lib import format as npy
@@ -175,7 +175,7 @@ def _refuse_bomb(path: Path, kind: str, claimed: int) -> None:
     if claimed > most:
         raise OutsideError(
             f"Expected a readable .npz file at {path}, got: {claimed} bytes when unpacked, more"
-            f" than {most}; beyond 1 GiB an archive may hold {RATIO} times its size."
+            f" than {most}; beyond 1 GiB the limit is {RATIO} times the size of the archive."
         )
 
 
@@ -187,7 +187,7 @@ def _kind(path: Path) -> str:
 
 def _first(error: BaseException) -> str:
     if isinstance(error, RecursionError):
-        return "too deep a nesting"
+        return "too deep nesting"
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -201,13 +201,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(text: str) -> float:
-    raise ValueError(f"{text}, which is no JSON")
+    raise ValueError(f"{text}, which is not JSON")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:40]}, beyond what a float64 holds")
+        raise ValueError(f"{text[:40]}, beyond the range of float64")
     return value
 
 
@@ -223,7 +223,7 @@ _BUILT: list[Any] = []
 
 
 def _loader() -> Any:
-    """A loader of plain values, built once: importing yaml waits until a file is read."""
+    """A loader of plain values, built once; yaml is imported when the first file is read."""
     import yaml
 
     if _BUILT:

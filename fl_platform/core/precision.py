@@ -1,7 +1,7 @@
-"""In which arithmetic torch works: switches of the whole process, set for a while and put back.
+"""Arithmetic of torch: settings of the whole process, set within a block and restored after it.
 
-They are the older of torch's two sets: after the newer one (``fp32_precision``) reading the older
-raises, and Lightning reads it on every GPU.
+They are the older of torch's two sets: if the newer one (``fp32_precision``) is set, reading the
+older raises, and Lightning reads it on every GPU.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from contextlib import contextmanager
 
 import torch
 
-CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS repeats its bits only with workspaces of fixed size
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS is deterministic only with workspaces of fixed size
 
 
 @contextmanager
 def tensor_float32(allowed: bool) -> Iterator[None]:
-    """Let float32 products and convolutions on a GPU round their inputs to TF32, or forbid it.
+    """Allow or forbid that float32 products and convolutions on a GPU round inputs to TF32.
 
     torch's own default forbids it in products and allows it in convolutions.
 
     Args:
-        allowed: 10 bits of mantissa in place of 23, in tensor cores; sums stay float32.
+        allowed: use 10 bits of mantissa instead of 23, on tensor cores; sums stay float32.
     """
     products = torch.get_float32_matmul_precision()
     convolutions = torch.backends.cudnn.allow_tf32
@@ -37,7 +37,7 @@ def tensor_float32(allowed: bool) -> Iterator[None]:
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Only algorithms that repeat their bits; torch raises, by name, at one that has none.
+    """Use deterministic algorithms only; torch raises for an operation without one.
 
     Args:
         wanted: ``False`` changes nothing.

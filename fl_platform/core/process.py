@@ -1,4 +1,4 @@
-"""Leaving on SIGTERM, SIGINT or SIGHUP: between two clients or rounds, with the last round kept."""
+"""Graceful stop on SIGTERM, SIGINT or SIGHUP: between two clients or rounds, last round kept."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-PATIENCE = 3.0  # seconds that a round may still take to end once a stop was asked for
+PATIENCE = 3.0  # seconds for the end of a round after a request to stop
 
 
-class Stopped(RuntimeError):  # noqa: N818 - a way to end, named like its status
-    """The run was asked to stop and left; it continues from its last commit."""
+class Stopped(RuntimeError):  # noqa: N818 - an end of a run, named like its status
+    """A requested stop of a run; the same command continues from the last commit."""
 
 
 class Stopper:
-    """Turns the first SIGTERM, SIGINT or SIGHUP into a request and a second one into an exit.
+    """Signal handler: the first SIGTERM, SIGINT or SIGHUP requests a stop, a second one exits.
 
-    SIGHUP comes when a terminal is closed; where it is ignored already (nohup), it stays so.
+    SIGHUP is sent when a terminal is closed; if it is ignored already (nohup), it stays ignored.
 
-    Use as a context; the handlers before it come back afterwards. Lightning's own handler would
-    end the process with code 0 and without a checkpoint. One inside another, a run's inside its
-    study's, passes the request on.
+    A context manager that restores the earlier handlers at its end. Lightning's own handler ends
+    the process with code 0 and without a checkpoint. An inner one, such as that of a run in a
+    study, passes the request on to the outer one.
 
     Attributes:
-        signal: the number of the signal that asked, or ``None``.
+        signal: the number of the received signal, or ``None``.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,13 +45,13 @@ class Stopper:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Take the signals; again after whoever else may have taken them."""
+        """Install the handlers, again if other code has replaced them."""
         for number in _SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._ask)
 
     def between_clients(self) -> None:
-        """Raise `Stopped` where the round would last longer than one who asked should wait."""
+        """Raise `Stopped` if the rest of the round would exceed the time limit of a stop."""
         if self.signal is not None and self._clock() - self._asked > PATIENCE:
             raise Stopped(f"stopped between two clients by signal {self.signal}")
 

@@ -1,8 +1,8 @@
 """Inner products and weighted sums of update rows: the only passes over the whole matrix.
 
-Products are float32 within a chunk of columns and float64 across chunks, always of rows less a
+Products are float32 within a chunk of columns and float64 across chunks, always of rows minus a
 common point, because squared distances of rows that are close relative to their mean cancel.
-The compiled kernel and torch agree to float32's rounding, not to the bit.
+The compiled kernel and torch agree up to float32 rounding, not to the bit.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from fl_platform.core.precision import tensor_float32
 if TYPE_CHECKING:
     from fl_platform.core.updates import Updates
 
-CHUNK = 2048  # columns; 50 rows and their centred copy lie in one core's L2 cache
-GPU_CHUNK = 4096  # columns of one float32 product on a GPU, of which it computes many at once
-GPU_SLAB = 1 << 20  # columns whose centred copy a GPU holds at a time
-SAMPLE_BLOCKS, SAMPLE_WIDTH = 64, 32  # columns from which the first centre is guessed
-TOLERATED = 16.0  # a centre whose median squared distance is so many times the best is kept
+CHUNK = 2048  # columns; 50 rows and their centred copy fit the L2 cache of one core
+GPU_CHUNK = 4096  # columns of one float32 product on a GPU, which computes many in parallel
+GPU_SLAB = 1 << 20  # columns of one centred copy on a GPU
+SAMPLE_BLOCKS, SAMPLE_WIDTH = 64, 32  # columns for the guess of the first centre
+TOLERATED = 16.0  # a centre is kept up to this multiple of the least median squared distance
 
 
 def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def weighted_sum(matrix: Tensor, weights: Tensor) -> Tensor:
         if len(runs) == 1:
             return weights[runs[0]] @ matrix[runs[0]]
         total = matrix.new_zeros(matrix.shape[1])
-        size = 65536  # a run adds into a part of the sum that is still in cache
+        size = 65536  # the part of the sum for a run of columns stays in cache
         for start in range(0, matrix.shape[1] if runs else 0, size):
             part = slice(start, start + size)
             for run in runs:
@@ -57,14 +57,14 @@ def _weighted_on_device(matrix: Tensor, weights: Tensor) -> Tensor:
     total = matrix.new_empty(matrix.shape[1])
     used = (weights != 0)[:, None]
     with tensor_float32(False):
-        for start in range(0, matrix.shape[1], GPU_SLAB):  # 0 * NaN is NaN: zeros are put in
+        for start in range(0, matrix.shape[1], GPU_SLAB):  # 0 * NaN is NaN: replace by zeros
             part = matrix[:, start : start + GPU_SLAB]
             total[start : start + GPU_SLAB] = weights @ torch.where(used, part, 0.0)
     return total
 
 
 def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = None) -> Tensor:
-    """Float64 inner products of rows less ``centre``: of ``left`` with the rows, or of all pairs.
+    """Float64 inner products of rows minus ``centre``: of ``left`` with the rows, or of all pairs.
 
     Args:
         updates: m rows.
@@ -79,7 +79,7 @@ def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = Non
         products = _on_device(updates, centre, left)
     elif rows is None:
         products = None
-    elif left is not None and len(left) == 1:  # one read, nothing is copied into the cache
+    elif left is not None and len(left) == 1:  # one read, no copy
         along = kernels.offsets(rows, centre, left[0] - centre)
         products = None if along is None else along[None]
     else:
@@ -102,13 +102,13 @@ def centred_products(updates: Updates, centre: Tensor, left: Tensor | None = Non
 
 
 def _kept(extent: Tensor, dimension: int) -> Tensor:
-    """Whether float32 held the products: all are finite, and the middle one is not too small."""
+    """True if float32 sufficed for the products: all finite, and the middle one not too small."""
     middle = extent.sort().values[(len(extent) - 1) // 2]
     return extent.isfinite().all() & (middle >= 1e-34 * dimension)
 
 
 def _on_device(updates: Updates, centre: Tensor, left: Tensor | None) -> Tensor:
-    """As `centred_products`: one vector by a kernel, else many products of chunks at once."""
+    """As `centred_products`: one vector by a kernel, else many products of chunks in parallel."""
     if left is not None and len(left) == 1:
         rows = updates.addresses()
         along = None if rows is None else cuda_kernels.offsets(rows, centre, left[0] - centre)
@@ -183,7 +183,7 @@ def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
                 rows = chunk.to(dtype)
                 inner += _along(rows, along[part])
                 squares += torch.linalg.vector_norm(rows, dim=1).double().square()
-        small = 1e-34 * updates.dimension  # below, float32 squares have gone under
+        small = 1e-34 * updates.dimension  # below, float32 squares underflow
         if bool((inner.isfinite() & squares.isfinite()).all()) and bool(squares.median() >= small):
             break
     return inner, squares
@@ -209,7 +209,7 @@ def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
             return found
     rows = None if on_device(point) else updates.rows()
     found = kernels.offsets(rows, point) if rows is not None else None
-    small = 1e-34 * updates.dimension  # below, float32 squares have gone under
+    small = 1e-34 * updates.dimension  # below, float32 squares underflow
     if found is not None and bool(found.isfinite().all()) and bool(found.median() >= small):
         return found
     total = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
@@ -222,10 +222,10 @@ def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
 def robust_gram(updates: Updates) -> tuple[Tensor, Tensor]:
     """The Gram about a row that a minority cannot choose, and that row.
 
-    A sample of columns names a row of small median distance. Rows that look honest only there
-    are found out by the whole Gram, in which distances *to* the centre are exact whatever it
-    is: the pass is then repeated about the row that it shows to be central. All that is decided
-    here is decided on sums over all coordinates, so processes that hold some each agree.
+    A sample of columns yields a row of small median distance. The whole Gram, in which distances
+    *to* the centre are exact for any centre, shows if that row is central over all columns; if
+    not, the pass is repeated about the central row. All decisions use sums over all coordinates,
+    so processes that each hold some of them agree.
 
     Returns:
         ``(m, m)`` float64, and the ``(d,)`` centre.
@@ -244,12 +244,12 @@ def robust_gram(updates: Updates) -> tuple[Tensor, Tensor]:
 
 
 def _row(matrix: Tensor, index: Tensor) -> Tensor:
-    """``matrix[index]`` for one index, which a GPU does not tell the host."""
+    """``matrix[index]`` for one index, which the host does not read from a GPU."""
     return matrix.index_select(0, index[None])[0] if on_device(matrix) else matrix[int(index)]
 
 
 def _sample(matrix: Tensor) -> Tensor:
-    """``(m, <= 2048)`` columns in short runs spread evenly over the vector."""
+    """``(m, <= 2048)`` columns in short runs, evenly spaced over the vector."""
     d = matrix.shape[1]
     if d <= SAMPLE_BLOCKS * SAMPLE_WIDTH:
         return matrix

@@ -1,7 +1,7 @@
-"""Every draw has a name: a random stream is a pure function of (seed, name, round, client).
+"""Named random streams: pure functions of (seed, name, round, client).
 
-Nothing is ever drawn from a global generator, so a resumed run needs no saved random state and
-neither the order of clients nor the runs beside it change a single bit.
+No code draws from a global generator. A resumed run therefore needs no saved random state, and
+neither the order of clients nor parallel runs change any bit.
 """
 
 from __future__ import annotations

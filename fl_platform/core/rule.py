@@ -1,7 +1,7 @@
-"""The door of every rule: parameters first or last, a tensor or `Updates`, and what it states.
+"""The decorator of rules: parameters before or with the call, a tensor or `Updates`, and facts.
 
-``@rule`` may be written bare or with the facts of the rule, which the report, the metrics and the
-distributed trainer read from here: ``@rule(label="Krum", tolerates=..., shardable=True)``.
+``@rule`` is used without arguments or with facts of the rule, which the report, the metrics and
+the distributed trainer read: ``@rule(label="Krum", tolerates=..., shardable=True)``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 C = TypeVar("C", bound=type)
 
-ROWS = ("updates", "honest")  # what the first parameter of a rule over rows is called
+ROWS = ("updates", "honest")  # names of the first parameter of a rule over rows
 
 
 class Rule(Protocol[P, R_co]):
-    """A rule: called in full it answers, called with parameters alone it waits for updates."""
+    """A rule: a call with updates computes; a call with parameters only returns a partial."""
 
     __name__: str
     facts: Facts
@@ -37,26 +37,29 @@ class Rule(Protocol[P, R_co]):
 
 @dataclass(frozen=True)
 class Facts:
-    """What a rule states about itself.
+    """Facts that a rule states.
 
     Attributes:
-        label: its printed name in tables and figures.
-        tolerates: n -> the largest f that it accepts; ``None``: a minority.
-        kappa: ``(n, f, **parameters)`` -> the constant of its (f, kappa)-robustness, infinite
-            where it is known to have none, ``None`` where none is known for these parameters.
-        shardable: ``True`` where it works on some of the coordinates of all rows because every
-            sum along a row is asked of `Updates`; a text says why it does not; a callable is
-            given the rule object and answers ``True`` or such a text; ``None``: not stated.
+        label: printed name in tables and figures.
+        tolerates: function n -> largest accepted f; ``None``: a minority.
+        kappa: function ``(n, f, **parameters)`` -> constant of (f, kappa)-robustness; infinite
+            if the rule has none, ``None`` if none is known for these parameters.
+        shardable: ``True`` if the rule works on some of the coordinates of all rows because
+            every sum along a row is computed by `Updates`; a text with the reason if it does
+            not; a function of the rule object with one of these results; ``None``: not stated.
+        trims: function ``(n, f, **parameters)`` -> number of values cut at each end of a sorted
+            coordinate; ``None`` for a rule that does not sort coordinates.
     """
 
     label: str | None = None
     tolerates: Callable[[int], int] | None = None
     kappa: Callable[..., float | None] | None = None
     shardable: bool | str | Callable[[Any], bool | str] | None = None
+    trims: Callable[..., int] | None = None
 
 
 class _Marks(Protocol):
-    """What ``@rule(...)`` gives back: a decorator of a function or of a class."""
+    """The result of ``@rule(...)``: a decorator of a function or of a class."""
 
     @overload
     def __call__(self, function: C) -> C: ...  # type: ignore[overload-overlap]
@@ -72,6 +75,7 @@ def rule(
     tolerates: Callable[[int], int] | None = None,
     kappa: Callable[..., float | None] | None = None,
     shardable: bool | str | Callable[[Any], bool | str] | None = None,
+    trims: Callable[..., int] | None = None,
 ) -> _Marks: ...
 
 
@@ -86,18 +90,18 @@ def rule(function: Callable[P, R]) -> Rule[P, R]: ...
 def rule(function: Any = None, **facts: Any) -> Any:
     """Mark a function, or a class with ``__call__``, as a rule.
 
-    Without updates a function answers with itself and its parameters set:
+    Without updates a function returns itself with its parameters set:
     ``strike(honest, 10, nu=0.5)`` and ``strike(nu=0.5)(honest, 10)`` are the same call. Rows are
-    an ``(m, d)`` tensor or `Updates`; a tensor is wrapped before the rule sees it.
+    an ``(m, d)`` tensor or `Updates`; a tensor is wrapped before the rule receives it.
 
     Args:
-        function: the function or class; absent where facts are given.
+        function: the function or class; omitted if facts are given.
         facts: fields of `Facts`.
 
     Raises:
-        TypeError: a parameter that the rule does not have, at once rather than in the first
-            round; rows that are neither a tensor nor `Updates`.
-        ValueError: f outside of what the rule tolerates.
+        TypeError: an unknown parameter, raised at once rather than in the first round; rows that
+            are neither a tensor nor `Updates`.
+        ValueError: f above the limit of the rule.
 
     Example:
         >>> import torch
@@ -108,7 +112,7 @@ def rule(function: Any = None, **facts: Any) -> Any:
     """
     if function is None:
         return functools.partial(rule, **facts)
-    stated = replace(facts_of(function), **facts)  # what a decorator below has stated stays
+    stated = replace(facts_of(function), **facts)  # facts stated by an inner decorator are kept
     limit = None if stated.tolerates is None else _at_least_none(stated.tolerates)
     if inspect.isclass(function):
         made: Any = function
@@ -122,12 +126,12 @@ def rule(function: Any = None, **facts: Any) -> Any:
 
 
 def snake_case(name: str) -> str:
-    """``CenteredClipping`` as configurations and messages have it: ``centered_clipping``."""
+    """``CenteredClipping`` as in configurations and messages: ``centered_clipping``."""
     return re.sub("(?<=[a-z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def facts_of(rule: Any) -> Facts:
-    """The facts of a rule, an instance of one, or a partial of either; empty where none stand."""
+    """The facts of a rule, of its instance, or of a partial of either; empty if none are stated."""
     rule = unwrapped(rule)
     stated = getattr(rule, "facts", None)
     if isinstance(stated, Facts):
@@ -138,7 +142,7 @@ def facts_of(rule: Any) -> Facts:
 
 
 def largest_f(rule: Callable[..., Any], n: int) -> int:
-    """The largest f that ``rule`` accepts with n rows; a minority where the rule does not say.
+    """The largest f that ``rule`` accepts with n rows; a minority if the rule states none.
 
     Args:
         rule: a rule, an instance of one, a chain, or a partial of any of them.
@@ -154,14 +158,14 @@ def largest_f(rule: Callable[..., Any], n: int) -> int:
 
 
 def unwrapped(rule: Any) -> Any:
-    """The function or object inside of any number of partials."""
+    """The function or object inside any number of partials."""
     while isinstance(rule, partial):
         rule = rule.func
     return rule
 
 
 def settings_of(rule: Any) -> dict[str, Any]:
-    """The keyword-only parameters of a rule with the values that a call of it would take."""
+    """The keyword-only parameters of a rule with the values of a call."""
     given: dict[str, Any] = {}
     while isinstance(rule, partial):
         given = dict(rule.keywords) | given
@@ -173,7 +177,7 @@ def settings_of(rule: Any) -> dict[str, Any]:
 
 
 def first_parameters(rule: Any) -> list[str]:
-    """The names of a rule's positional parameters; they tell its kind.
+    """The names of a rule's positional parameters; they determine its kind.
 
     Example:
         >>> from fl_platform.attacks import strike
@@ -187,12 +191,12 @@ def first_parameters(rule: Any) -> list[str]:
 
 
 def is_agnostic(rule: Any) -> bool:
-    """Whether an attack sees nothing but its own client: it takes an ``update`` or ``labels``."""
+    """True if an attack receives only its own client's ``update`` or ``labels``."""
     return first_parameters(rule)[:1] in (["update"], ["labels"])
 
 
 def _at_least_none(limit: Callable[[int], int]) -> Callable[[int], int]:
-    """f = 0 is legal for every rule and every n >= 1: there is nobody to tolerate."""
+    """At least 0: f = 0 is allowed for every rule and every n >= 1."""
 
     def stated_limit(n: int) -> int:
         return max(limit(n), 0)
@@ -213,7 +217,7 @@ def _waiting(function: Callable[P, R]) -> Rule[P, R]:
         unknown = sorted(given.keys() - keywords)
         if unknown:
             known = ", ".join(sorted(keywords)) or "none"
-            raise TypeError(f"{name} has no parameter {', '.join(unknown)}; it knows: {known}.")
+            raise TypeError(f"{name} has no parameter {', '.join(unknown)}; parameters: {known}.")
         return functools.partial(call, **given)
 
     return cast("Rule[P, R]", call)
@@ -222,7 +226,7 @@ def _waiting(function: Callable[P, R]) -> Rule[P, R]:
 def _door(
     function: Callable[..., Any], name: str, limit: Callable[[int], int] | None
 ) -> Callable[..., Any]:
-    """``function`` that is given `Updates` for a tensor of rows, and an f within ``limit``."""
+    """``function`` with a tensor of rows wrapped as `Updates`, and f checked against ``limit``."""
     names = list(inspect.signature(function).parameters)
     rows = next((parameter for parameter in names if parameter in ROWS), None)
     if rows is None or "num_byzantine" not in names:
@@ -246,11 +250,11 @@ def _door(
 
 
 def as_updates(rows: Any, name: str = "the rule", parameter: str = "updates") -> Any:
-    """``rows`` as `Updates`: as they are, or wrapped where they are a tensor.
+    """``rows`` as `Updates`: unchanged, or a wrapped tensor.
 
     Raises:
-        TypeError: neither of the two.
-        ValueError: a tensor that is no ``(m, d)`` matrix of floating-point numbers.
+        TypeError: another type.
+        ValueError: a tensor that is not an ``(m, d)`` matrix of floating-point numbers.
     """
     from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Whether a rule remembers something from round to round, and whether it can be saved."""
+"""Rules with memory from round to round, and the check that a checkpoint can store it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fl_platform.core.rule import unwrapped
 
 
 def remembers(rule: Any) -> bool:
-    """Whether a rule object looks as if it changes from call to call.
+    """True if a rule object may change between calls.
 
-    It does where a method other than its constructor assigns an attribute, or where it holds a
-    container that can grow. Functions and partials of them are taken to remember nothing.
+    That is: a method other than its constructor assigns an attribute, or it has a container that
+    can grow. Functions and partials of them count as rules without memory.
     """
     rule = unwrapped(rule)
     if inspect.isroutine(rule) or inspect.isclass(rule):
@@ -36,21 +36,21 @@ def remembers(rule: Any) -> bool:
 
 
 def keeps_state(rule: Any) -> bool:
-    """Whether a rule can be saved and go on: it has ``state_dict`` and ``load_state_dict``."""
+    """True if a rule can be saved and restored by ``state_dict`` and ``load_state_dict``."""
     rule = unwrapped(rule)
     return hasattr(rule, "state_dict") and hasattr(rule, "load_state_dict")
 
 
 def refuse_lost_memory(rule: Any) -> None:
-    """Raise where a rule object remembers something that a checkpoint would not hold.
+    """Raise if a rule object has memory that a checkpoint does not store.
 
     Raises:
-        TypeError: the rule `remembers` and has no ``state_dict`` or no ``load_state_dict``.
+        TypeError: the rule has memory and no ``state_dict`` or no ``load_state_dict``.
     """
     if remembers(rule) and not keeps_state(rule):
         name = type(unwrapped(rule)).__name__
         raise TypeError(
             f"Expected {name}, a rule that changes between rounds, to have state_dict() and"
-            " load_state_dict(state), else a resumed run would end elsewhere than an unbroken"
-            " one; return what the next call depends on, {} where that is nothing."
+            " load_state_dict(state), since a resumed run must equal an uninterrupted one;"
+            " return the state of the next call, {} if there is none."
         )

@@ -1,6 +1,6 @@
-"""How a learning rate changes over the rounds: factors that are pure functions of the round.
+"""Learning-rate schedules over the rounds: factors that are pure functions of the round.
 
-The rate of round t is the rate of the settings times the factor of t, for any t in any order. A
+The rate of round t is the configured rate times the factor of t, for any t in any order. A
 resumed run needs no state of a schedule.
 """
 
@@ -19,12 +19,12 @@ def _expect(condition: bool, name: str, expected: str, got: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A constant factor of 1, and the linear warm-up that every schedule has.
+    """A constant factor of 1, with the linear warm-up of every schedule.
 
     .. math:: f(t) = \\min(1, (t + 1) / w) \\cdot g(t), \\quad g(t) = 1
 
     Attributes:
-        warmup: w, rounds until the whole rate; 0 for none.
+        warmup: w, rounds until the full rate; 0 for none.
 
     >>> from fl_platform.core.schedules import Schedule
     >>> [Schedule(warmup=4)(t) for t in range(5)]
@@ -77,14 +77,14 @@ class Milestones(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class Inverse(Schedule):
-    """The rate over the number of periods that have begun.
+    """The rate divided by the number of periods that have begun.
 
     .. math:: g(t) = 1 / (1 + \\lfloor t / k \\rfloor), \\quad
         \\text{or } 1 / (1 + t / k) = k / (t + k) \\text{ where not stepped}
 
     Attributes:
         period: k, rounds.
-        stepped: whether the factor changes each k rounds only.
+        stepped: ``True``: the factor changes every k rounds only.
 
     >>> from fl_platform.core.schedules import Inverse
     >>> [Inverse(period=2)(t) for t in range(4)]

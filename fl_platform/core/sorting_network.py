@@ -1,7 +1,7 @@
-"""Sorting networks pruned to the ranks that somebody wants.
+"""Sorting networks pruned to the selected ranks.
 
-A network is a fixed list of compare-exchanges, so all columns of a matrix go through it side by
-side without a branch, unlike a sort of each column.
+A network is a fixed list of compare-exchanges, so all columns of a matrix pass through it in
+parallel without a branch, unlike a sort of each column.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Exchange(NamedTuple):
-    """Puts the smaller of two wires on ``low``, the larger on ``high``; only what is needed."""
+    """The smaller of two wires on ``low``, the larger on ``high``; only the used outputs."""
 
     low: int
     high: int
@@ -45,10 +45,10 @@ def comparators(n: int) -> Iterator[tuple[int, int]]:
 
 @functools.cache
 def network(n: int, first: int, stop: int) -> tuple[Exchange, ...]:
-    """The exchanges that bring the ranks ``first`` .. ``stop - 1`` of n values in their places.
+    """The exchanges that put the ranks ``first`` .. ``stop - 1`` of n values in their places.
 
-    The network is walked backwards from the wanted wires; an exchange neither of whose outputs
-    is read later is dropped, and one with a single reader computes that output only.
+    The network is traversed backwards from the selected wires; an exchange without a used output
+    is dropped, and one with a single used output computes that output only.
 
     Example:
         >>> from fl_platform.core.sorting_network import network

@@ -17,13 +17,13 @@ _GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # nobody reads: a closed pipe or 
 
 
 class Guarded:
-    """A text stream whose errors are kept in place of raised.
+    """A text stream whose errors are stored instead of raised.
 
     After the first one nothing more is written. What the encoding cannot say is escaped, and
     characters that control a terminal are replaced; `raw` gives the stream without that.
 
     Attributes:
-        error: the first one, or None.
+        error: the first error, or None.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -47,7 +47,7 @@ class Guarded:
             self.write(line)
 
     def flush(self) -> None:
-        """Flush where that is still possible."""
+        """Flush unless an error has occurred."""
         self._try(self._stream.flush)
 
     def _try(self, work: Any) -> None:
@@ -60,7 +60,7 @@ class Guarded:
             self._discard()
 
     def _discard(self) -> None:
-        """Send the rest nowhere: Python flushes what is left when it ends."""
+        """Redirect the rest to the null device: Python flushes its buffer at exit."""
         try:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -96,7 +96,7 @@ class _Guards:
         sys.stdout, sys.stderr = self._output, error
 
     def finish(self) -> None:
-        """Give the streams back; exit 4 where a full disk took the output of a success."""
+        """Restore the streams; exit with 4 if output of a successful command was lost."""
         if self._output is None:
             return
         self._output.flush()

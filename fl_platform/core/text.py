@@ -1,26 +1,26 @@
-"""Text from elsewhere, in one line that may be shown and stored."""
+"""External text as one line that is safe to show and store."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# What stands before the host (a password may hold slashes and further @), and what follows a "?";
-# three slashes begin a file.
+# The part before the host (a password may contain slashes and @), and the part after a "?";
+# three slashes start a file path.
 _SECRETS = re.compile(r"(?<=[^/]//)(?:[^/:\s'\"]*:[^\s'\"]*@|[^/\s'\"]*@)|\?[^\s'\"=]*=[^\s'\"]*")
 
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 
 
 def reason(error: BaseException, length: int = 300) -> str:
-    """The first line of ``error``'s message, without what may be secret in any address."""
+    """The first line of ``error``'s message, without secrets in addresses."""
     lines = str(error).strip().splitlines()
     text = without_secrets(lines[0]) if lines else type(error).__name__
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def without_secrets(text: str) -> str:
-    """``text`` without the user, password and query of any address in it."""
+    """``text`` without user, password and query in addresses."""
     return _SECRETS.sub("", text)
 
 

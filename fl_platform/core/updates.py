@@ -17,7 +17,7 @@ __all__ = ["MedianKind", "Updates"]
 
 
 def _refuse_other_than_rows(matrix: object) -> None:
-    """Raise unless ``matrix`` is a dense ``(m, d)`` tensor of real numbers, m and d at least 1."""
+    """Raise unless ``matrix`` is a dense ``(m, d)`` tensor of real numbers with m, d >= 1."""
     if not isinstance(matrix, Tensor):
         raise TypeError(
             f"Expected updates as a torch tensor of shape (m, d), got {type(matrix).__name__};"
@@ -39,18 +39,18 @@ def _refuse_other_than_rows(matrix: object) -> None:
 class Updates:
     """The updates of one round: row i is client i's ``g_i = w - w_i`` (eq. 2).
 
-    Every question is answered once and remembered, and ``select``, ``mixed``, ``scaled`` and
-    ``extended`` are views that answer from what is already known, so attack, gate, mixing, rule
-    and metrics together pass over the matrix a few times, not once a question.
+    Every statistic is computed once and kept, and ``select``, ``mixed``, ``scaled`` and
+    ``extended`` are views that reuse the known statistics. Attack, input check, mixing, rule and
+    metrics together therefore read the matrix a few times, not once per statistic.
 
     Args:
         matrix: ``(m, d)``, floating point; float32 and float64 are kept, lower precision is
-            up-cast to float32. It is never written to, and must not change while in use.
+            up-cast to float32. It is not modified, and must not change while in use.
 
     Raises:
-        TypeError: the matrix is no tensor.
-        ValueError: it is not a dense two-dimensional floating-point tensor with a row, a column
-            and memory of its own.
+        TypeError: the matrix is not a tensor.
+        ValueError: the matrix is not a dense two-dimensional floating-point tensor with memory of
+            its own, at least one row and one column.
 
     Example:
         >>> import torch
@@ -88,39 +88,39 @@ class Updates:
 
     @property
     def device(self) -> torch.device:
-        """Where the rows lie."""
+        """The device of the rows."""
         return self._source.device
 
     @property
     def matrix(self) -> Tensor:
-        """``(m, d)``; of a view this is a copy made when first asked for: prefer the methods."""
+        """``(m, d)``; for a view a copy, made on first use: prefer the methods."""
         return self._source
 
     def summed(self, part: Tensor) -> Tensor:
-        """What is a sum over coordinates, from the sum over those that lie here: all of them.
+        """The sum over all coordinates, from the sum over the local ones.
 
-        Where each process holds some of the coordinates (`ShardedUpdates`) it is the sum of
-        their parts, so whoever adds up along a ``(d,)`` vector asks here for the total.
+        If each process holds some of the coordinates (`ShardedUpdates`), it is the sum of their
+        parts. Code that adds along a ``(d,)`` vector must use it for the total.
         """
         return part
 
     def largest(self, part: Tensor) -> Tensor:
-        """The same for a maximum over coordinates; ``part`` must hold no NaN."""
+        """The same for a maximum over coordinates; ``part`` must not contain NaN."""
         return part
 
     def dot(self, a: Tensor, b: Tensor) -> Number:
-        """``<a, b>`` in float64 of two ``(d,)`` vectors that lie as the rows do."""
+        """``<a, b>`` in float64 of two ``(d,)`` vectors with the rows' device and sharding."""
         return number(self.summed(a.double() @ b.double()))
 
     def length(self, vector: Tensor) -> Number:
-        """Euclidean length in float64 of a ``(d,)`` vector that lies as the rows do."""
+        """Euclidean length in float64 of a ``(d,)`` vector with the rows' device and sharding."""
         own = torch.linalg.vector_norm(vector, dtype=torch.float64)
         return number(self.summed(own.square()).sqrt())
 
     def magnitudes(self) -> Tensor:
-        """``(m,)`` float64 largest absolute coordinate of each row; infinite if one is no number.
+        """``(m,)`` float64 largest absolute coordinate of each row; infinite if one is NaN.
 
-        One pass: NaN spreads through minimum and maximum.
+        One pass: minimum and maximum propagate NaN.
         """
         if on_device(self.device):
             return self.largest(self._largest().double().nan_to_num(nan=torch.inf))
@@ -128,7 +128,7 @@ class Updates:
         return self.largest(torch.stack(extremes).double().abs().amax(1).nan_to_num(nan=torch.inf))
 
     def _largest(self) -> Tensor:
-        """``(m,)`` largest absolute coordinate of each row by one launch; NaN if there is one."""
+        """``(m,)`` largest absolute coordinate of each row by one launch; NaN if one is NaN."""
         return torch.linalg.vector_norm(self._source, torch.inf, dim=1)
 
     def addresses(self) -> Tensor | None:
@@ -140,9 +140,9 @@ class Updates:
         return list(self._source.unbind(0))
 
     def columns(self, size: int = 16384) -> Iterator[tuple[slice, Tensor]]:
-        """``(m, <= size)`` chunks of columns, each with its slice; not to be kept.
+        """``(m, <= size)`` chunks of columns, each with its slice; valid until the next one.
 
-        Their size fits a processor's cache; a GPU takes at least 2^18, to have enough to do.
+        Their size fits a processor's cache; on a GPU it is at least 2^18 for a full load.
         """
         size = max(size, 1 << 18) if self.device.type == "cuda" else size
         for start in range(0, self.dimension, size):
@@ -150,7 +150,7 @@ class Updates:
             yield part, self._source[:, part]
 
     def gathered(self, index: Tensor) -> Tensor:
-        """``(m, b)`` the columns at ``(b,)`` positions that lie where the rows do, in any order."""
+        """``(m, b)`` columns at ``(b,)`` positions on the rows' device, in any order."""
         return self._source.index_select(1, index)
 
     @cached_property
@@ -171,7 +171,7 @@ class Updates:
         return self._std
 
     def median(self, kind: MedianKind = "midpoint") -> Tensor:
-        """``(d,)`` coordinate-wise median; ``kind`` decides between two middle values."""
+        """``(d,)`` coordinate-wise median; ``kind`` selects between two middle values."""
         if kind not in self._medians:
             self._medians[kind] = coordinatewise.median(self, kind)
         return self._medians[kind]
@@ -183,16 +183,16 @@ class Updates:
     def gram(self) -> Tensor:
         """``(m, m)`` float64 inner products of the rows about ``centre()``.
 
-        Squared distances between honest rows keep a relative error of 1e-4 where their mean is
-        1e4 times their spread, and beside a minority of rows of any finite size.
+        Squared distances between honest rows have a relative error of at most 1e-4 if their mean
+        is 1e4 times their spread, also beside a minority of rows of any finite size.
         """
         return self._centred[0]
 
     def centre(self) -> Tensor:
-        """``(d,)`` the common point of ``gram()``: a received row that half of all rows are near.
+        """``(d,)`` common point of ``gram()``: a received row that is near half of all rows.
 
-        Never the mean, which one row can move: centred on it, ten rows of size 100 beside forty
-        of 0.01 put the forty's distances off by 69 %.
+        Not the mean, which one row can move: centred on the mean, with ten rows of size 100 beside
+        forty of 0.01, the distances of the forty are wrong by 69 %.
         """
         return self._centred[1]
 
@@ -207,8 +207,8 @@ class Updates:
     def project(self, direction: Tensor) -> Tensor:
         """``(m,)`` float64 inner products ``<g_i - centre(), direction>``, one pass.
 
-        Differences of two entries are differences of the rows along ``direction``, exact also
-        where the rows' mean is much larger than their spread.
+        Differences of two entries are differences of the rows along ``direction``, accurate also
+        if the rows' mean is much larger than their spread.
         """
         return self.summed(products.projections(self, self.centre(), direction))
 
@@ -218,7 +218,7 @@ class Updates:
         return self.squared_distances_to(origin)
 
     def squared_norms(self) -> Tensor:
-        """``(m,)`` float64 ``||g_i||^2``, one pass; infinite where it is beyond float64."""
+        """``(m,)`` float64 ``||g_i||^2``, one pass; infinite beyond the range of float64."""
         return self._squared_norms
 
     def aligned(self, direction: Tensor) -> tuple[Tensor, Tensor]:
@@ -227,21 +227,21 @@ class Updates:
         return self.summed(inner), self.summed(squares)
 
     def squared_distances_to(self, point: Tensor) -> Tensor:
-        """``(m,)`` float64 ``||g_i - point||^2`` for a ``(d,)`` point that need not be a row.
+        """``(m,)`` float64 ``||g_i - point||^2`` for any ``(d,)`` point.
 
-        One pass that subtracts first, so nothing cancels.
+        One pass that subtracts first, without cancellation.
         """
         return self.summed(products.squared_distances_to(self, point))
 
     def combine(self, weights: Tensor) -> Tensor:
         """``(d,)`` weighted sum ``weights @ matrix`` for ``(m,)`` weights, one pass at most.
 
-        A row of weight zero is not read, so it may hold anything, even numbers that are none.
+        A row of weight zero is not read, so it may contain any values, even NaN.
         """
         return products.weighted_sum(self._source, weights.to(self._source))
 
     def select(self, index: Tensor | slice) -> Updates:
-        """The rows at ``index`` (slice, positions or a mask) as a view: nothing is copied."""
+        """The rows at ``index`` (slice, positions or a mask) as a view, without a copy."""
         from fl_platform.core.views import Selected  # late: views are Updates
 
         return Selected(self, index)
@@ -253,11 +253,11 @@ class Updates:
         return Mixed(self, mixing)
 
     def scaled(self, scales: Tensor) -> Updates:
-        """The rows times ``(m,)`` finite factors >= 0 as a view: nothing is copied.
+        """The rows times ``(m,)`` finite factors >= 0 as a view, without a copy.
 
         .. math:: \\langle s_i g_i, s_j g_j\\rangle = s_i s_j \\langle g_i, g_j\\rangle
 
-        so the Gram is that of these rows scaled on both sides, moved to a centre of its own.
+        so its Gram is the Gram of these rows scaled on both sides, about another centre.
         """
         from fl_platform.core.views import Scaled
 
@@ -266,7 +266,7 @@ class Updates:
     def extended(self, rows: Tensor) -> Updates:
         """These rows followed by ``rows`` of shape ``(f, d)``, as a view; f may be 0.
 
-        Equal rows given as an expanded ``(f, d)`` view are computed with once.
+        Equal rows in an expanded ``(f, d)`` view are read once.
         """
         from fl_platform.core.views import Extended
 

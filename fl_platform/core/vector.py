@@ -1,4 +1,4 @@
-"""A model's state as one flat vector, and back: what clients send and what the server steps."""
+"""Conversion between a model's state and one flat vector."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ State = Literal["parameters", "all"]
 
 
 def state_tensors(model: nn.Module, state: State = "parameters") -> list[Tensor]:
-    """The tensors that rules see: the parameters, or parameters and then every buffer.
+    """The tensors of an update: the parameters, or the parameters and then every buffer.
 
-    ``"all"`` is what the STRIKE authors' code sends: running statistics and their integer
-    counters are attacked and aggregated too.
+    ``"all"`` as in the STRIKE authors' code: running statistics and their integer counters are
+    attacked and aggregated too.
     """
     tensors: list[Tensor] = list(model.parameters())
     return tensors if state == "parameters" else tensors + list(model.buffers())
 
 
 def flatten(tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
-    """One vector that holds a copy of all entries, in order.
+    """One vector with a copy of all entries, in order.
 
     Args:
         tensors: parameters or buffers of any shape and type, at least one of them. Integers
             become floating point: float32 holds them exactly up to 2^24.
-        out: ``(d,)`` written in place of a new vector, such as a row of the update matrix.
+        out: ``(d,)`` vector to write to, such as a row of the update matrix. Default: a new one.
 
     Returns:
         ``(d,)``: ``out``, or a new vector of the widest floating type among the tensors,
         float32 at least.
 
     Raises:
-        ValueError: there is no tensor, or ``out`` has another length.
+        ValueError: no tensor, or ``out`` of another length.
     """
     parts = [tensor.detach().reshape(-1) for tensor in tensors]
     if not parts:
@@ -53,11 +53,11 @@ def flatten(tensors: Iterable[Tensor], out: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def assign(tensors: Iterable[Tensor], vector: Tensor) -> None:
-    """Copies the entries of ``vector`` into ``tensors``, in order.
+    """Copy the entries of ``vector`` into ``tensors``, in order.
 
-    ``torch.nn.utils.vector_to_parameters`` makes the parameters *views* of the vector, so that
-    a later in-place optimizer step changes the vector too, and with it every client that starts
-    from it. Here nothing is shared.
+    ``torch.nn.utils.vector_to_parameters`` makes the parameters *views* of the vector, so a later
+    in-place optimizer step also changes the vector, and with it every client that starts from
+    it. Here no memory is shared.
 
     Args:
         tensors: parameters or buffers; integer ones receive the nearest integer.

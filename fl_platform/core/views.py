@@ -1,6 +1,6 @@
-"""Rows chosen, mixed, scaled or added: updates that answer from the updates they are made of."""
+"""Views of updates: selected, mixed, scaled or added rows, with the statistics of their base."""
 
-# ruff: noqa: D102  (the methods are documented where they are declared, in Updates)
+# ruff: noqa: D102  (the methods are documented in Updates)
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fl_platform.core.updates import Updates
 
 
 class _View(Updates):
-    """Updates without a matrix of their own; the columns are formed a chunk at a time."""
+    """Updates without a matrix of their own; columns are computed in chunks."""
 
     def __init__(self, base: Updates, length: int) -> None:
         self._base = base
@@ -83,13 +83,15 @@ class Selected(_View):
             raise ValueError(
                 f"Expected an index that selects at least one of {len(base)} rows, got none."
             )
-        if isinstance(base, Selected):  # one step to the stored rows, however often re-ordered
+        if isinstance(
+            base, Selected
+        ):  # refer to the stored rows directly, not to another selection
             chosen, run = base._index[chosen], None
             base = base._base
         super().__init__(base, len(chosen))
         self._index: Tensor = chosen
         self._run: slice | None
-        if on_device(chosen):  # a slice is known to be a run; to look at an index, the host waits
+        if on_device(chosen):  # a slice is a run of rows; to read an index, the host would wait
             self._run = run if run is not None and run.step in (None, 1) else None
             return
         first = int(chosen[0])
@@ -99,7 +101,7 @@ class Selected(_View):
     @property
     def matrix(self) -> Tensor:
         if self._run is not None:
-            return self._base.matrix[self._run]  # no copy where the base has a matrix
+            return self._base.matrix[self._run]  # no copy if the base has a matrix
         return self._materialised
 
     def rows(self) -> list[Tensor] | None:
@@ -141,7 +143,7 @@ class Selected(_View):
 
 
 class Mixed(_View):
-    """Weighted means of the rows of other updates, never formed as a matrix unless asked for."""
+    """Weighted means of the rows of other updates, computed as a matrix only on request."""
 
     def __init__(self, base: Updates, mixing: Tensor) -> None:
         if mixing.ndim != 2 or mixing.shape[1] != len(base) or not len(mixing):
@@ -153,8 +155,8 @@ class Mixed(_View):
         worst = number((mixing.sum(1) - 1).abs().max())
         if not assumed(worst <= 1e-5):
             raise ValueError(
-                "Expected a mixing whose rows each sum to 1, else its rows are no means of"
-                f" updates, got a sum that is off by {worst:g}."
+                "Expected a mixing whose rows each sum to 1, so that its rows are means of"
+                f" updates, got a sum that differs from 1 by {worst:g}."
             )
         super().__init__(base, len(mixing))
         self._mixing = mixing / mixing.sum(1, keepdim=True)
@@ -192,14 +194,14 @@ class Mixed(_View):
 
 
 class Scaled(_View):
-    """The rows of other updates, each times a factor of its own."""
+    """The rows of other updates, each times a factor."""
 
     def __init__(self, base: Updates, scales: Tensor) -> None:
         scales = sent(scales, base.device).double()
         legal = (scales.isfinite() & (scales >= 0)).all()
         if scales.shape != (len(base),) or not assumed(legal):
             raise ValueError(
-                f"Expected scales of shape ({len(base)},), finite and none below 0,"
+                f"Expected scales of shape ({len(base)},), finite and at least 0,"
                 f" got shape {tuple(scales.shape)} and {scales.flatten()[:5].tolist()}."
             )
         super().__init__(base, len(base))
@@ -327,7 +329,7 @@ class Extended(_View):
         return self._base.combine(old) + products.weighted_sum(self._distinct, new.to(self.dtype))
 
     def _combined_on_device(self, weights: Tensor) -> Tensor:
-        """Equal rows are read once, and whether there is a weight on them is not asked."""
+        """The same on a GPU: equal rows are read once, also with a weight of 0."""
         each = weights.new_zeros(len(self._base) + len(self._distinct))
         each = each.index_add_(0, self._places, weights)
         known, added = self._base.addresses(), cuda_kernels.addresses(self._distinct)

@@ -97,13 +97,6 @@ class Dataset:
         """Channels, height and width of an image; the shape of one input of another kind."""
         return tuple(self.train_images.shape[1:])
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """``(x / 255 - mean) / std`` in float32, on the device of ``images``."""
-        shape = (-1, 1, 1)
-        mean = torch.tensor(self.mean, device=images.device).view(shape)
-        std = torch.tensor(self.std, device=images.device).view(shape)
-        return (images.float() / 255 - mean) / std
-
 
 def subset(dataset: Dataset, count: int, seed: int) -> Dataset:
     """Data set with ``count`` training images, drawn from the stream "samples" of ``seed``.

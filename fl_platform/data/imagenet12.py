@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from fl_platform.core.constraints import AtLeast
@@ -15,6 +14,9 @@ from fl_platform.core.file_stats import stamps
 from fl_platform.core.outside import PIXELS
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
 HOW = (
@@ -106,6 +108,8 @@ def _read_split(classes: dict[str, list[Path]], side: int, size: int) -> tuple[T
 
 def _read_image(path: Path, side: int, size: int) -> Tensor:
     """``(3, size, size)`` uint8: shorter side resized to ``side`` (bilinear), centre cropped."""
+    from PIL import Image  # late: all other data sets work without Pillow
+
     try:
         if not path.is_file():
             raise OSError("not a file")
@@ -130,6 +134,8 @@ def _read_image(path: Path, side: int, size: int) -> Tensor:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """An image of 16 bits a value as one of 8, ``value // 257``; Pillow would clip it at 255."""
+    from PIL import Image
+
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)

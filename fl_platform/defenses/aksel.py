@@ -35,12 +35,12 @@ def aksel(
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; only ``n-f`` looks at it.
-        center: the median for even n, as in :func:`median`; ``upper`` stands for the STRIKE
-            authors' code.
+        num_byzantine: f < n / 2; used by ``n-f`` only.
+        center: the median for even n, as in :func:`median`; ``upper`` as in the STRIKE authors'
+            code.
         keep: ``half`` keeps every row up to the lower median distance, ties included
-            (ceil(n / 2) rows without ties; the STRIKE authors' code); ``n-f`` keeps as many as
-            are honest, ties to the first (an option of ByzantineMomentum).
+            (ceil(n / 2) rows without ties; the STRIKE authors' code); ``n-f`` keeps n - f rows,
+            ties to the first (an option of ByzantineMomentum).
 
     Guarantees for ``half``, with k = ceil(n / 2) and kappa_med the constant of its median:
     kappa = (sqrt((n - f) / (n - f - k + 1) (1 + kappa_med)) + sqrt(kappa_med))^2.

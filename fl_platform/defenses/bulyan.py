@@ -1,4 +1,4 @@
-"""Bulyan: rows chosen by Krum, then a trimmed mean about their median."""
+"""Bulyan: selection of rows by Krum, then a trimmed mean about their median."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def bulyan(
         selection: ``iterated`` moves Krum's winner to the chosen and runs Krum again on the rest
             (the paper); ``one-shot`` takes the theta least scores (the STRIKE authors' code,
             FL-Byz-Lib); ``multi-krum`` is the authors' own code: theta = n - 2f - 2 *averages* of
-            the rows of least score, at most n - f of them and one fewer each time, after each of
-            which the row nearest to it leaves (krum-lib, whose second step is ``trimmed``).
+            the rows of least score, at most n - f of them and one fewer each time; after each
+            average the row nearest to it is removed (krum-lib, whose second step is ``trimmed``).
         neighbors: as in :func:`krum`.
         distance_power: as in :func:`krum`; the STRIKE authors' code has 1 here.
         center: the median when theta is even, as in :func:`median`.
         averaged: ``values``; or ``deviations``, which averages ``-|g - med|`` in place of g: a
             fault of the STRIKE authors' code (minus, because its updates are ``w_i - w``), kept
-            to compare with what it computes; or ``trimmed``, a trimmed mean that cuts f at each
-            end and so keeps as many values, not those nearest to the median.
+            for comparison with that code; or ``trimmed``, a trimmed mean that cuts f values at
+            each end: the same number of values, but not those nearest to the median.
 
-    Guarantees, in the paper, that no coordinate is far from an honest value; a published kappa is
-    not known to us.
+    Guarantees, in the paper, that no coordinate is far from an honest value; we know of no
+    published kappa.
 
     References:
         El Mhamdi, Guerraoui, Rouault, The Hidden Vulnerability of Distributed Learning in
@@ -107,7 +107,7 @@ def _iterated_krum(
 
 
 def _averages(gram: Tensor, f: int, neighbors: Neighbors, power: DistancePower) -> Tensor:
-    """``(n - 2f - 2, n)`` the averages of ``multi-krum`` as rows of a mixing; one if n is small."""
+    """``(n - 2f - 2, n)`` averages of ``multi-krum`` as rows of a mixing; one row if n is small."""
     distances, n = geometry.squared_distances(gram), len(gram)
     remaining = torch.arange(n, device=gram.device)
     rows = []

@@ -1,4 +1,4 @@
-"""CAF: rows lose weight along the main direction of disagreement until 2f of it is gone."""
+"""CAF: weight is removed along the main direction of variance until 2f of it is removed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import Tensor
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.rule import rule
 
-SLOW = 0.01  # a step that takes a smaller share of the weight is scaled by the rows still in
+SLOW = 0.01  # a step that removes a smaller share of the weight is scaled by the rows with weight
 
 
 @rule(label="CAF", tolerates=lambda n: (n - 1) // 2, shardable=True)
 def caf(updates: Updates, num_byzantine: int) -> Aggregate:
-    r"""The covariance-bound agnostic filter: of all weighted means tried the least spread one.
+    r"""The covariance-bound agnostic filter: the tried weighted mean of least spread.
 
     Starting from c_i = 1, while the sum of c is above n - 2f,
 
@@ -23,19 +23,19 @@ def caf(updates: Updates, num_byzantine: int) -> Aggregate:
         c_i \leftarrow c_i \Big(1 - \frac{\tau_i}{\max_j \tau_j}\Big), \quad
         \tau_i = \langle g_i - \mu_c, v\rangle^2
 
-    and the answer is the mu_c of least lambda.
+    and the aggregate is the mu_c of least lambda.
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; with f = 0 the answer is the mean.
+        num_byzantine: f < n / 2; with f = 0 the aggregate is the mean.
 
-    The maximum is over all rows. One far row that has already lost its weight can thus keep the
-    others from losing theirs, for ever if it is far enough; where a step would take less than a
-    hundredth of the weight, the maximum is over the rows that have some left (ours).
+    The maximum is over all rows. One far row without weight can thus prevent the removal of other
+    weight, and the loop may not end; where a step would remove less than a hundredth of the
+    weight, the maximum is over the rows that have weight (our addition).
 
     The eigenpair is exact, from the n x n Gram matrix, so equal rows give equal bits. ByzFL
-    0.0.11 takes one power step from a vector drawn without a seed: its answers to one input
-    differ by 45 % from call to call; with 500 steps they become these.
+    0.0.11 takes one power step from a vector drawn without a seed: its results for one input
+    differ by 45 % between calls; with 500 steps they equal ours.
 
     Guarantees, in the paper, an error of the order of f / n times the top eigenvalue of the
     honest covariance, which is sharper than the trace in Definition 1; no kappa is stated
@@ -57,7 +57,7 @@ def least_spread_weights(gram: Tensor, enough: float) -> Tensor:
 
     Args:
         gram: ``(n, n)`` float64 inner products about any common point.
-        enough: the filter ends once no more than this much weight is left.
+        enough: the filter ends when the remaining weight is at most this.
     """
     left = torch.ones(len(gram), dtype=torch.float64, device=gram.device)
     best, least = left / len(gram), torch.inf
@@ -70,9 +70,9 @@ def least_spread_weights(gram: Tensor, enough: float) -> Tensor:
             best, least = shares, float(values[-1])
         scores = (centred @ (root * vectors[:, -1])).square()  # tau up to a common factor
         if not bool((scores * left).sum() > 0):
-            break  # the rows that are left agree: none loses weight any more
+            break  # the remaining rows agree: no weight is removed any more
         after = left * (1 - scores / scores.max())
-        if after.sum() > (1 - SLOW) * left.sum():  # a row that has lost all weight holds it up
+        if after.sum() > (1 - SLOW) * left.sum():  # a row without weight has the maximum
             after = left * (1 - scores / scores[left > 0].max()).clamp_min(0)
         left = after
     return best

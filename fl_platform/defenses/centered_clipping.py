@@ -1,4 +1,4 @@
-"""Centered clipping: every row pulled to within tau of the last aggregate."""
+"""Centered clipping: every row is clipped to within tau of the last aggregate."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ Start = Literal["zero", "mean", "median"]
     tolerates=lambda n: (n - 1) // 2,
     kappa=lambda n, f, **parameters: math.inf,
     shardable=lambda rule: (
-        not rule.memory or "remembers a point of all coordinates (memory=false does not)"
+        not rule.memory or "keeps a point over all coordinates (memory=false does not)"
     ),
 )
 class CenteredClipping:
-    r"""The centre v moved by the mean of the clipped differences; v is remembered.
+    r"""The centre v plus the mean of the clipped differences; v is kept for the next round.
 
     .. math:: v \leftarrow v + \frac1n \sum_i (g_i - v) \min(1, \tau / \|g_i - v\|)
 
-    The answer is a combination of the rows and of the first v, so all steps after the first run
-    on n numbers; ``anchor_weight`` is the share of that v.
+    The aggregate is a combination of the rows and of the first v, so all steps after the first
+    compute with n numbers; ``anchor_weight`` is the weight of that v.
 
     Args:
         seed: not used; the rule draws nothing.
         tau: the radius. 10 in the STRIKE authors' code and epfml, 100 in ByzFL and FLPoison, 1 in
-            FL-Byz-Lib. There is no value that fits every task: larger than every update makes the
-            rule a mean, smaller than the honest spread slows training.
+            FL-Byz-Lib. No value fits every task: larger than every update makes the rule a mean,
+            smaller than the honest spread slows training.
         iterations: steps per round, L; 1 in the paper's experiments.
         start: v of the first round, and of each round without memory: ``zero`` (the paper),
             ``mean`` (ByzPy) or ``median``, which does not depend on the scale of the updates.
-        memory: whether v is the last round's aggregate (the paper) or starts anew.
+        memory: ``true``: v is the last round's aggregate (the paper); ``false``: v is ``start``.
 
-    Guarantees nothing for a fixed tau in the sense of (f, kappa)-robustness: identical honest
-    rows farther than tau from v are not answered with themselves.
+    Guarantees: none for a fixed tau in the sense of (f, kappa)-robustness. For identical honest
+    rows farther than tau from v the aggregate differs from them.
 
     References:
         Karimireddy, He, Jaggi, Learning from History for Byzantine Robust Optimization,
@@ -57,7 +57,7 @@ class CenteredClipping:
         >>> rule = centered_clipping(tau=1.0)
         >>> rule(updates, 1).vector
         tensor([0.8515, 0.1527])
-        >>> rule(updates, 1).vector  # from the last aggregate on
+        >>> rule(updates, 1).vector  # starts from the last aggregate
         tensor([1.4744, 0.3419])
     """
 
@@ -85,18 +85,18 @@ class CenteredClipping:
         return result
 
     def state_dict(self) -> dict[str, Any]:
-        """The remembered centre."""
+        """The centre of the last round."""
         return {"center": self.center}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a remembered centre."""
+        """Restore the centre."""
         self.center = state["center"]
 
     def _center_for(self, updates: Updates) -> Tensor:
         if self.center is not None:
             if len(self.center) != updates.dimension:
                 raise ValueError(
-                    f"Expected updates of dimension {len(self.center)}, that of the remembered"
+                    f"Expected updates of dimension {len(self.center)}, as in the stored"
                     f" centre, got {updates.dimension}."
                 )
             return self.center.to(updates.device, updates.dtype)
@@ -112,7 +112,7 @@ def clip_about(updates: Updates, center: Tensor, tau: float, iterations: int) ->
     own = updates.squared_distances_to(center)
     weights = _step(torch.zeros_like(own), own, tau)
     if iterations > 1:
-        # Inner products about the centre, which takes what the weights leave of 1:
+        # Inner products about the centre, whose weight is 1 minus the sum of the weights:
         # <a, b> = (|a|^2 + |b|^2 - |a - b|^2) / 2.
         inner = (own[:, None] + own[None, :] - updates.squared_distances()) / 2
         for _ in range(iterations - 1):
@@ -123,7 +123,7 @@ def clip_about(updates: Updates, center: Tensor, tau: float, iterations: int) ->
 
 
 def _step(weights: Tensor, squares: Tensor, tau: float) -> Tensor:
-    """The rows' shares after one step; ``squares`` are their distances to the point before it."""
+    """Weights of the rows after one step; ``squares``: squared distances to the point before it."""
     pulls = tau / squares.sqrt().clamp_min(tau) / len(weights)
     return (1 - pulls.sum()) * weights + pulls
 

@@ -23,10 +23,10 @@ def cge(
         updates: n rows of dimension d.
         num_byzantine: f < n / 2.
         average: ``mean`` (ByzPy, ByzantineMomentum) or ``sum``, the paper's filter, whose step
-            size takes up the n - f.
+            size contains the factor 1 / (n - f).
 
-    Guarantees no kappa that is known to us; its paper needs f / n below a constant of the
-    losses (strong convexity over smoothness). Byzantine rows that are short are never removed.
+    Guarantees: no known kappa. The paper requires f / n below a constant of the losses (strong
+    convexity over smoothness). Short Byzantine rows are never removed.
     Cost: two reads of the matrix.
 
     References:

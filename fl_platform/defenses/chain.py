@@ -1,4 +1,4 @@
-"""A whole defense: gate, then mixings, then the rule, answered in terms of the received rows."""
+"""A whole defense: input check, mixings, rule; weights refer to the received rows."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from fl_platform.defenses.gate import accepted
 OnExcessF = Literal["clamp", "keep_model", "error"]
 
 
-class ExcessByzantine(ValueError):  # noqa: N818 - what on_excess_f=error asks for by name
+class ExcessByzantine(ValueError):  # noqa: N818 - named after on_excess_f=error
     """A round has more Byzantine rows than the rule tolerates."""
 
 
 class Chain:
-    """``gate -> mixings -> rule`` as one rule whose weights are over all received rows.
+    """``input check -> mixings -> rule`` as one rule with weights over all received rows.
 
     Mixings are ``(m', m)`` matrices, or ``(m,)`` factors that scale each row, and a weight rule
-    answers with weights w over the mixed rows, so the weights over the received rows are
-    ``w @ W`` and the matrix is read once, at the end. What factors below 1 take from the rows is
-    the share of the origin, which counts into ``anchor_weight``.
+    returns weights w over the mixed rows. The weights over the received rows are ``w @ W``, and
+    the matrix is read once, at the end. Weight that factors below 1 remove from the rows is the
+    weight of the origin, a part of ``anchor_weight``.
 
     Args:
-        rule: the defense, ``rule(updates, num_byzantine) -> Aggregate``; where it has a third
-            positional parameters named like fields of `Context` it is given those.
+        rule: the defense, ``rule(updates, num_byzantine) -> Aggregate``; further parameters
+            named like fields of `Context` receive these fields.
         mixings: applied in order, ``mixing(updates, num_byzantine) -> (m', m)`` or ``(m,)``.
-        gate: whether rows that are not finite or absurd are dropped first, and f lowered by
-            as many.
-        on_excess_f: what happens in a round whose f is beyond the rule's limit (client sampling
-            can draw it): ``clamp`` lowers f to the limit and says so, ``keep_model`` answers
-            with the zero update, ``error`` raises.
+        gate: input check: drop rows that are not finite or absurdly large, and lower f by the
+            number of dropped rows.
+        on_excess_f: action in a round whose f exceeds the rule's limit (possible with client
+            sampling): ``clamp`` lowers f to the limit and records it, ``keep_model`` returns
+            the zero update, ``error`` raises.
 
     Raises:
-        ValueError: ``on_excess_f`` is not one of the three; an `ExcessByzantine`, where it is
+        ValueError: ``on_excess_f`` is not one of the three; an `ExcessByzantine`, if it is
             ``error`` and f is too large.
     """
 
@@ -66,12 +66,12 @@ class Chain:
         self._asked = [asks(part) for part in (*self.mixings, rule)]
 
     def largest_f(self, n: int) -> int:
-        """The largest f that every part accepts when n rows arrive."""
+        """The largest f that every part accepts for n received rows."""
         return next(f for f in range(n, -1, -1) if self._accepts(n, f))
 
     @property
     def asked(self) -> frozenset[str]:
-        """The fields of `Context` that some part asks for."""
+        """The fields of `Context` that at least one part requires."""
         return frozenset().union(*self._asked)
 
     def __call__(
@@ -85,9 +85,9 @@ class Chain:
 
         Args:
             updates: n received rows, as `Updates` or an ``(n, d)`` tensor.
-            num_byzantine: f >= 0, what the defense is told, right or wrong.
-            sizes: ``(n,)`` each client's number of samples; short for a context of that alone.
-            context: what else the server knows of this round, for rules that ask.
+            num_byzantine: f >= 0, the assumed f; it may differ from the true one.
+            sizes: ``(n,)`` number of samples per client; short for a context with this field.
+            context: further data of the round, for rules that require it.
         """
         received: Updates = as_updates(updates, self._name())
         context = context or Context(sizes=sizes)
@@ -127,9 +127,9 @@ class Chain:
         )
 
     def reseed(self, name: str) -> None:
-        """Let every part that draws do so from the stream ``name`` of its seed, from now on.
+        """Let every part that draws use the stream ``name`` of its seed from now on.
 
-        A part that draws keeps its seed in an attribute ``seed``.
+        A part that draws has an attribute ``seed``.
         """
         for _, part in self._parts():
             if hasattr(part, "seed"):
@@ -142,7 +142,7 @@ class Chain:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up the state of another chain of the same parts."""
+        """Restore the state of a chain with the same parts."""
         stateful = {name: part for name, part in self._parts() if hasattr(part, "state_dict")}
         if sorted(stateful) != sorted(state):
             raise ValueError(
@@ -153,12 +153,12 @@ class Chain:
             part.load_state_dict(state[name])
 
     def _aggregate(self, updates: Updates, f: int, context: Context) -> Aggregate:
-        made: Tensor | None = None  # (m', m): how the rule's rows are made of the received ones
+        made: Tensor | None = None  # (m', m): weights of the received rows in the rows of the rule
         scaled, received = False, context
         for mixing, asked in zip(self.mixings, self._asked[:-1], strict=True):
             step = mixing(updates, f, **context.asked(asked))
             f = _f_after(mixing, len(updates), f)
-            if step.ndim == 1:  # one factor a row
+            if step.ndim == 1:  # one factor per row
                 step = step.double()
                 updates, scaled = updates.scaled(step), True
                 made = step.diag() if made is None else step[:, None] * made
@@ -169,8 +169,8 @@ class Chain:
         lost = context.clients is None and received.clients is not None
         if lost and "clients" in self._asked[-1]:
             raise ValueError(
-                f"Expected no mixing of rows before {_name_of(self.rule)}, which must know which"
-                " client sent each row; leave the mixing out, or choose clipping or arc."
+                f"Expected no mixing of rows before {_name_of(self.rule)}, which requires the"
+                " client of each row; leave the mixing out, or choose clipping or arc."
             )
         answer = self.rule(updates, f, **context.asked(self._asked[-1]))
         result = as_aggregate(answer, _name_of(self.rule))
@@ -179,7 +179,7 @@ class Chain:
         weights = result.weights.to(made) @ made
         if not scaled:
             return replace(result, weights=weights)
-        # What the scales take from a row goes to the origin, an update of zero.
+        # The weight that a factor removes from a row goes to the origin, an update of zero.
         origin = float(result.weights.sum() - weights.sum())
         return replace(result, weights=weights, anchor_weight=result.anchor_weight + origin)
 
@@ -202,7 +202,7 @@ def _keep_model(updates: Updates, n: int, dropped: Tensor, *, clamped: bool) -> 
     return Aggregate(
         vector=torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device),
         weights=torch.zeros(n, dtype=torch.float64, device=updates.device),
-        anchor_weight=1.0,  # the anchor is the model as it stands: an update of zero
+        anchor_weight=1.0,  # the anchor is the present model: an update of zero
         dropped=dropped if len(dropped) else None,
         clamped=clamped,
     )

@@ -1,4 +1,4 @@
-"""Buckets that mix rows of different direction, so that no bucket is of one kind."""
+"""Buckets of rows with different directions: each bucket has one row of every group."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from fl_platform.core.rule import rule
 @rule(
     label="cosine bucketing",
     tolerates=lambda n: n,
-    shardable="remembers the last model",
+    shardable="keeps the last model",
 )
 class CosineBucketing:
-    r"""Rows sorted by likeness to a direction, cut into s groups, one of each in every bucket.
+    r"""Rows sorted by similarity to a direction, cut into s groups, one of each in every bucket.
 
     .. math:: y_b = \operatorname{mean}\{g_i : i \text{ the } b\text{-th drawn of a group}\}
 
     Args:
         seed: of the stream that shuffles each group.
-        s: rows per bucket, at least 1; a bucket may lack one where s does not divide n.
+        s: rows per bucket, at least 1; if s does not divide n, buckets may have one row less.
         by: ``cosine`` sorts by the cosine to the direction, ``distance`` by the distance from
             it (L2 bucketing).
-        toward: ``last``: the model's last step w_{t-1} - w_t, which needs ``model`` and a round
-            before; ``median``: the coordinate-wise median of the rows, which also stands in
-            where there is no last step.
+        toward: ``last``: the model's last step w_{t-1} - w_t, which requires ``model`` and an
+            earlier round; ``median``: the coordinate-wise median of the rows, also used by
+            ``last`` if there is no last step.
 
-    A call is given ``model``. The rule after it is told f: each Byzantine row can spoil a
-    bucket of its own.
+    A call receives ``model``. The rule after it assumes f, since each Byzantine row can be in
+    another bucket.
 
     Returns:
         Of a call: ``(ceil(n / s), n)`` float64, rows sum to 1.
 
-    Guarantees nothing beyond bucketing's bound on the variance of the buckets.
+    Guarantees: none beyond bucketing's bound on the variance of the buckets.
 
     References:
         Ozfatura, Ozfatura, Kupcu, Gunduz, Byzantines Can Also Learn From History: Fall of
@@ -89,19 +89,19 @@ class CosineBucketing:
         return step.to(updates.device, updates.dtype) if bool(step.any()) else updates.median()
 
     def num_byzantine_after(self, m: int, f: int) -> int:
-        """How many of the buckets of m rows count as Byzantine."""
+        """Number of buckets of m rows that count as Byzantine."""
         return f
 
     def rows_after(self, m: int) -> int:
-        """The number of buckets that m rows make."""
+        """Number of buckets of m rows."""
         return math.ceil(m / self.s)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, which names the next shuffle, and the last model."""
+        """The number of calls, which determines the next shuffle, and the last model."""
         return {"calls": self.calls, "model": self.model}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after as many calls."""
+        """Restore the number of calls and the last model."""
         self.calls, self.model = int(state["calls"]), state["model"]
 
 

@@ -1,4 +1,4 @@
-"""Divide and Conquer: drop the rows that stick out along the main direction of disagreement."""
+"""Divide and Conquer: drop the outliers along the main direction of variance."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class DnC:
 
     .. math:: s_i = \langle \tilde g_i - \bar g, v_1 \rangle^2
 
-    The paper averages the rows that no iteration removed. Where several iterations have removed
-    every row there are none; here the rows *removed least often* are averaged, which is the same
-    set whenever the paper's is not empty.
+    The paper averages the rows that no iteration removed. Several iterations may remove every row;
+    here the rows *removed least often* are averaged, which is the same set whenever the paper's
+    is not empty.
 
     Args:
         seed: of the stream that draws coordinates.
         iterations: 1 in the STRIKE authors' code, 5 in fedlib and FLPoison.
         coordinates: b; 1000 in the STRIKE authors' code, 10000 in fedlib and FL-Byz-Lib. At least
             d means all of them, unless drawn with replacement.
-        filter: c, of which ceil(c f) rows go in each iteration, at most n - 1.
-        replacement: whether a coordinate may be drawn twice, as in the STRIKE authors' code.
+        filter: c; each iteration removes ceil(c f) rows, at most n - 1.
+        replacement: ``true``: draw coordinates with replacement, as in the STRIKE authors' code.
 
-    Guarantees no finite kappa: among many identical honest rows it still removes exactly
-    ceil(c f), and it is blind outside of the sampled coordinates.
+    Guarantees: no finite kappa. Of many identical honest rows exactly ceil(c f) are still removed,
+    and coordinates that are not sampled have no influence on the removal.
 
     References:
         Shejwalkar and Houmansadr, Manipulating the Byzantine, NDSS 2021.
@@ -94,11 +94,11 @@ class DnC:
         return Aggregate(updates.combine(weights), weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, which names the next draw."""
+        """The number of calls, which determines the next draw."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after as many calls."""
+        """Restore the number of calls."""
         self.calls = int(state["calls"])
 
 
@@ -108,8 +108,8 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
         inner = updates.gram()
     else:
         sampled = columns_at(updates, index).double()
-        # Any common point; the median is not far. From a sort, for which a GPU has an algorithm
-        # that repeats its bits; for the place of a median it has none.
+        # Any common point; the median is near the rows. By sorting, which has a deterministic
+        # algorithm on a GPU; the index of a median has none.
         sampled = sampled - sampled.sort(0).values[(len(sampled) - 1) // 2]
         inner = sampled @ sampled.T
     inner = inner - inner.mean(0) - inner.mean(1, keepdim=True) + inner.mean()
@@ -119,7 +119,7 @@ def outlier_scores(updates: Updates, index: Tensor) -> Tensor:
 
 
 def columns_at(updates: Updates, index: Tensor) -> Tensor:
-    """``(n, b)``; of mixed rows, which are not stored, every column is formed once, in chunks."""
+    """``(n, b)`` columns; of mixed rows, which are not stored, all are computed once, in chunks."""
     index = sent(index, updates.device)
     if on_device(index):
         return updates.gathered(index)

@@ -1,4 +1,4 @@
-"""FedSECA: signs are elected by weight of agreement, magnitudes clipped, clamped and thinned."""
+"""FedSECA: signs by weighted vote; magnitudes clipped, clamped and sparsified."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WIDTH = 4096
 def fed_seca(
     updates: Updates, num_byzantine: int, *, sparsity: Annotated[float, Between(0, 1)] = 0.9
 ) -> Aggregate:
-    r"""Of each coordinate, the mean of the thinned values that have the elected sign.
+    r"""For each coordinate, the mean of the sparsified values that have the elected sign.
 
     .. math:: \omega_{kl} = \tfrac1d \sum_j \mathrm{sgn}(g_{k,j})\,\mathrm{sgn}(g_{l,j})
         \text{ (2)}, \quad \rho_k = \max(0, \tfrac1n \sum_l \mathrm{sgn}(\omega_{kl}))
@@ -33,16 +33,16 @@ def fed_seca(
 
     x is g with rows clipped to the median length (5), values clamped to the median magnitude of
     their coordinate after that (6), and set to 0 where |g_k,j| is not above the ``sparsity``
-    quantile of row k (7). A coordinate that no value is left for is 0.
+    quantile of row k (7). A coordinate without remaining values is 0.
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; not looked at.
+        num_byzantine: f < n / 2; not used.
         sparsity: gamma, 0.9 in the paper.
 
-    Guarantees nothing in the sense of Definition 1: with the default nine tenths of each row are
-    dropped, so identical rows are not answered with themselves. No weights. Cost: four reads
-    of the matrix and a selection in each row.
+    Guarantees: none in the sense of Definition 1. By default nine tenths of each row are dropped,
+    so for identical rows the aggregate differs from them. No weights. Cost: four reads of the
+    matrix and a selection in each row.
 
     References:
         Benjamin, Asokan, Yaqub, Nandakumar, FedSECA: Sign Election and Coordinate-wise
@@ -71,17 +71,17 @@ def fed_seca(
 
 
 def concordance(updates: Updates) -> Tensor:
-    """``(n,)`` float64 rho: the share of rows that agree in more signs than not, less the rest."""
+    """``(n,)`` float64 rho: share of rows that agree in most signs, minus share of the others."""
     n = len(updates)
     agreed = torch.zeros(n, n, dtype=torch.float64, device=updates.device)
-    for _, chunk in updates.columns(WIDTH):  # whole numbers up to 4096: exact in float32
+    for _, chunk in updates.columns(WIDTH):  # integers up to 4096: exact in float32
         signs = chunk.sign()
         agreed += signs @ signs.T
     return (agreed.sign().sum(1) / n).clamp_min(0)
 
 
 def quantile(values: Tensor, share: float) -> Tensor:
-    """The quantile of ``(d,)`` values, linear between two; no limit on d."""
+    """The quantile of ``(d,)`` values, with linear interpolation; no limit on d."""
     place = share * (len(values) - 1)
     low = int(place)
     first = values.kthvalue(low + 1).values

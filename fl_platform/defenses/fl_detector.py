@@ -1,4 +1,4 @@
-"""FLDetector: clients whose updates cannot be predicted from their own past are left out."""
+"""FLDetector: clients whose updates differ from a prediction of them are left out."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from fl_platform.defenses.histories import Histories, numbered
 @rule(
     label="FLDetector",
     tolerates=lambda n: (n - 1) // 2,
-    shardable="remembers the updates of each client",
+    shardable="keeps the last updates of each client",
 )
 class FlDetector:
-    r"""The mean of the clients that two-means does not flag by their prediction errors.
+    r"""The mean of the clients that two-means on their prediction errors does not flag.
 
     .. math:: \hat g_i^t = g_i^{t-1} + \hat H^t (w_t - w_{t-1}), \quad
         e_i^t = \frac{\|\hat g_i^t - g_i^t\|}{\sum_j \|\hat g_j^t - g_j^t\|}, \quad
@@ -28,26 +28,26 @@ class FlDetector:
 
     H is the L-BFGS approximation from the last N pairs (w_t - w_{t-1}, A_t - A_{t-1}) of the
     model's and the aggregate's change. Where the gap statistic finds more than one cluster among
-    the scores, the one with the larger mean of two is left out. Both are exact: in one dimension
-    the best two clusters are a split of the sorted scores.
+    the scores, they are split into two and the one with the larger mean is left out. Both steps
+    are exact: in one dimension the best two clusters are a split of the sorted scores.
 
     Args:
         seed: of the stream that draws the gap statistic's uniform references.
-        window: N, 10 in the paper; nothing is flagged before N errors have been seen.
-        references: how many uniform samples the gap statistic compares with; 20 in FLPoison.
+        window: N, 10 in the paper; no client is flagged before N errors are recorded.
+        references: number of uniform samples for the gap statistic; 20 in FLPoison.
 
-    A call is given ``clients`` and ``model``. Without ``clients`` row i is client i. A real
-    server must know clients by identity, and holds their last updates and 2 N vectors. A client
-    that sent nothing in the last round has no error in this one.
+    A call receives ``clients`` and ``model``. Without ``clients`` row i is client i. A real
+    server must identify clients, and stores their last updates and 2 N vectors. A client that
+    sent nothing in the last round has no error in this one.
 
-    The paper trains anew without flagged clients; here they are left out of this round and
-    judged again in the next.
+    The paper restarts training without flagged clients; here they are left out of this round and
+    tested again in the next.
 
     Raises:
         ValueError: no model of dimension d.
 
-    Guarantees no kappa: before N rounds it is the mean. Cost: the updates are kept, and read
-    twice.
+    Guarantees: no kappa. In the first N rounds the rule is the mean. Cost: the updates are kept,
+    and read twice.
 
     References:
         Zhang, Cao, Jia, Gong, FLDetector: Defending Federated Learning Against Model Poisoning
@@ -69,8 +69,8 @@ class FlDetector:
         self.seed, self.window, self.references = seed, window, references
         self.calls = 0
         self.last = Histories()
-        self.sent = torch.empty(0, dtype=torch.int64)  # who sent something in the last round
-        self.errors = torch.empty(0, 0, dtype=torch.float64)  # (clients seen, rounds), NaN: none
+        self.sent = torch.empty(0, dtype=torch.int64)  # clients that sent a row in the last round
+        self.errors = torch.empty(0, 0, dtype=torch.float64)  # (known clients, rounds), NaN: none
         self.model: Tensor | None = None
         self.aggregate: Tensor | None = None
         self.steps: list[Tensor] = []
@@ -147,7 +147,7 @@ class FlDetector:
         self.calls += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next prediction and the next flags depend on."""
+        """The state of the next predictions and flags."""
         return {
             "calls": self.calls,
             "last": self.last.state_dict(),
@@ -160,7 +160,7 @@ class FlDetector:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Restore the state."""
         self.last.load_state_dict(state["last"])
         for name in ("calls", "sent", "errors", "model", "aggregate"):
             setattr(self, name, state[name])
@@ -175,8 +175,8 @@ def hessian_product(steps: list[Tensor], changes: list[Tensor], vector: Tensor) 
         \\end{pmatrix}, \\quad \\sigma = \\frac{y^\\top s}{s^\\top s}
 
     with s, y the newest pair, L the part of S^T Y below its diagonal and D the diagonal (Byrd,
-    Nocedal, Schnabel 1994). Pairs without a step are left out; the pseudo-inverse stands for
-    the inverse where the pairs are not independent.
+    Nocedal, Schnabel 1994). Pairs without a step are left out; the pseudo-inverse replaces the
+    inverse if the pairs are not independent.
     """
     pairs = [(s, y) for s, y in zip(steps, changes, strict=True) if bool(s.any())]
     if not pairs:
@@ -196,7 +196,7 @@ def hessian_product(steps: list[Tensor], changes: list[Tensor], vector: Tensor) 
 
 
 def two_means(values: Tensor) -> tuple[float, float]:
-    """The largest value of the lower of the best two clusters, and their sum of squares."""
+    """The largest value of the lower of the best two clusters; their sum of squares."""
     ordered = values.double().sort().values
     n = len(ordered)
     if n < 2:
@@ -210,10 +210,10 @@ def two_means(values: Tensor) -> tuple[float, float]:
 
 
 def more_than_one_cluster(values: Tensor, references: int, stream: torch.Generator) -> bool:
-    """Whether the gap statistic prefers more than one cluster.
+    """True if the gap statistic finds more than one cluster.
 
-    One cluster stands where gap(1) >= gap(2) - s(2), with gap(k) the mean over uniform samples
-    of the log of their sum of squares in k clusters less that of the values.
+    One cluster if gap(1) >= gap(2) - s(2), with gap(k) the mean over uniform samples of the log of
+    their sum of squares in k clusters minus that of the values.
     """
     low, high = values.min(), values.max()
     if not high > low:

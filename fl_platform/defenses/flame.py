@@ -1,4 +1,4 @@
-"""FLAME: the larger cluster of directions, shortened to the median length, and noise."""
+"""FLAME: the majority cluster of directions, clipped to the median length, plus noise."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fl_platform.defenses.norm_bound import middle_value
 @rule(
     label="FLAME",
     tolerates=lambda n: (n - 1) // 2,
-    shardable=lambda rule: rule.noise == 0 or "draws noise for all coordinates (noise=0 does not)",
+    shardable=lambda rule: rule.noise == 0 or "draws noise for every coordinate (noise=0 does not)",
 )
 class Flame:
-    r"""The mean of the rows in the cluster of more than half, clipped; Gaussian noise on top.
+    r"""The mean of the clipped rows in the cluster of more than half, plus Gaussian noise.
 
     .. math:: L = \text{HDBSCAN}(1 - \cos), \quad S = \operatorname{med}_i \|g_i\|, \quad
         \hat g = \frac{1}{|L|} \sum_{i \in L} g_i \min(1, S / \|g_i\|) +
@@ -27,19 +27,19 @@ class Flame:
 
     With a least cluster size of n / 2 + 1, one sample as density and a single cluster allowed,
     HDBSCAN is single linkage: the first connected group of more than half of all rows that
-    appears as the allowed distance grows. That is how it is computed (n - 1 merges of the
+    appears as the allowed distance grows. It is computed in this way (n - 1 merges of the
     n x n cosine distances; no other package).
 
     Args:
         seed: of the stream that draws the noise.
-        vectors: whose cosines: ``updates`` (FL-Byz-Lib), or ``models`` w - g_i (the paper,
-            FLPoison), for which a call must be given ``model``.
-        noise: lambda; 0.001 is the paper's for image classification, 0 leaves it out. With noise
-            the answer is no combination of rows, so there are no weights.
+        vectors: vectors of the cosines: ``updates`` (FL-Byz-Lib), or ``models`` w - g_i (the
+            paper, FLPoison), which require ``model`` in each call.
+        noise: lambda; 0.001 in the paper for image classification, 0 for no noise. With noise the
+            aggregate is not a combination of rows, so there are no weights.
 
     Guarantees, in the paper, differential privacy against backdoors; no kappa: a far group of
-    n / 2 rows in another direction decides nothing, but any direction inside of the larger cone
-    passes. Cost: three reads of the matrix and the Gram.
+    n / 2 rows in another direction has no influence, but any direction within the larger cone
+    is accepted. Cost: three reads of the matrix and the Gram.
 
     References:
         Nguyen et al., FLAME: Taming Backdoors in Federated Learning, USENIX Security 2022,
@@ -88,11 +88,11 @@ class Flame:
         return Aggregate(vector + self.noise * float(most) * drawn)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, which names the next draw."""
+        """The number of calls, which determines the next draw."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after as many calls."""
+        """Restore the number of calls."""
         self.calls = int(state["calls"])
 
 
@@ -109,7 +109,7 @@ def cosine_distances(squares: Tensor, norms: Tensor) -> Tensor:
 
 
 def majority_cluster(distances: Tensor) -> Tensor:
-    """``(n,)`` which rows are in the first single-linkage group of more than half of them."""
+    """``(n,)`` mask of the first single-linkage group of more than half of the rows."""
     n = len(distances)
     labels = torch.arange(n)
     upper = torch.triu_indices(n, n, 1)

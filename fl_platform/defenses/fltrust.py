@@ -1,4 +1,4 @@
-"""FLTrust: rows weighed by how far they agree with an update of the server's own."""
+"""FLTrust: rows weighted by their agreement with an update of the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fl_platform.defenses.references import check_reference
 
 @rule(label="FLTrust", tolerates=lambda n: n, shardable=True)
 def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None) -> Aggregate:
-    r"""The mean of rows of the reference's length, weighed by their cosine to it where positive.
+    r"""The mean of rows scaled to the reference's length, weighted by their positive cosine to it.
 
     .. math:: t_i = \max\Big(0, \frac{\langle g_i, g_0\rangle}{\|g_i\| \|g_0\|}\Big)
         \text{ (2)}, \quad \bar g_i = \frac{\|g_0\|}{\|g_i\|} g_i \text{ (3)}, \quad
@@ -20,18 +20,18 @@ def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None) -> A
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f, from 0 to n; not looked at.
+        num_byzantine: f, from 0 to n; not used.
         reference: ``(d,)`` g_0, the update of the server, trained like a client's on root data.
             A real server must own a small clean data set of the task.
 
-    Where no row has a positive cosine the answer is zero, which keeps the model; the paper's
+    Where no row has a positive cosine the aggregate is zero, which keeps the model; the paper's
     quotient is 0 / 0 there. A row shorter than 1e-30 of the reference counts as cosine 0.
 
     Raises:
-        ValueError: no reference, or one of another dimension.
+        ValueError: no reference, or a reference of another dimension.
 
-    Guarantees no kappa: its paper bounds the error by the reference's, for any f. The answer is
-    never longer than the reference. Cost: two reads of the matrix.
+    Guarantees: no kappa. The paper bounds the error by that of the reference, for any f. The
+    aggregate is at most as long as the reference. Cost: two reads of the matrix.
 
     References:
         Cao, Fang, Liu, Gong, FLTrust: Byzantine-robust Federated Learning via Trust

@@ -1,4 +1,4 @@
-"""FoolsGold: clients whose past updates point the same way lose weight."""
+"""FoolsGold: clients whose past updates have similar directions get a lower weight."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fl_platform.defenses.histories import Histories, numbered
 @rule(
     label="FoolsGold",
     tolerates=lambda n: n,
-    shardable="remembers the sum of each client's updates",
+    shardable="keeps the sum of each client's updates",
 )
 class Foolsgold:
-    r"""Rows weighed by how little the sum of a client's updates resembles another client's.
+    r"""Rows weighted by the dissimilarity of the client's summed updates from all others'.
 
     .. math:: c_{ij} = \cos(H_i, H_j), \; v_i = \max_{j \ne i} c_{ij}, \;
         c_{ij} \leftarrow c_{ij} v_i / v_j \text{ where } v_j > v_i, \;
@@ -32,17 +32,17 @@ class Foolsgold:
 
     Args:
         seed: not used; the rule draws nothing.
-        average: ``clients`` divides by n, so that weights of 1 give the mean; ``sum`` does not
+        average: ``clients`` divides by n: weights of 1 give the mean; ``sum`` does not
             divide (Algorithm 1); ``weights`` divides by the sum of alpha.
-        memory: whether H sums all rounds (the paper) or is this round's update.
+        memory: ``true``: H sums all rounds (the paper); ``false``: H is this round's update.
 
-    A call is given ``clients``, the number of the client that sent each row; without it row i is
-    client i. A real server must know clients by identity, and holds n d numbers. The paper's
-    weighting of features by the output layer's weights is left out. Where all clients point the
-    same way the weights are 0 and the answer is zero, which keeps the model.
+    A call receives ``clients``, the number of the client of each row; without it row i is client
+    i. A real server must identify clients, and stores n d numbers. The paper's weighting of
+    features by the output layer's weights is left out. Where all clients have the same direction
+    the weights are 0 and the aggregate is zero, which keeps the model.
 
-    Guarantees nothing in the sense of Definition 1: it is made against sybils that share a goal,
-    a single attacker passes it, and honest clients with equal data lose their weight.
+    Guarantees: none in the sense of Definition 1. The rule is designed against sybils with a common
+    goal; a single attacker keeps its weight, and honest clients with equal data lose theirs.
 
     References:
         Fung, Yoon, Beschastnikh, The Limitations of Federated Learning in Sybil Settings,
@@ -64,7 +64,7 @@ class Foolsgold:
     def __call__(
         self, updates: Updates, num_byzantine: int, clients: Tensor | None = None
     ) -> Aggregate:
-        """The weighted rows; f, from 0 to n, is not looked at."""
+        """The weighted rows; f, from 0 to n, is not used."""
         if not self.memory:
             self.histories = Histories()
         places = self.histories.places(updates, numbered(updates, clients))
@@ -77,11 +77,11 @@ class Foolsgold:
         return Aggregate(updates.combine(weights), weights, float(1 - weights.sum()))
 
     def state_dict(self) -> dict[str, Any]:
-        """The clients seen so far and the sums of their updates."""
+        """The known clients and the sums of their updates."""
         return self.histories.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from these sums."""
+        """Restore the clients and their sums."""
         self.histories.load_state_dict(state)
 
 

@@ -1,4 +1,4 @@
-"""GAS: any rule on random groups of coordinates scores the rows, the best n - f are averaged."""
+"""GAS: scores of rows from a rule on random groups of coordinates; mean of the best n - f."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BASES: dict[str, Callable[..., Aggregate]] = {
     shardable="splits all coordinates at random",
 )
 class Gas:
-    r"""Gradient splitting: the mean of the n - f rows nearest to a rule's answers, group by group.
+    r"""Gradient splitting: the mean of the n - f rows nearest to a rule's results per group.
 
     .. math:: s_i = \sum_{q=1}^{p} \|g_i^{(q)} - A(g_1^{(q)}, \dots, g_n^{(q)})\|, \quad
         \hat g = \operatorname{mean} \text{ of the } n - f \text{ rows of least } s_i
@@ -41,12 +41,12 @@ class Gas:
     Args:
         seed: of the stream that shuffles the coordinates, anew each round.
         groups: p, lowered to d; 1000 in the authors' sample configuration.
-        base: A, with its defaults here. f is limited by what A bears. The authors' code has
-            ``bulyan``, whose fault (see there) it shares.
+        base: A, with its defaults. The limit of f is that of A. The authors' code has
+            ``bulyan`` with the fault described there.
 
     Guarantees, in the paper, convergence where A is robust, with an error that heterogeneity
-    raises by less than for A alone; no kappa is known to us. Cost: the matrix is copied once,
-    and A runs on p groups.
+    raises less than for A alone; we know of no kappa. Cost: the matrix is copied once, and A runs
+    on p groups.
 
     References:
         Liu, Chen, Lyu, Wu, Wu, Chen, Byzantine-Robust Learning on Heterogeneous Data via
@@ -87,11 +87,11 @@ class Gas:
         return Aggregate(updates.combine(weights), weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, which names the next shuffle."""
+        """The number of calls, which determines the next shuffle."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after as many calls."""
+        """Restore the number of calls."""
         self.calls = int(state["calls"])
 
 

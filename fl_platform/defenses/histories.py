@@ -1,4 +1,4 @@
-"""What a rule remembers of each client from round to round, by the client's number."""
+"""One stored vector per client, by the client's number, for rules with memory."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from fl_platform.core import Updates
 
 
 class Histories:
-    """One ``(d,)`` vector a client, kept on the rows' device; n clients cost n d numbers."""
+    """One ``(d,)`` vector per client, on the rows' device; n clients take n d numbers."""
 
     def __init__(self) -> None:
         self.clients = torch.empty(0, dtype=torch.int64)
         self.rows: Tensor | None = None
 
     def places(self, updates: Updates, clients: Tensor) -> Tensor:
-        """``(m,)`` positions of these clients among the rows; unseen ones start at zero.
+        """``(m,)`` positions of these clients among the rows; new ones start at zero.
 
         Raises:
             ValueError: rows of another dimension than before.
@@ -27,7 +27,7 @@ class Histories:
             self.rows = torch.empty((0, updates.dimension), dtype=updates.dtype)
         if self.rows.shape[1] != updates.dimension:
             raise ValueError(
-                f"Expected updates of dimension {self.rows.shape[1]}, that of the remembered"
+                f"Expected updates of dimension {self.rows.shape[1]}, as in the earlier"
                 f" rounds, got {updates.dimension}."
             )
         self.rows = self.rows.to(updates.device, updates.dtype)
@@ -41,14 +41,14 @@ class Histories:
         return torch.tensor([where[one] for one in clients.tolist()])
 
     def state_dict(self) -> dict[str, Any]:
-        """Who has been seen, and the vector of each."""
+        """The known clients, and the vector of each."""
         return {"clients": self.clients, "rows": self.rows}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` gave."""
+        """Restore the state that ``state_dict`` returned."""
         self.clients, self.rows = state["clients"], state["rows"]
 
 
 def numbered(updates: Updates, clients: Tensor | None) -> Tensor:
-    """``(m,)`` the clients of the rows; where they are not given, row i is client i."""
+    """``(m,)`` clients of the rows; by default row i is client i."""
     return torch.arange(len(updates)) if clients is None else clients.cpu()

@@ -38,13 +38,13 @@ def krum(
 
     .. math:: s(i) = \sum_{j \in N_i} \|g_i - g_j\|^p, \quad \hat g = g_{\arg\min_i s(i)}
 
-    Two rows that are each other's only summed neighbour always have equal scores, so ties are no
-    accident: they go to the row with the least sum over *all* others, then to the first.
+    Two rows that are each other's only summed neighbour always have equal scores, so ties do
+    occur: the row with the least sum over *all* others is taken, then the first.
 
     Args:
         updates: n rows of dimension d.
         num_byzantine: f, with 2f + 2 < n.
-        neighbors: how many of the closest *other* rows are summed: ``n-f-2`` is the paper's,
+        neighbors: number of closest *other* rows in the sum: ``n-f-2`` is the paper's,
             ``n-f-1`` is ByzFL's and ByzPy's.
         distance_power: p: 2 in the paper; 1 in FLPoison; 4 (squared twice) in epfml and fedlib.
 
@@ -84,11 +84,11 @@ def multi_krum(
     Args:
         updates: n rows of dimension d.
         num_byzantine: f, with 2f + 2 < n.
-        neighbors: how many of the closest *other* rows are summed: ``n-f-2`` (Blanchard et al.,
+        neighbors: number of closest *other* rows in the sum: ``n-f-2`` (Blanchard et al.,
             the STRIKE authors' code) or ``n-f-1`` (ByzFL, ByzPy).
         distance_power: p: 2 in the paper; 1 in FLPoison; 4 (squared twice) in epfml and fedlib.
         averaged: m: ``n-f`` (the STRIKE authors' code, ByzFL), ``n-f-2`` (Blanchard et al.'s
-            suggestion), ``n-2f-2`` (NDSS 2021), or a number, lowered to n where fewer rows arrive.
+            suggestion), ``n-2f-2`` (NDSS 2021), or a number, lowered to n if fewer rows arrive.
 
     Guarantees (f, kappa)-robustness for p = 2 and m <= n - f with the constants of :func:`krum`.
 
@@ -102,7 +102,7 @@ def multi_krum(
         >>> from fl_platform.defenses import multi_krum
         >>> updates = Updates(torch.tensor([[1.0, 0], [2, 1], [3, 1], [2, 2], [90, -90]]))
         >>> result = multi_krum(updates, 1)
-        >>> result.weights.tolist()  # the outlier has none
+        >>> result.weights.tolist()  # the outlier has weight 0
         [0.25, 0.25, 0.25, 0.25, 0.0]
     """
     distances = updates.squared_distances()
@@ -112,13 +112,13 @@ def multi_krum(
 
 
 def krum_ranking(distances: Tensor, f: int, neighbors: Neighbors, *, power: int) -> Tensor:
-    """``(n,)`` the rows in order of their sum of distances to their closest others.
+    """``(n,)`` rows in order of their sum of distances to their closest other rows.
 
     Args:
         distances: ``(n, n)`` squared distances.
         f: number of Byzantine rows.
-        neighbors: how many others are summed, at least one where there is another.
-        power: of the distance.
+        neighbors: number of other rows in the sum, at least one if there is another row.
+        power: exponent of the distance.
     """
     n = len(distances)
     fewer = {"n-f-2": 2, "n-f-1": 1}

@@ -16,7 +16,7 @@ from fl_platform.defenses.norm_bound import middle_value
 @rule(
     label="LASA",
     tolerates=lambda n: (n - 1) // 2,
-    shardable="needs whole layers and a quantile over all coordinates of a row",
+    shardable="uses whole layers and a quantile over all coordinates of a row",
 )
 def lasa(
     updates: Updates,
@@ -27,30 +27,30 @@ def lasa(
     norm_bound: Annotated[float, Above(0)] = 2.0,
     sign_bound: Annotated[float, Above(0)] = 1.0,
 ) -> Aggregate:
-    r"""Layer-adaptive sparsified aggregation: layer by layer the mean of what passes two tests.
+    r"""Layer-adaptive sparsified aggregation: per layer, the mean of the rows that pass two tests.
 
-    Rows are clipped to the (lower) median length; of each a copy keeps the largest
-    ``1 - sparsity`` of its magnitudes. In every layer the copy's length and its share of
-    positive signs are compared with those of the others,
+    Rows are clipped to the (lower) median length; a copy of each keeps the largest
+    ``1 - sparsity`` of its magnitudes. In every layer the length and the share of positive
+    signs of the copy are compared with those of the others,
 
     .. math:: \frac{|x_i - \operatorname{med} x|}{\operatorname{std} x} < \lambda, \quad
         p_i = \tfrac12 \Big(1 + (1 - \text{sparsity}) \frac{\sum_k \mathrm{sgn}}{\sum_k
         |\mathrm{sgn}|}\Big)
 
-    and the clipped rows that pass both are averaged there; all of them where none does.
+    and the clipped rows that pass both are averaged; all of them if none passes.
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; not looked at.
+        num_byzantine: f < n / 2; not used.
         layers: number of coordinates of each layer, in order, with sum d; without it the whole
-            vector is one layer. In a run each parameter tensor is one.
-        sparsity: 0.3 in the authors' code, which thins matrices and kernels but not biases;
-            here all coordinates are thinned together.
+            vector is one layer. In a run each parameter tensor is a layer.
+        sparsity: 0.3 in the authors' code, which sparsifies matrices and kernels but not biases;
+            here all coordinates are sparsified together.
         norm_bound: lambda for the length, 1 or 2 in the authors' code.
         sign_bound: lambda for the signs, 1 in the authors' code.
 
     Guarantees, in the paper, a kappa for its own definition of robustness and the share of
-    benign layers that pass; no constant in the sense of Definition 1 is known to us. No weights:
+    benign layers that pass; we know of no constant in the sense of Definition 1. No weights:
     each layer has its own. Cost: three reads of the matrix and a selection in each row.
 
     References:
@@ -80,7 +80,7 @@ def lasa(
 def _usual(
     rows: Tensor, floor: Tensor, scales: Tensor, sparsity: float, norms: float, signs: float
 ) -> Tensor:
-    """``(n,)`` which rows pass both tests in one layer; all where none does."""
+    """``(n,)`` mask of the rows that pass both tests in one layer; all if none passes."""
     thin = torch.where(rows.abs() > floor, rows * scales, 0.0).double()
     sign = thin.sign()
     some = sign.abs().sum(1)
@@ -91,7 +91,7 @@ def _usual(
 
 
 def deviations(values: Tensor) -> Tensor:
-    """``|x - median| / standard deviation``; 0 where all are equal."""
+    """``|x - median| / standard deviation``; 0 if all are equal."""
     spread = values.std(correction=0)
     away = (values - middle_value(values)).abs()
     return away / spread if spread > 0 else torch.zeros_like(away)

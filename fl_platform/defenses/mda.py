@@ -1,4 +1,4 @@
-"""MDA: the mean of the n - f rows of least diameter, found exactly."""
+"""MDA: the mean of the n - f rows of least diameter, by an exact search."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ def mda(
     *,
     max_subsets: Annotated[int, AtLeast(1)] = 1_000_000,
 ) -> Aggregate:
-    r"""The mean of a subset of n - f rows with the least largest distance between two of them.
+    r"""The mean of the subset of n - f rows with the smallest diameter.
 
     .. math:: S = \arg\min_{|S| = n - f} \max_{i,j \in S} \|g_i - g_j\|, \quad
         \hat g = \operatorname{mean}_{i \in S} g_i
 
-    Other implementations try all C(n, f) subsets (1e10 for n = 50, f = 10). Rows farther apart
-    than D cannot both stay, so the f removed rows must touch every such pair: a vertex cover,
-    which branches into at most 2^f cases, usually far fewer. The least D with a cover is found by
-    bisection over the distances. Of several subsets with that diameter the one with the least sum
-    of squared distances is taken, then the first.
+    Other implementations try all C(n, f) subsets (1e10 for n = 50, f = 10). Of two rows farther
+    apart than D at least one is removed, so the f removed rows are a vertex cover of all such
+    pairs. The search for one has at most 2^f branches, usually far fewer. Bisection over the
+    distances finds the least D with a cover. Of several subsets with that diameter the one with
+    the least sum of squared distances is taken, then the first.
 
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2.
-        max_subsets: refuse where min(C(n, f), 2^f) is larger.
+        max_subsets: limit of min(C(n, f), 2^f), above which the call is refused.
 
     Raises:
-        ValueError: too many cases; the message says how many.
+        ValueError: too many cases; the message contains the number.
 
-    Guarantees (f, kappa)-robustness with kappa = 8 f^2 / (n - f): the answer and an honest mean
+    Guarantees (f, kappa)-robustness with kappa = 8 f^2 / (n - f): the aggregate and an honest mean
     differ by at most f / (n - f) times twice the honest diameter D, and D^2 <= 2 (n - f) Var.
 
     References:
@@ -77,10 +77,10 @@ def smallest_diameter_subset(distances: Tensor, f: int) -> Tensor:
 
     Args:
         distances: ``(n, n)`` squared distances.
-        f: how many rows to leave out.
+        f: number of rows to leave out.
     """
     levels = distances.unique()
-    low, high = 0, len(levels) - 1  # nothing is farther than the last level: no row need go
+    low, high = 0, len(levels) - 1  # no distance exceeds the last level: no row has to be removed
     while low < high:
         middle = (low + high) // 2
         if next(_covers(_farther_than(distances, levels[middle]), f), None) is None:
@@ -96,7 +96,7 @@ def _preference(candidate: tuple[float, list[int], Tensor]) -> tuple[float, list
 
 
 def _filled(distances: Tensor, cover: int, f: int) -> tuple[float, list[int], Tensor]:
-    """The rows outside of ``cover``, the most distant removed until n - f are left."""
+    """The rows outside ``cover``, without the most distant ones, n - f in all."""
     n = len(distances)
     kept = torch.tensor([row for row in range(n) if not cover >> row & 1])
     while len(kept) > n - f:
@@ -107,15 +107,15 @@ def _filled(distances: Tensor, cover: int, f: int) -> tuple[float, list[int], Te
 
 
 def _farther_than(distances: Tensor, level: Tensor) -> list[int]:
-    """For each row, the bit mask of the rows farther than ``level`` from it."""
+    """Per row, the bit mask of the rows farther than ``level`` from it."""
     far = (distances > level).tolist()
     return [sum(1 << column for column, apart in enumerate(row) if apart) for row in far]
 
 
 def _covers(far: list[int], budget: int) -> Iterator[int]:
-    """Every way to remove at most ``budget`` rows so that no two rows far apart remain.
+    """Every set of at most ``budget`` rows whose removal leaves no two rows that are far apart.
 
-    Yields bit masks: of every cover that leaves nothing superfluous, at least one equal to it.
+    Yields bit masks; every minimal cover is among them.
     """
 
     def search(gone: int, left: int) -> Iterator[int]:
@@ -125,11 +125,11 @@ def _covers(far: list[int], budget: int) -> Iterator[int]:
             yield gone
             return
         if left == 0 or sum(degrees) > 2 * left * largest:
-            return  # each removal takes at most ``largest`` pairs away
+            return  # each removal resolves at most ``largest`` pairs
         row = degrees.index(largest)
         yield from search(gone | 1 << row, left - 1)
         neighbors = far[row] & ~gone
-        if largest <= left:  # the row stays, so all that are far from it go
+        if largest <= left:  # the row stays, so all rows far from it are removed
             yield from search(gone | neighbors, left - largest)
 
     rows = list(enumerate(far))

@@ -1,4 +1,4 @@
-"""Mean around median: of each coordinate the n - f values nearest to the median."""
+"""Mean around median: per coordinate, the mean of the n - f values nearest to the median."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def mea_med(updates: Updates, num_byzantine: int, *, center: MedianKind = "midpo
         num_byzantine: f < n / 2. Of two equally near values the lower one stays.
         center: the median for even n, as in :func:`median`.
 
-    Guarantees, in the paper, a bounded distance to the honest mean; a kappa is not known to us.
+    Guarantees, in the paper, a bounded distance to the honest mean; we know of no kappa.
     Cost: one read of the matrix and a sort of each column.
 
     References:

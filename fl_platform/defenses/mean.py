@@ -1,4 +1,4 @@
-"""The mean of the updates: what federated averaging does, and what no attack fails to break."""
+"""The mean of the updates: federated averaging, which tolerates no Byzantine client."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def mean(
     *,
     weighting: Literal["uniform", "data"] = "uniform",
 ) -> Aggregate:
-    r"""The weighted mean of all rows; tolerates nobody, runs with any f.
+    r"""The weighted mean of all rows; tolerates no Byzantine row, accepts any f.
 
     .. math:: \hat g = \sum_i w_i g_i, \quad w_i = 1/n \text{ or } n_i / \sum_j n_j
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f, from 0 to n; not looked at.
-        sizes: ``(n,)`` each client's number of samples, at least 0; needed by ``data``.
-        weighting: ``uniform`` is eq. 3; ``data`` is FedAvg's, which lets a Byzantine client
-            choose its own weight. The STRIKE authors' code uses ``data`` for the mean alone.
+        num_byzantine: f, from 0 to n; not used.
+        sizes: ``(n,)`` number of samples per client, at least 0; required by ``data``.
+        weighting: ``uniform`` is eq. 3; ``data`` is FedAvg's, with which a Byzantine client
+            can set its own weight. The STRIKE authors' code uses ``data`` for the mean only.
 
     Raises:
         ValueError: ``data`` without usable sizes.

@@ -18,7 +18,13 @@ def median_kappa(n: int, f: int, *, kind: MedianKind) -> float:
     return between if kind == "midpoint" else max((n / 2) / (n / 2 - f), between)
 
 
-@rule(label="Median", tolerates=lambda n: (n - 1) // 2, kappa=median_kappa, shardable=True)
+@rule(
+    label="Median",
+    tolerates=lambda n: (n - 1) // 2,
+    kappa=median_kappa,
+    shardable=True,
+    trims=lambda n, f, kind: (n - 1) // 2,
+)
 def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint") -> Aggregate:
     r"""The median of each coordinate; O(n d), no weights.
 
@@ -32,7 +38,7 @@ def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint
             The STRIKE authors' code takes the lower of ``w_i - w``, which is the upper of our
             ``w - w_i``.
 
-    Guarantees (f, kappa)-robustness with, exactly, kappa = ((n-1)/2) / ((n+1)/2 - f) for odd n;
+    Guarantees (f, kappa)-robustness with exactly kappa = ((n-1)/2) / ((n+1)/2 - f) for odd n;
     for even n, (n/2 - 1) / (n/2 - f + 1) for ``midpoint`` and n / (n - 2f) for the others.
 
     References:

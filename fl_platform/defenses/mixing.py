@@ -1,4 +1,4 @@
-"""Mixings: what stands before a rule and makes the rows more alike. They answer with a matrix."""
+"""Mixings, the pre-aggregation before a rule: matrices that make the rows more alike."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> T
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2; ties go to the first rows.
-        include_self: whether a row is one of its own neighbours. ``true`` is the paper's, ByzFL's
-            and ByzPy's. ``false`` is the STRIKE authors' code: every honest row then averages at
-            least one Byzantine row, so no rule after it has a finite kappa. With f = 0, where
-            their code stops with an error, the n - 1 others are averaged.
+        include_self: ``true``: a row is one of its own neighbours (the paper, ByzFL, ByzPy);
+            ``false`` (the STRIKE authors' code): every honest row then averages at least one
+            Byzantine row, so no rule after it has a finite kappa. With f = 0, where their code
+            stops with an error, the n - 1 others are averaged.
 
     Returns:
         ``(n, n)`` float64, rows sum to 1.
@@ -47,7 +47,7 @@ def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> T
         [0.25, 0.25, 0.25, 0.25, 0.0]
     """
     n = len(updates)
-    # A row comes first among its own neighbours even where another is equal to it, or last.
+    # A row is the first of its own neighbours, or the last, even if another row equals it.
     own = -1.0 if include_self else torch.inf
     distances = updates.squared_distances().clone().fill_diagonal_(own)
     count = n - num_byzantine if include_self else max(min(n - num_byzantine, n - 1), 1)
@@ -61,11 +61,11 @@ class Bucketing:
 
     Args:
         seed: of the stream that shuffles.
-        s: rows per bucket; 2 in the paper's experiments, 1 is a mere shuffle.
-        f_after: how many of the ceil(n / s) buckets the rule is told are Byzantine. ``same`` is f:
-            each Byzantine row can spoil a bucket of its own (the paper, epfml, ByzFL). ``ceil`` is
-            ceil(f / s), the STRIKE authors' code: too few in almost every shuffle, so no rule after
-            it has a finite kappa.
+        s: rows per bucket; 2 in the paper's experiments, 1 only shuffles.
+        f_after: number of Byzantine buckets among ceil(n / s) that the rule assumes. ``same`` is
+            f: each Byzantine row can be in another bucket (the paper, epfml, ByzFL). ``ceil`` is
+            ceil(f / s), the STRIKE authors' code: too few in almost every shuffle, so no rule
+            after it has a finite kappa.
 
     References:
         Karimireddy, He, Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing,
@@ -102,24 +102,24 @@ class Bucketing:
         return sent(buckets(order, self.s), updates.device)
 
     def num_byzantine_after(self, m: int, f: int) -> int:
-        """How many of the buckets of m rows count as Byzantine."""
+        """Number of buckets of m rows that count as Byzantine."""
         return f if self.f_after == "same" else math.ceil(f / self.s)
 
     def rows_after(self, m: int) -> int:
-        """The number of buckets that m rows make."""
+        """Number of buckets of m rows."""
         return math.ceil(m / self.s)
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, which names the next shuffle."""
+        """The number of calls, which determines the next shuffle."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after as many calls."""
+        """Restore the number of calls."""
         self.calls = int(state["calls"])
 
 
 def buckets(order: Tensor, s: int) -> Tensor:
-    """``(ceil(n / s), n)`` averages of consecutive runs of s in ``order``."""
+    """``(ceil(n / s), n)`` averages of s consecutive rows in ``order``."""
     runs = order.split(s)
     mixing = torch.zeros(len(runs), len(order), dtype=torch.float64)
     for bucket, rows in enumerate(runs):

@@ -1,4 +1,4 @@
-"""MoNNA: the mean of the rows nearest to a vector that is trusted."""
+"""MoNNA: the mean of the rows nearest to a trusted vector."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def monna(
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2.
-        reference: ``(d,)`` the server's own update; needed by ``pivot: reference``.
-        pivot: p. The rule is made for peers without a server, each of which trusts its own
-            vector. ``reference`` is the nearest to that which a server has. A number is that
-            row's (ByzFL's ``idx``, 0 by default): the rows of a run arrive in random order, so
-            that row is Byzantine in f of n rounds, and nothing holds there.
+        reference: ``(d,)`` the server's own update; required by ``pivot: reference``.
+        pivot: p. The rule is designed for peers without a server, where each peer trusts its own
+            vector. ``reference`` is the closest equivalent on a server. A number selects that row
+            (ByzFL's ``idx``, 0 by default): the rows of a run arrive in random order, so it is
+            Byzantine in f of n rounds, without any guarantee.
 
     Raises:
-        ValueError: no such row, or no reference where one is asked for.
+        ValueError: no such row, or no reference with ``pivot: reference``.
 
     Guarantees, in the paper, convergence with f < n / 5 of n peers; no kappa for one call, since
-    a Byzantine pivot chooses its neighbours. Cost: two reads of the matrix.
+    a Byzantine pivot determines its neighbours. Cost: two reads of the matrix.
 
     References:
         Farhadkhani, Guerraoui, Gupta, Hoang, Pinot, Stephan, Robust Collaborative Learning with

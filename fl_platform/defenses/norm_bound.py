@@ -1,4 +1,4 @@
-"""Norm bounding: the mean of rows that are shortened to a common length."""
+"""Norm bounding: the mean of rows that are clipped to a common length."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def norm_bound(
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; not looked at, though the median length needs that minority.
+        num_byzantine: f < n / 2; not used, but the median length requires this minority.
         bound: M. ``null`` is the median length of the round's rows, which fits every task; a
-            number is the paper's, whose values (2 to 5 for its tasks) fit no other.
+            number as in the paper, whose values (2 to 5) fit its tasks only.
 
     The paper adds Gaussian noise against backdoors; the mixing ``clipping`` with any rule, and
     noise apart, is the same step.
 
-    Guarantees that f rows move the answer by at most f M / n each way, but no kappa: identical
-    honest rows longer than M are not answered with themselves. Cost: two reads of the matrix.
+    Guarantees that f rows move the aggregate by at most f M / n, but no kappa: for identical
+    honest rows longer than M the aggregate differs from them. Cost: two reads of the matrix.
 
     References:
         Sun, Kairouz, Suresh, McMahan, Can You Really Backdoor Federated Learning?, 2019.
@@ -46,7 +46,7 @@ def norm_bound(
 
 
 def middle_value(values: torch.Tensor) -> torch.Tensor:
-    """The median of ``(n,)`` numbers, between the two middle ones for even n; repeats its bits."""
+    """The median of ``(n,)`` numbers, the midpoint for even n; deterministic on every device."""
     ordered = values.sort().values
     low, high = ordered[(len(values) - 1) // 2], ordered[len(values) // 2]
     return low + (high - low) / 2

@@ -1,4 +1,4 @@
-"""Phocas: of each coordinate the n - f values nearest to the trimmed mean."""
+"""Phocas: per coordinate, the mean of the n - f values nearest to the trimmed mean."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def phocas(updates: Updates, num_byzantine: int) -> Aggregate:
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2, cut at each end and then left out. Of two equally near values
-            the lower one stays.
+        num_byzantine: f < n / 2, first trimmed at each end, then left out. Of two equally near
+            values the lower one stays.
 
-    Guarantees, in the paper, a bounded distance to the honest mean; a kappa is not known to us.
+    Guarantees, in the paper, a bounded distance to the honest mean; we know of no kappa.
     Cost: one read of the matrix and a sort of each column.
 
     References:

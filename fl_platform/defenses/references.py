@@ -1,4 +1,4 @@
-"""What rules that compare with a vector of the server's own check of it."""
+"""The check of the server's own update, for rules that compare rows with it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fl_platform.core import Updates
 
 
 def check_reference(updates: Updates, reference: Tensor | None, name: str) -> Tensor:
-    """The server's own update ``(d,)`` where the rows lie.
+    """The server's own update ``(d,)``, on the device of the rows.
 
     Raises:
-        ValueError: there is none, it has another dimension, or it is not finite.
+        ValueError: no reference, or one of another dimension, or not finite.
     """
     if reference is None or reference.shape != (updates.dimension,):
         got = "none" if reference is None else f"shape {tuple(reference.shape)}"

@@ -26,31 +26,33 @@ def rfa(
     start: Start = "inner",
     iterations: Literal["converged"] | Annotated[int, AtLeast(1)] = 8,
     eps: Annotated[float, Above(0)] = 1e-7,
+    unit: Literal["spread", "one"] = "spread",
 ) -> Aggregate:
-    r"""The point with the least sum of distances to all rows, approached step by step.
+    r"""The point with the least sum of distances to all rows, by Weiszfeld steps.
 
     .. math:: z \leftarrow \sum_i w_i g_i, \quad w_i \propto 1 / \max(\epsilon, \|g_i - z\|)
 
-    Every step answers with a combination of rows, so the steps run on n numbers and the Gram
+    Every step yields a combination of rows, so the steps compute with n numbers and the Gram
     matrix; the matrix itself is read for the Gram, for some starts, and once at the end.
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; only the start ``inner`` looks at it.
+        num_byzantine: f < n / 2; used by the start ``inner`` only.
         start: the first z. ``mean`` is the paper's and the STRIKE authors'; with rows of size
-            1e10 eight steps from there do not come home. ``inner`` is ours: the mean of the n - f
-            rows whose distances to all others sum to least, which no f rows can carry away.
+            1e10 eight steps from it do not reach the honest rows. ``inner`` is our own: the mean
+            of the n - f rows with the least sums of distances, which f rows cannot move far.
             ``median`` is the coordinate-wise one (ByzPy); ``zero`` is ByzFL's and epfml's.
         iterations: number of steps; 8 in the STRIKE authors' code, 3 in ByzFL. ``converged`` is
             the geometric median itself: a row that is one is found by its optimality condition
-            (the mean of them where there are several), else steps are taken until the gradient's
-            length is below 1e-12 n; start and eps then play no part.
-        eps: a distance counts as at least eps times the distance that half of all rows keep to
-            the most central one, so that rows of any size are treated alike. The STRIKE authors'
-            code (1e-7) and ByzFL (0.1) take eps itself, which matters to rows of about that size.
+            (the mean of them if there are several), else steps are taken until the gradient's
+            length is below 1e-12 n; start and eps then have no effect.
+        eps: a distance counts as at least eps times ``unit``.
+        unit: ``spread``: the distance that half of all rows keep to the most central one, so that
+            the scale of the rows has no effect. ``one``: eps itself, as in the STRIKE authors' code
+            (1e-7), ByzFL and epfml (0.1), which has an effect on rows of that size.
 
     Guarantees (f, kappa)-robustness with kappa = 4 (1 + f / (n - 2f))^2 where the sum of
-    distances at the answer is no larger than at the honest mean, so always for ``converged``;
+    distances at the result is no larger than at the honest mean, so always for ``converged``;
     in general
     ``||z - mean_G|| <= (2 sum_G ||g_i - mean_G|| + max(0, F(z) - F(mean_G))) / (n - 2f)``.
 
@@ -68,10 +70,12 @@ def rfa(
     if iterations == "converged":
         weights = geometric_median_weights(updates.gram())
         return Aggregate(updates.combine(weights), weights)
+    if unit not in ("spread", "one"):
+        raise ValueError(f"Expected unit as spread or one, got {unit!r}.")
     if iterations < 1 or not eps > 0:
         raise ValueError(f"Expected iterations >= 1 and eps > 0, got {iterations} and {eps}.")
     squares = _squares_from_start(updates, num_byzantine, start)
-    least = eps * _typical_distance(updates.squared_distances())
+    least = eps * (_typical_distance(updates.squared_distances()) if unit == "spread" else 1.0)
     weights = squares.new_full((len(updates),), torch.nan)
     for step in range(iterations):
         if step:
@@ -82,10 +86,10 @@ def rfa(
 
 
 def _typical_distance(squares: Tensor) -> Tensor:
-    """Scalar > 0: half of all rows are so near to one of them.
+    """Scalar > 0: the least radius around a row that contains half of all rows.
 
-    Where half of them are equal, that row is the geometric median, and 1e-16 times the least
-    positive distance lets it have all weight; where all are, 1.
+    If half of them are equal, that row is the geometric median, and 1e-16 times the least
+    positive distance gives it all weight; if all are equal, 1.
     """
     central = geometry.median_distances(squares).min()
     least = torch.where(squares > 0, squares, torch.inf).min()
@@ -94,7 +98,7 @@ def _typical_distance(squares: Tensor) -> Tensor:
 
 
 def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
-    """``(n,)`` squared distances to the first z, which alone need not be a combination."""
+    """``(n,)`` squared distances to the first z, which may not be a combination of rows."""
     n = len(updates)
     if start == "median":
         return updates.squared_distances_to(updates.median())
@@ -115,13 +119,13 @@ def _squares_from_start(updates: Updates, f: int, start: Start) -> Tensor:
 def geometric_median_weights(gram: Tensor, *, most: int = 20_000) -> Tensor:
     """``(n,)`` weights of the point with the least sum of distances to all rows.
 
-    Row k is such a point if the unit vectors from it to the rows elsewhere sum to a vector no
-    longer than the number of rows that lie where it does; that is decided first, because
-    Weiszfeld's steps creep towards a row. Everywhere else they converge at a linear rate.
+    Row k is such a point if the sum of the unit vectors from it to all different rows is no longer
+    than the number of rows equal to it. This is tested first, because Weiszfeld's steps approach a
+    row slowly; towards every other point they converge at a linear rate.
 
     Args:
         gram: ``(n, n)`` float64 inner products about any common point.
-        most: steps after which the best point so far answers.
+        most: maximum number of steps, after which the best point so far is returned.
     """
     distances = geometry.squared_distances(gram).sqrt()
     scale = distances.max()

@@ -1,4 +1,4 @@
-"""RLR: coordinates on which too few rows agree in sign are stepped the other way."""
+"""RLR: the step is reversed in coordinates in which too few rows agree in sign."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def rlr(
     *,
     threshold: Annotated[int, AtLeast(1)] | None = None,
 ) -> Aggregate:
-    r"""The mean, its sign turned where the signs of the rows sum to less than a threshold.
+    r"""The mean, negated where the signs of the rows sum to less than a threshold.
 
     .. math:: \hat g_k = \begin{cases} \bar g_k & |\sum_i \mathrm{sign}(g_{i,k})| \ge \theta \\
         -\bar g_k & \text{else} \end{cases}
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2; only ``threshold: null`` looks at it.
-        threshold: theta. ``null`` is f + 1, the least that f rows alone cannot reach (ours; the
-            paper names a number of clients, 4 to 8 of 10 to 40, and asks for more than f).
+        num_byzantine: f < n / 2; used by ``threshold: null`` only.
+        threshold: theta. ``null`` is f + 1, the least value that f rows alone cannot reach (our
+            own; the paper has a number of clients, 4 to 8 of 10 to 40, above f).
 
-    Guarantees nothing in the sense of Definition 1: it is made against backdoors, and where
-    honest clients disagree it climbs. No weights. Cost: one read of the matrix.
+    Guarantees: none in the sense of Definition 1. The rule is designed against backdoors, and where
+    honest clients disagree the loss rises. No weights. Cost: one read of the matrix.
 
     References:
         Ozdayi, Kantarcioglu, Gel, Defending against Backdoors in Federated Learning with Robust

@@ -20,7 +20,7 @@ from fl_platform.defenses.norm_bound import middle_value
     shardable="samples coordinates out of all",
 )
 class SignGuard:
-    r"""The clipped mean of the rows that pass a test of length and one of signs.
+    r"""The mean of the clipped rows that pass a test of length and a test of signs.
 
     .. math:: S_1 = \{i : L \le \|g_i\| / M \le R\}, \quad M = \operatorname{med}_j \|g_j\|,
         \quad S_2 = \text{largest mean-shift cluster of } (p_i, z_i, q_i), \\
@@ -35,12 +35,12 @@ class SignGuard:
         lower: L; 0.1 in the paper.
         upper: R; 3.0 in the paper.
         fraction: the share of coordinates that is drawn, at least one; 0.1 in the paper. The
-            authors' code and FLPoison take one run of neighbouring coordinates.
+            authors' code and FLPoison take one block of adjacent coordinates.
 
-    Where no row passes both tests the answer is zero, which keeps the model.
+    Where no row passes both tests the aggregate is zero, which keeps the model.
 
-    Guarantees, in the paper, convergence for bounded honest variance; no kappa: the tests look
-    at lengths and signs alone. Cost: two reads of the matrix and the sampled columns.
+    Guarantees, in the paper, convergence for bounded honest variance; no kappa: the tests use
+    lengths and signs only. Cost: two reads of the matrix and the sampled columns.
 
     References:
         Xu, Huang, Song, Lan, Byzantine-robust Federated Learning through Collaborative Malicious
@@ -81,11 +81,11 @@ class SignGuard:
         return Aggregate(updates.combine(weights), weights, float(1 - weights.sum()))
 
     def state_dict(self) -> dict[str, Any]:
-        """The number of calls, which names the next draw."""
+        """The number of calls, which determines the next draw."""
         return {"calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on after as many calls."""
+        """Restore the number of calls."""
         self.calls = int(state["calls"])
 
 
@@ -97,15 +97,15 @@ def sign_features(sampled: Tensor) -> Tensor:
 
 
 def largest_cluster(points: Tensor) -> Tensor:
-    """``(n,)`` which points are in the largest cluster of flat-kernel mean shift.
+    """``(n,)`` mask of the largest cluster of flat-kernel mean shift.
 
-    Every point climbs to a mode; modes within a bandwidth of a fuller one are dropped (ties:
-    in descending order of coordinates); a point belongs to the nearest mode within a bandwidth.
+    Every point moves to a mode; modes within a bandwidth of a fuller one are dropped (ties: in
+    descending order of coordinates); a point belongs to the nearest mode within a bandwidth.
     """
     points = points.double().cpu()
     n = len(points)
     width = float(torch.cdist(points, points).sort(1).values[:, max(n // 2, 1) - 1].mean())
-    if width == 0:  # half of all points are equal for each: those equal to most others
+    if width == 0:  # half of all points equal each of them: take those equal to most others
         return _most_equal(points)
     modes = points.clone()
     for _ in range(300):

@@ -13,7 +13,7 @@ from fl_platform.core import Aggregate, Updates
 from fl_platform.core.constraints import AtLeast
 from fl_platform.core.rule import rule
 
-BATCH = 4096  # subsets whose eigenvalues are found in one call
+BATCH = 4096  # subsets whose eigenvalues are computed in one call
 
 
 @rule(label="SMEA", tolerates=lambda n: (n - 1) // 2, shardable=True)
@@ -30,15 +30,15 @@ def smea(
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f < n / 2. Of equal subsets the first in lexicographic order.
-        max_subsets: refuse where C(n, f) is larger; all of them are tried.
+        num_byzantine: f < n / 2. Of equal subsets the first in lexicographic order is taken.
+        max_subsets: limit of C(n, f), above which the call is refused; all subsets are tried.
 
     Raises:
-        ValueError: too many subsets; the message says how many.
+        ValueError: too many subsets; the message contains the number.
 
     Eigenvalues are exact, from the n x n Gram matrix, so equal rows give equal bits. ByzFL
-    0.0.11 takes one power step from a vector drawn without a seed, and answers with another
-    subset from call to call.
+    0.0.11 takes one power step from a vector drawn without a seed, and its subset differs between
+    calls.
 
     Guarantees, in the paper, the least error of any rule in terms of the top eigenvalue of the
     honest covariance, which is sharper than the trace in Definition 1; no kappa is stated
@@ -71,7 +71,7 @@ def least_eigenvalue_subset(gram: Tensor, f: int) -> Tensor:
         means = block.mean(2)
         centred = block - means[:, :, None] - means[:, None, :] + block.mean((1, 2))[:, None, None]
         tops = torch.linalg.eigvalsh(centred)[:, -1]
-        # Subsets that differ by rounding alone count as equal: the first of them wins.
+        # Subsets whose values differ only by rounding count as equal: the first is taken.
         first = int((tops <= tops.min() * (1 + 1e-12)).nonzero()[0])
         if float(tops[first]) < least * (1 - 1e-12):
             best, least = index[first], float(tops[first])

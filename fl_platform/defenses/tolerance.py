@@ -1,4 +1,4 @@
-"""How many Byzantine rows a rule can bear: a fact that stands on the rule, checked at each call."""
+"""The number of Byzantine rows that a rule tolerates: stated on the rule, checked at each call."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["largest_f", "tolerates"]
 
 
 def tolerates(limit: Callable[[int], int]) -> Callable[[Any], Any]:
-    """State the largest legal f for n rows, and nothing else: ``rule(tolerates=limit)``.
+    """State the largest allowed f for n rows: short for ``rule(tolerates=limit)``.
 
-    f = 0 is legal for every rule and every n >= 1: there is nobody to tolerate.
+    f = 0 is allowed for every rule and every n >= 1.
 
     Args:
-        limit: n -> the largest f, e.g. ``lambda n: (n - 3) // 2``.
+        limit: function n -> largest f, e.g. ``lambda n: (n - 3) // 2``.
     """
     return rule(tolerates=limit)

@@ -1,4 +1,4 @@
-"""The coordinate-wise trimmed mean, which the paper calls RBTM."""
+"""The coordinate-wise trimmed mean, RBTM in the STRIKE paper."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ def _kappa(n: int, f: int, *, trim: int | None) -> float | None:
     return f / (n - 2 * f) if trim in (None, f) else None
 
 
-@rule(label="RBTM", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True)
+def _trims(n: int, f: int, *, trim: int | None) -> int:
+    return f if trim is None else min(trim, (n - 1) // 2)
+
+
+@rule(label="RBTM", tolerates=lambda n: (n - 1) // 2, kappa=_kappa, shardable=True, trims=_trims)
 def trimmed_mean(
     updates: Updates, num_byzantine: int, *, trim: Annotated[int, AtLeast(0)] | None = None
 ) -> Aggregate:
@@ -24,12 +28,11 @@ def trimmed_mean(
     Args:
         updates: n rows of dimension d.
         num_byzantine: f < n / 2.
-        trim: b, how many to drop at each end: ``null`` is f (the definition); a fixed number is
-            what libraries do that are not told f, and is lowered to (n - 1) // 2 where fewer rows
-            arrive.
+        trim: b, number of values dropped at each end: ``null`` is f (the definition); a fixed
+            number, as in libraries without f, is lowered to (n - 1) // 2 if fewer rows arrive.
 
-    Guarantees (f, kappa)-robustness with, exactly, kappa = f / (n - 2f) when b = f: no rule has a
-    smaller one.
+    Guarantees (f, kappa)-robustness with exactly kappa = f / (n - 2f) when b = f, the smallest of
+    all rules.
 
     References:
         Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates,
@@ -43,6 +46,5 @@ def trimmed_mean(
         >>> trimmed_mean(updates, 1).vector
         tensor([2.3333, 0.6667])
     """
-    n = len(updates)
-    drop = num_byzantine if trim is None else min(trim, (n - 1) // 2)
+    drop = _trims(len(updates), num_byzantine, trim=trim)
     return Aggregate(coordinatewise.trimmed_mean(updates, drop))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core import Updates, generator
 from fl_platform.core.context import Context
 from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
-from fl_platform.core.products import weighted_sum
 from fl_platform.core.rng import stream_seed
 from fl_platform.core.schedules import Schedule
 from fl_platform.core.vector import flatten, state_tensors
@@ -40,10 +38,15 @@ from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
-from fl_platform.federated.server_rate import server_rates, step_schedulers
+from fl_platform.federated.server_step import (
+    ServerState,
+    ServerStep,
+    State,
+    Trained,
+    server_rates,
+    step_schedulers,
+)
 from fl_platform.federated.worker_momentum import WorkerMomentum
-
-State = Literal["parameters", "all"]
 
 
 class Diverged(RuntimeError):  # noqa: N818 - a way to end, named like its status
@@ -76,6 +79,8 @@ class FederatedModule(LightningModule):
         worker_momentum: beta of the momentum that each client keeps over rounds, see
             `WorkerMomentum`; 0 for none.
         worker_dampening: delta of it.
+        worker_clients: who keeps it: ``"all"`` who train, or the ``"honest"``, so that Byzantine
+            clients that train send this round's update.
         loss: of the clients, from outputs and targets to a scalar.
         way: how clients are trained, see `fl_platform.federated.client_training.select`.
         should_stop: asked between clients; may raise to leave a long round.
@@ -98,6 +103,7 @@ class FederatedModule(LightningModule):
         server_schedule: Schedule | None = None,
         worker_momentum: float = 0.0,
         worker_dampening: float = 0.0,
+        worker_clients: Literal["all", "honest"] = "all",
         loss: Loss = F.cross_entropy,
         way: WayName = "sequential",
         should_stop: Callable[[], None] = lambda: None,
@@ -123,8 +129,8 @@ class FederatedModule(LightningModule):
         self.byzantine = byzantine_clients(len(federation), byzantine, seed)
         self._server = server or (lambda parameters: torch.optim.SGD(parameters, lr=1.0))
         self._server_schedule = server_schedule
-        self._rates: list[float] = []
         self._worker = (worker_momentum, worker_dampening)
+        self._worker_clients = worker_clients
         self._momentum: WorkerMomentum | None = None
         self._momentum_state: dict[str, Tensor] | None = None
         self._loss = loss
@@ -197,7 +203,10 @@ class FederatedModule(LightningModule):
                 self._root.to(self.device), self.local, stream_seed(self.seed, "root"), self._loss
             )
             self._root_way = build_way("sequential", self.model, own)
-        self._rates = server_rates(self.trainer, self._server_schedule)
+        rates = server_rates(self.trainer, self._server_schedule)
+        self._server_step = ServerStep(
+            self.model, self.state, self._server_schedule, rates, self._ranks
+        )
         most, width, ranks = self.sampled or len(self.federation), self._width(), self._ranks
         dtype = next(self.model.parameters()).dtype
         self._rows = torch.empty(-(-most // ranks.size), width, device=self.device, dtype=dtype)
@@ -215,7 +224,8 @@ class FederatedModule(LightningModule):
             order = list(everybody)
         else:
             order = [i for i in everybody if i not in self.byzantine]
-            order += self.byzantine if self._adversary.trains else ()
+            keep = self._adversary.trains and self._worker_clients == "all"
+            order += self.byzantine if keep else ()
         self._momentum = WorkerMomentum(order, like, *self._worker)
         if self._momentum_state is not None:
             self._momentum.load_state_dict(self._momentum_state)
@@ -255,13 +265,13 @@ class FederatedModule(LightningModule):
             context = self._context(index, cohort, reference)
             done, values = self._settled(context, cohort, trained, told, clock)
             loss = {"round/loss": values["loss"]} if cohort.honest else {}
-            metrics = loss | self._rates_of(index) | self._observed(done, values)
+            metrics = loss | self._rates(index) | self._observed(done, values)
             step_schedulers(self.trainer)  # observers see the rate of this round
             clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
     def _settled(
-        self, context: Context, cohort: Cohort, trained: _Trained, told: int, clock: _Clock
+        self, context: Context, cohort: Cohort, trained: Trained, told: int, clock: _Clock
     ) -> tuple[Round, dict[str, Any]]:
         """The server's side of a round and all that was measured, which a GPU tells at once.
 
@@ -271,7 +281,11 @@ class FederatedModule(LightningModule):
         if not on_device(self.device) or self._ranks.size > 1:
             done, numbers = self._served(context, cohort, trained, told, clock)
             return done, numbers
-        before = _Before(self)
+        before = ServerState(
+            self.model,
+            cast(Any, self.optimizers(use_pl_optimizer=False)),
+            [self._aggregator, self._adversary],
+        )
         with deferring() as deferral:
             done, numbers = self._served(context, cohort, trained, told, clock)
         held, values = deferral.settle(numbers)
@@ -286,7 +300,7 @@ class FederatedModule(LightningModule):
         self,
         context: Context,
         cohort: Cohort,
-        trained: _Trained,
+        trained: Trained,
         told: int,
         clock: _Clock,
         *,
@@ -302,7 +316,9 @@ class FederatedModule(LightningModule):
         )
         clock.lap("defense")
         vector = self._ranks.whole(aggregate.vector)
-        self._step(index, vector, aggregate, trained, len(updates), again=again)
+        # Lightning counts the steps of its own optimizer: one that was taken back counts already.
+        optimizer = self.optimizers(use_pl_optimizer=not again)
+        self._server_step.step(optimizer, index, vector, aggregate, trained, len(updates))
         clock.lap("server")
         done = Round(index, cohort, updates, honest, byzantine, told, aggregate, known)
         finite = number(torch.isfinite(vector).all())
@@ -316,7 +332,7 @@ class FederatedModule(LightningModule):
                 numbers |= {f"{place}/{name}": value for name, value in asked.items()}
         return done, numbers
 
-    def _train(self, index: int, cohort: Cohort) -> _Trained:
+    def _train(self, index: int, cohort: Cohort) -> Trained:
         """Train who trains this round."""
         assert self._way is not None
         assert self._rows is not None
@@ -355,12 +371,13 @@ class FederatedModule(LightningModule):
             for part, change in parts
         ]
         if self._momentum is not None:
-            self._momentum.apply(clients, rows[:, :d])
+            keep = own if self._worker_clients == "honest" else len(clients)
+            self._momentum.apply(clients[:keep], rows[:keep, :d])
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[own:])
         loss = self._ranks.sum(losses[0].sum()) / h
         received = rows if self._received is None else self._received[:count]
-        return _Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
+        return Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
 
     def _attack(
         self, context: Context, cohort: Cohort, rows: Tensor, told: int
@@ -427,84 +444,11 @@ class FederatedModule(LightningModule):
             layers=tuple(tensor.numel() for tensor in tensors),
         )
 
-    def _step(
-        self,
-        index: int,
-        vector: Tensor,
-        aggregate: Aggregate,
-        trained: _Trained,
-        received: int,
-        *,
-        again: bool = False,
-    ) -> None:
-        """The server's step at the rate of round ``index``; running statistics follow.
-
-        Args:
-            index: t.
-            vector: ``(d,)`` of all coordinates.
-            aggregate: what the defense made of the rows.
-            trained: what training left.
-            received: how many rows the server has.
-            again: whether this step takes the place of one that was taken back, which Lightning
-                has counted.
-        """
-        optimizer = self.optimizers(use_pl_optimizer=not again)
-        if self._server_schedule is not None:
-            factor = self._server_schedule(index)
-            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):  # type: ignore[union-attr]
-                group["lr"] = rate * factor
-        start = 0
-        for parameter in self.model.parameters():
-            stop = start + parameter.numel()
-            parameter.grad = vector[start:stop].view_as(parameter).clone()
-            start = stop
-        optimizer.step()  # type: ignore[union-attr]
-        self._step_buffers(vector[start:], aggregate, trained, received)
-
-    def _rates_of(self, index: int) -> dict[str, float]:
+    def _rates(self, index: int) -> dict[str, float]:
         """The scheduled rates of round ``index``; empty where none is scheduled."""
-        rates = {}
-        if self.local.schedule is not None:
-            rates["round/local_lr"] = self.local.at(index).lr
-        if self._server_schedule is not None:
-            rates["round/server_lr"] = self._rates[0] * self._server_schedule(index)
-        return rates
-
-    def _step_buffers(
-        self, stepped: Tensor, aggregate: Aggregate, trained: _Trained, received: int
-    ) -> None:
-        """Running statistics follow as ``state`` says; ``stepped`` is their part of the vector."""
-        buffers = list(self.model.buffers())
-        if not buffers:
-            return
-        if self.state == "all":
-            change = stepped.double()
-        else:
-            changes, own = trained.buffer_rows, trained.honest
-            assert changes is not None
-            # A Byzantine client reports the server's own statistics: a change of zero.
-            weights = aggregate.weights
-            if weights is None:
-                weights = torch.ones(received, dtype=torch.float64, device=changes.device)
-                if aggregate.dropped is not None:
-                    weights[aggregate.dropped.to(changes.device)] = 0.0
-                weights /= weights.sum().clamp(min=1.0)
-            honest = weights[own.start : own.stop].to(changes)
-            # Rows of weight zero are not read: a dropped row is NaN, and 0 * NaN is NaN.
-            if on_device(changes):
-                part = weighted_sum(changes, honest)
-            else:
-                used = honest.nonzero().flatten()
-                part = honest[used] @ changes[used]
-            change = self._ranks.sum(part)
-        offset = 0
-        for buffer in buffers:
-            delta = change[offset : offset + buffer.numel()].view_as(buffer)
-            offset += buffer.numel()
-            if buffer.is_floating_point():
-                buffer.sub_(delta.to(buffer.dtype))
-            elif self.state == "all":
-                buffer.copy_((buffer.double() - delta).round())
+        scheduled = self.local.schedule is not None
+        own = {"round/local_lr": self.local.at(index).lr} if scheduled else {}
+        return own | self._server_step.rate(index)
 
     def _refuse_divergence(self, done: Round, finite: bool) -> None:
         """Raise `Diverged` once the model or most of a round is not finite."""
@@ -548,47 +492,6 @@ class FederatedModule(LightningModule):
         self.log_dict(scores, logger=False)
         for logger in self.trainer.loggers if self._ranks.rank == 0 else ():
             logger.log_metrics(metrics, step=done.index + 1)
-
-
-class _Before:
-    """What the server's side of a round changes, as it was before."""
-
-    def __init__(self, module: FederatedModule) -> None:
-        self._module = module
-        self._model = [t.detach().clone() for t in state_tensors(module.model, "all")]
-        self._optimizer = cast(Any, module.optimizers(use_pl_optimizer=False))
-        self._rules = [module._aggregator, module._adversary]
-        self._states = copy.deepcopy(
-            [self._optimizer.state_dict(), *(r.state_dict() if r else {} for r in self._rules)]
-        )
-
-    @torch.no_grad()
-    def restore(self) -> None:
-        """Put it all back."""
-        for tensor, old in zip(state_tensors(self._module.model, "all"), self._model, strict=True):
-            tensor.copy_(old)
-        first, *states = self._states
-        self._optimizer.load_state_dict(first)
-        for rule, state in zip(self._rules, states, strict=True):
-            if rule is not None:
-                rule.load_state_dict(state)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """What training left in this process.
-
-    Attributes:
-        rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all who trained.
-        buffer_rows: changes of the buffers by the clients that trained here, honest first.
-        honest: which of the honest rows trained here.
-        loss: mean of all honest clients; NaN where none took part.
-    """
-
-    rows: Tensor
-    buffer_rows: Tensor | None
-    honest: range
-    loss: Tensor
 
 
 class _Clock:

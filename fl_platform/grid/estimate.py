@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fl_platform.config import ConfigError
 from fl_platform.grid.plan import PlannedRun
+from fl_platform.run.naming import seedless, task_of
 from fl_platform.tracking.records import RecordError, skip
 from fl_platform.tracking.run_folder import RunFolder, all_runs, run_folder
 
@@ -50,7 +51,7 @@ def estimate(planned: Sequence[PlannedRun], home: Path) -> Estimate:
     seconds = size = 0.0
     for run in planned:
         task = run.config.task.name
-        cost = exact.get(_without_seed(run.name)) or by_task.get(task) or measured.get(task)
+        cost = exact.get(seedless(run.name)) or by_task.get(task) or measured.get(task)
         if cost is None:
             cost = measured[task] = measure(run, home)
         seconds += cost.seconds * run.config.rounds
@@ -97,8 +98,8 @@ def _known(home: Path) -> tuple[dict[str, CostPerRound], dict[str, CostPerRound]
             continue
         rounds = result["rounds"]
         cost = CostPerRound((result.get("seconds") or 0.0) / rounds, _bytes(folder) / rounds)
-        exact[_without_seed(described["name"])].append(cost)
-        by_task[described["name"].partition(" ")[0]].append(cost)
+        exact[seedless(described["name"])].append(cost)
+        by_task[task_of(described["name"])].append(cost)
     return _medians(exact), _medians(by_task)
 
 
@@ -110,11 +111,6 @@ def _medians(costs: dict[str, list[CostPerRound]]) -> dict[str, CostPerRound]:
         )
         for key, found in costs.items()
     }
-
-
-def _without_seed(name: str) -> str:
-    """Run name without its seed."""
-    return name.rpartition(" ")[0]
 
 
 def _bytes(folder: RunFolder) -> int:

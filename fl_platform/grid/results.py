@@ -15,6 +15,7 @@ from fl_platform.config import ConfigError
 from fl_platform.core.outside import OutsideError, read_file
 from fl_platform.core.terminal import Terminal
 from fl_platform.grid.grid_run import planned_hashes
+from fl_platform.grid.papers import restated
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
 from fl_platform.report.figures.layout import ONE_COLUMN, TWO_COLUMNS, Page
@@ -105,13 +106,18 @@ def write(
     curves = table.curves(home, KEYS, source)
     curves = curves[curves["run_id"].isin(set(frame["run_id"]))]
     kept = clouds(home, frame)
-    paths = write_report(frame, curves, kept, out, formats, title or experiment, page=page)
+    seeds = {int(seed) for seed in frame["seed"].dropna()}
+    beside = restated(home, experiment, sorted(seeds))
+    paths = write_report(
+        frame, curves, kept, out, formats, title or experiment, page=page, restated=beside
+    )
     return out, paths
 
 
 def report_folder(home: Path, experiment: str) -> Path:
-    """``mlruns/reports/NAME``; a name that is not a plain file name is replaced by its hash."""
-    plain = re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", experiment, re.ASCII)
+    """``mlruns/reports/NAME``; a name that is no plain path is replaced by its hash."""
+    part = r"[A-Za-z0-9][\w.-]{0,99}"
+    plain = re.fullmatch(rf"{part}(/{part})?", experiment, re.ASCII)
     name = experiment if plain else hashlib.sha256(experiment.encode()).hexdigest()[:16]
     return home / "mlruns" / "reports" / name
 

@@ -13,7 +13,25 @@ from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError, read_yaml
 
 Axes = Mapping[str, str]
-KEYS = ("title", "axes", "cells", "unknown")
+KEYS = ("title", "axes", "cells", "unknown", "paper")
+OF_PAPER = ("source", "address", "values", "origin")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The ``paper:`` node of an experiment that restates a published one.
+
+    Attributes:
+        source: authors, title, year, and which table or figure.
+        address: where to read it.
+        values: CSV of the published values (`fl_platform.report.published.read_published`).
+        origin: where the values were read, and their licence; or that there are none.
+    """
+
+    source: str
+    address: str = ""
+    values: Path | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,7 @@ class Grid:
         axes: key -> values in Hydra's sweep grammar; hold in every block.
         blocks: further axes per block; they replace axes of the same key (``cells:`` in the file).
         unknown: choices of this file that the paper does not state, one sentence each.
+        paper: what is restated, if anything.
     """
 
     name: str
@@ -33,6 +52,7 @@ class Grid:
     axes: Axes = field(default_factory=dict)
     blocks: tuple[Axes, ...] = ({},)
     unknown: tuple[str, ...] = ()
+    paper: Paper | None = None
 
     def sweeps(self, typed: Sequence[str]) -> list[list[str]]:
         """One list of sweep overrides per block; ``typed`` replaces axes of the same key."""
@@ -51,7 +71,7 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
         ConfigError: the file is missing, or its ``grid:`` node is invalid.
     """
     folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
-    files = {path.stem: path for folder in folders[::-1] for path in _files(folder)}
+    files = grid_files(folders)
     if name not in files:
         listed = f" There are: {', '.join(sorted(files))}." if files else ""
         told = f"grid: there is no experiment '{name}'{nearest(name, files)}{listed}"
@@ -77,11 +97,35 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
         axes=_axes(node.get("axes", {}), "grid.axes", files[name]),
         blocks=tuple(_axes(b, f"grid.cells.{i}", files[name]) for i, b in enumerate(blocks)),
         unknown=tuple(map(str, _list(node.get("unknown", []), "grid.unknown", files[name]))),
+        paper=_paper(node["paper"], files[name]) if "paper" in node else None,
     )
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted((folder / "experiment").glob("*.yaml"))
+def grid_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """Experiment files by name, which has a folder in it if any: ``papers/bucketing_exp2``.
+
+    Args:
+        folders: of configuration files; what two of them have is the first one's.
+    """
+    found = {}
+    for group in (folder / "experiment" for folder in folders[::-1]):
+        for path in sorted(group.glob("**/*.yaml")):
+            found[path.relative_to(group).with_suffix("").as_posix()] = path
+    return found
+
+
+def _paper(node: Any, file: Path) -> Paper:
+    if not isinstance(node, Mapping) or not isinstance(node.get("source"), str):
+        raise ConfigError(f"{file}: grid.paper: expected source and others, got {shown(node)}.")
+    for key, value in node.items():
+        if key not in OF_PAPER or not isinstance(value, str):
+            known = ", ".join(OF_PAPER)
+            told = f"expected texts below {known}, got {key}: {shown(value)}"
+            raise ConfigError(f"{file}: grid.paper: {told}.")
+    values = file.parent / node["values"] if "values" in node else None
+    if values is not None and not values.is_file():
+        raise ConfigError(f"{file}: grid.paper.values: expected a file at {values}, got none.")
+    return Paper(node["source"], node.get("address", ""), values, node.get("origin", ""))
 
 
 def _axes(node: Any, key: str, file: Path) -> dict[str, str]:

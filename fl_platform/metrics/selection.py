@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from fl_platform.core.deferred import Number, number, over
+from fl_platform.core.rule import facts_of, settings_of
 from fl_platform.core.updates import Updates
 
 
@@ -47,7 +51,7 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
 
 def byzantine_coordinates(
     updates: Updates, num_honest: int, trim: int | None = None, *, limit: int = 16384
-) -> float:
+) -> Number:
     """Share of Byzantine values among those that a coordinate-wise rule keeps.
 
     The rule sorts each coordinate and keeps all but the ``trim`` lowest and highest: trimmed
@@ -82,11 +86,30 @@ def byzantine_coordinates(
             f" num_honest={num_honest} and trim={trim}."
         )
     stride = -(-updates.dimension // limit)
-    kept = torch.zeros((), dtype=torch.int64, device=updates.device)
-    seen = 0
-    for part, chunk in updates.columns():
-        first = -part.start % stride  # the grid 0, stride, 2 stride ... continues across chunks
-        order = chunk[:, first::stride].argsort(stable=True, dim=0)[trim : rows - trim]
-        kept += (order >= num_honest).sum()
-        seen += order.numel()
-    return float(kept) / seen
+    places = torch.arange(0, updates.dimension, stride, device=updates.device)
+    order = updates.gathered(places).argsort(stable=True, dim=0)[trim : rows - trim]
+    kept = updates.summed((order >= num_honest).double().sum())
+    seen = updates.summed(torch.full_like(kept, order.numel()))
+    return over(number(kept), number(seen))
+
+
+def kept_coordinates(
+    rule: Callable[..., Any], updates: Updates, num_honest: int, num_byzantine: int
+) -> dict[str, Number]:
+    """`byzantine_coordinates` over 1,024 coordinates, of a rule that states `Facts.trims`.
+
+    Args:
+        rule: The defense, or a partial of it.
+        updates: ``(m, d)`` the rows that it was given, the honest ones first.
+        num_honest: h, from 0 to m.
+        num_byzantine: f as it was told to the rule.
+
+    Returns:
+        ``byzantine_coordinates``; empty if the rule is not known to sort coordinates.
+    """
+    trims = facts_of(rule).trims
+    if trims is None:
+        return {}
+    trim = trims(len(updates), num_byzantine, **settings_of(rule))
+    share = byzantine_coordinates(updates, num_honest, trim, limit=1024)
+    return {"byzantine_coordinates": share}

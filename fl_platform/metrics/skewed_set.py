@@ -142,6 +142,3 @@ def skewed(
         )
         known[median, size, reverse] = Skewed(projection, index, space)
     return known[median, size, reverse]
-
-
-Room, room = HidingSpace, hiding_space  # the names of before, for code that imports them

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from torch import nn
 
 from fl_platform.core.constraints import Between
+from fl_platform.models.fixed_dropout import FixedDropout
 
 
 def bucketing_cnn(
@@ -15,6 +16,7 @@ def bucketing_cnn(
     *,
     channel_dropout: Annotated[float, Between(0, 1)] = 0.25,
     dropout: Annotated[float, Between(0, 1)] = 0.5,
+    masks: Literal["drawn", "fixed"] = "drawn",
 ) -> nn.Module:
     """Two convolutions, dropout, two linear layers; 1,199,882 parameters for MNIST.
 
@@ -26,9 +28,14 @@ def bucketing_cnn(
         image_shape: channels, height, width; sides of at least 6 pixels.
         channel_dropout: chance of a channel to be dropped after the convolutions.
         dropout: chance of a hidden number to be dropped.
+        masks: ``drawn``: each step draws its own, as dropout is meant. ``fixed``: one mask per
+            position in the batch for the whole run and all clients, see `FixedDropout`. That is
+            what the authors' code does: it restores the state of the random generator after each
+            client's gradient, so that every step begins at the same state.
 
     Raises:
-        ValueError: the image is smaller than the convolutions and the pooling need.
+        ValueError: the image is smaller than the convolutions and the pooling need, or a chance is
+            1 beside fixed masks.
 
     References:
         S. P. Karimireddy, L. He, M. Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via
@@ -40,7 +47,11 @@ def bucketing_cnn(
         raise ValueError(
             f"bucketing_cnn needs images of at least 6 x 6 pixels, got {height} x {width}."
         )
-    return nn.Sequential(
+    if masks not in ("drawn", "fixed"):
+        raise ValueError(f"Expected masks drawn or fixed, got {masks!r}.")
+    if masks == "fixed" and 1 in (channel_dropout, dropout):
+        raise ValueError("Expected chances below 1 beside masks=fixed, got 1.")
+    layers = [
         nn.Conv2d(channels, 32, kernel_size=3),
         nn.ReLU(),
         nn.Conv2d(32, 64, kernel_size=3),
@@ -52,4 +63,7 @@ def bucketing_cnn(
         nn.ReLU(),
         nn.Dropout(dropout),
         nn.Linear(128, num_classes),
-    )
+    ]
+    if masks == "fixed":  # behind all parameters, whose draws stay those of masks=drawn
+        layers[5], layers[9] = FixedDropout(channel_dropout, 64), FixedDropout(dropout, 128)
+    return nn.Sequential(*layers)

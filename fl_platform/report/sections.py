@@ -17,6 +17,7 @@ from fl_platform.report.figures import (
     kappa_figure,
     mixing_bars,
     nu_sweep,
+    published_curves,
     skew_figure,
     worst_case_heatmap,
 )
@@ -61,10 +62,29 @@ def accuracies(found: Sequence[Cell], accuracy: str, page: Page) -> Section:
     return Section("Accuracy under attack", [*items, worst_case_table(found)])
 
 
-def beside_the_paper(comparisons: Sequence[Table]) -> Section:
-    """Our values beside the published ones, and what the paper does not state."""
-    text = f"Not stated in the paper: {'; '.join(paper.UNKNOWN)}."
-    return Section("Comparison with the paper", [*comparisons, text] if comparisons else ())
+def beside_the_paper(
+    comparisons: Sequence[Table],
+    found: Sequence[Cell],
+    curves: pd.DataFrame | None,
+    restated: paper.Restated,
+    page: Page,
+) -> Section:
+    """Our values and curves beside the published ones, and what the paper does not state."""
+    if not comparisons:
+        return Section("Comparison with the paper")
+    if not restated.cells:
+        text = f"Not stated in the paper: {'; '.join(paper.UNKNOWN)}."
+        return Section("Comparison with the paper", [*comparisons, text])
+    items: Items = [*comparisons, f"Open or different: {' '.join(restated.unknown)}"]
+    for setting, group in by_setting(found).items():
+        if curves is not None and not curves.empty:
+            caption = (
+                f"Test accuracy of ours and of the authors: {setting.title()}. Lines: means over"
+                f" seeds; bands: from the lowest to the highest seed. {settings_note(group)}"
+            )
+            draw = partial(published_curves, group, curves, restated.cells, setting.title(), page)
+            items += _picture("published-curves", draw, caption, setting)
+    return Section("Comparison with the paper", items)
 
 
 def over_rounds(found: Sequence[Cell], curves: pd.DataFrame, page: Page) -> Section:

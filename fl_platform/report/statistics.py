@@ -137,6 +137,19 @@ def verdict(difference: Difference | None, margin: float = MARGIN) -> Verdict:
     return "cannot tell"
 
 
+def band_verdict(values: Sequence[float], low: float, high: float, level: float = 0.95) -> Verdict:
+    """Verdict on our mean beside the band ``[low, high]`` of published seeds.
+
+    *agrees*: our mean lies in the band widened at both ends by the half width of our own t
+    interval. *differs*: outside. *cannot tell*: fewer than three seeds of ours, or no band.
+    """
+    ours = summarize(values, level)
+    if ours.n < FEWEST_SEEDS or math.isnan(low):
+        return "cannot tell"
+    half = ours.high - ours.mean
+    return "agrees" if low - half <= ours.mean <= high + half else "differs"
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values, in the order given (S. Holm, "A simple sequentially rejective …", 1979).
 

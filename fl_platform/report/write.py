@@ -17,7 +17,8 @@ from fl_platform.report.formats import csv_text, markdown, to_csv
 from fl_platform.report.html import Collapsible, Picture
 from fl_platform.report.html import page as whole_page
 from fl_platform.report.latex import latex
-from fl_platform.report.tables import Table, comparison_table
+from fl_platform.report.published import Restated
+from fl_platform.report.tables import Table, comparison_table, restated_table
 from fl_platform.tracking.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def write_report(
     accuracy: Accuracy = "tail",
     figures: tuple[str, ...] = ("png", "pdf"),
     page: Page | None = None,
+    restated: Restated | None = None,
 ) -> list[Path]:
     """Write ``index.html``, ``tables/``, ``figures/`` and ``runs.csv``; return their paths.
 
@@ -52,6 +54,7 @@ def write_report(
         accuracy: tail, last or best.
         figures: Formats of figure files: png, pdf, svg. Empty: no files.
         page: Width and type size of figures, and width of LaTeX tables.
+        restated: Published values beside which the runs are set.
 
     Raises:
         ValueError: A format is unknown, or the frame has no run.
@@ -65,11 +68,14 @@ def write_report(
             "Expected at least one run, got an empty frame. Check the name of the experiment."
         )
     found, page = cells(frame, accuracy), page or Page()
-    tried = [comparison_table(group) for group in by_setting(found).values()]
+    beside = restated or Restated("")
+    groups = by_setting(found).values()
+    tried = [comparison_table(group) for group in groups]
+    tried += [restated_table(group, beside, accuracy) for group in groups]
     comparisons = [table for table in tried if table is not None]
     parts = [
         sections.accuracies(found, accuracy, page),
-        sections.beside_the_paper(comparisons),
+        sections.beside_the_paper(comparisons, found, curves, beside, page),
         sections.sweeps(found, page),
         sections.skewness(found, curves, clouds, page),
         sections.cost_and_provenance(found),

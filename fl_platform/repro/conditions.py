@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fl_platform.config import Config, config_hash
+from fl_platform.config import Config, setting_hash
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro.reference import DIGITS, Reference, ReferenceRun
 from fl_platform.run import provenance
+from fl_platform.run.naming import seedless
 from fl_platform.run.result import Result, finished
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
@@ -90,8 +91,8 @@ def named(cells: Sequence[PlannedRun]) -> list[tuple[str, PlannedRun]]:
 
     Cells of equal name get the first digits of their hash.
     """
-    bare = [cell.name.rpartition(" s")[0] for cell in cells]
-    settings = [config_hash(replace(cell.config, seed=0))[:6] for cell in cells]
+    bare = [seedless(cell.name) for cell in cells]
+    settings = [setting_hash(cell.config)[:6] for cell in cells]
     several = Counter(name for name, _ in set(zip(bare, settings, strict=True)))
     return [
         (name if several[name] == 1 else f"{name} #{setting}", cell)

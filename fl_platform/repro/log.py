@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fl_platform.core.outside import OutsideError, open_file, parse_json, read_file
-from fl_platform.tracking.atomic import write_all
+from fl_platform.core.outside import OutsideError, parse_json, read_file
+from fl_platform.tracking.journal import LineFile
 from fl_platform.tracking.lock import RunLock
 
 
@@ -37,15 +37,8 @@ class SuiteLog:
     def note(self, kind: str, at: float, **values: Any) -> None:
         """Append one entry durably; ``at`` in seconds since 1970."""
         entry = {"kind": kind, "at": at, "utc": stamp(at), **values}
-        line = json.dumps(entry, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        try:
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            write_all(descriptor, b"\n" + line if torn else line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with contextlib.closing(LineFile(self.path, json.loads)) as file:
+            file.write([json.dumps(entry, ensure_ascii=False, allow_nan=False)])
 
     def entries(self, kind: str = "") -> Iterator[dict[str, Any]]:
         """Entries of ``kind`` (default: all) in order; skips torn lines and unknown kinds.

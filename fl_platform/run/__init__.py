@@ -12,5 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Result", "run"]
 
-if not TYPE_CHECKING:
-    __getattr__ = lazy(__name__, {"Result": "result", "run": "runner"})
+lazy(__name__)

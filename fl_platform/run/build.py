@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import Callback
@@ -40,6 +40,8 @@ from fl_platform.federated.client_training import Choice, WayName, choose
 from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.run.naming import run_name
 from fl_platform.run.refusals import build_network, refused
+
+Module = TypeVar("Module", bound=FederatedModule)
 
 
 @dataclass(frozen=True)
@@ -194,9 +196,10 @@ def build_module(
     population: Population,
     between: Callable[[], None],
     way: WayName = "sequential",
-) -> FederatedModule:
-    """The Lightning module of the run."""
-    return FederatedModule(
+    kind: type[Module] = FederatedModule,  # type: ignore[assignment]
+) -> Module:
+    """The Lightning module of the run, of that ``kind``."""
+    return kind(
         build_model(config, population.dataset),
         population.federation,
         local_training(config.task.local),
@@ -209,6 +212,7 @@ def build_module(
         server_schedule=schedule_of(config.server.schedule),
         worker_momentum=config.worker.momentum,
         worker_dampening=config.worker.dampening,
+        worker_clients=config.worker.clients,
         should_stop=between,
         way=way,
         root=population.root,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -60,6 +61,22 @@ def run_name(config: Config, *, apart: str = "") -> str:
     defense = "+".join(filter(None, [mixing_label(config), rule_label(config.defense)]))
     rules = f"{rule_label(config.attack)} vs {defense}"
     return ", ".join(filter(None, [rules, apart, f"{config.task.name} s{config.seed}"]))
+
+
+def seedless(name: str) -> str:
+    """The name of a run without its seed, which the runs of one mean share.
+
+    Example:
+        >>> from fl_platform.run.naming import seedless
+        >>> seedless("lie(z=1.5) vs krum, digits s3"), seedless("mine")
+        ('lie(z=1.5) vs krum, digits', 'mine')
+    """
+    return re.sub(r" s\d+$", "", name)
+
+
+def task_of(name: str) -> str:
+    """The task in the name of a run that has no ``runtime.name``: what stands before the seed."""
+    return seedless(name).rpartition(", ")[2]
 
 
 def run_names(configs: Sequence[Config]) -> list[str]:

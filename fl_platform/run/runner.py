@@ -101,7 +101,8 @@ def run(
     ):
         record.start(params=flat(config), tags=tags(config, population))
         remember(home, data_node(config, home), dataset.files, dataset.digest)
-        module = build_module(config, population, stopper.between_clients, choice.way)
+        between = stopper.between_clients
+        module: FederatedModule = build_module(config, population, between, choice.way)
         score = functools.partial(
             evaluate,
             batch=config.runtime.evaluation_batch,

@@ -11,5 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble", "prepare", "show", "study_name", "tune"]
 
-if not TYPE_CHECKING:
-    __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner"))
+lazy(__name__)

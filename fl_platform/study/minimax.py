@@ -18,6 +18,7 @@ from typing import Any
 import optuna
 
 from fl_platform.config import Config, ConfigError, target_name
+from fl_platform.config.paths import tuning_folder
 from fl_platform.study.final_comparison import Sample, as_json, best_trial, evaluate, fresh_seeds
 from fl_platform.study.objective import Objective, TrialRequeued
 from fl_platform.study.problem import Problem
@@ -29,7 +30,6 @@ from fl_platform.study.spec import (
     as_overrides,
     load_spec,
     parse_space,
-    tuning_folder,
 )
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.parent_run import ParentRun

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from optuna.trial import Trial
 
-import fl_platform
 from fl_platform.config import ConfigError, looked_in
 from fl_platform.config.errors import nearest, shown
+from fl_platform.config.paths import tuning_folder
 from fl_platform.config.validation import build_dataclass
 from fl_platform.core.outside import OutsideError, read_yaml
 
@@ -223,19 +223,6 @@ class StudySpec:
     def varied(self) -> dict[str, Range | Choices]:
         """The space, parsed."""
         return parse_space(self.space, "space")
-
-
-def tuning_folder(home: Path) -> Path:
-    """``home/tuning``, or the installed copy.
-
-    Raises:
-        ConfigError: neither exists.
-    """
-    package = Path(fl_platform.__file__).parent
-    for folder in (home, package, package.parent):
-        if any((folder / "tuning").glob("*.yaml")):
-            return (folder / "tuning").resolve()
-    raise ConfigError(f"--home: expected tuning/*.yaml in {str(home)!r}, found none.")
 
 
 def load_spec(name: str, home: Path) -> StudySpec:

@@ -19,11 +19,8 @@ from fl_platform.tracking.exporter import Export, UploadBusy, pending
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned, is_owned
 from fl_platform.tracking.run_folder import RunFolder, head
+from fl_platform.tracking.uploader import DRAIN, HURRY, LONGEST, OPENING
 
-DRAIN = 5.0  # seconds without progress after which the rest is left to `runs sync`
-HURRY = 2.0  # the same after a signal, and then in all
-OPENING = 30.0  # seconds that importing and opening the store may take after the end
-LONGEST = 120.0  # seconds after the end, whatever progress is made
 INTERVAL = 1.0  # seconds between two looks at the journals
 GIVE_UP = 8  # failures of the store in a row: about three minutes
 TRIES = 3  # failures of one folder

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,61 @@ class JournalState:
     sha256: str
 
 
-class Journal:
+class LineFile:
+    """A file to which whole lines are appended.
+
+    Args:
+        path: the file; a torn last line is cut off when it is opened.
+        parse: raises a ValueError for a line that is none of this file.
+
+    Raises:
+        JournalError: no regular file, or one that is too large.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], Any]) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        created = not path.exists()
+        try:
+            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+        except OutsideError as error:
+            raise JournalError(path, str(error)) from None
+        try:
+            self._size, self._digest = _cut_torn_tail(self._descriptor, path, parse)
+            if created:
+                sync_folder(path.parent)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def write(self, lines: Iterable[str]) -> None:
+        """Append ``lines`` as one block; on an error (a full disk) none of them stays."""
+        block = "".join(f"{line}\n" for line in lines).encode()
+        try:
+            os.lseek(self._descriptor, self._size, os.SEEK_SET)
+            write_all(self._descriptor, block)
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(block)
+        self._digest.update(block)
+
+    def flush(self) -> JournalState:
+        """Make everything appended so far durable; how long that is."""
+        with self._lock:
+            os.fsync(self._descriptor)
+            return JournalState(self._size, self._digest.hexdigest())
+
+    def close(self) -> None:
+        """Flush and close."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.fsync(self._descriptor)
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
+class Journal(LineFile):
     """Appends records to ``path`` and watches over replays.
 
     After a kill the rounds since the last checkpoint are run again and log the same values
@@ -48,22 +102,13 @@ class Journal:
     """
 
     def __init__(self, path: Path, head: Mapping[str, str] | None = None) -> None:
-        self.path = path
-        self._lock = threading.Lock()
-        created = not path.exists()
+        super().__init__(path, decode)
         try:
-            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
-        except OutsideError as error:
-            raise JournalError(path, str(error)) from None
-        try:
-            self._size, self._digest = _cut_torn_tail(self._descriptor, path)
             self.history = read(path)
             if head is not None and not self._size:
                 self.note("run", **head)
             elif head is not None:
                 refuse_other(self.history, path, head["run_id"])
-            if created:
-                sync_folder(path.parent)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -73,7 +118,7 @@ class Journal:
         with self._lock:
             fresh, alarms = self._without_replays(records)
             if fresh or alarms:
-                self._write(fresh + alarms)
+                self.write(map(encode, fresh + alarms))
             for record in fresh + alarms:
                 self.history.add(record)
         for alarm in alarms:
@@ -89,12 +134,6 @@ class Journal:
         """Append one record of ``kind``: ``params``, ``tags``, ``status`` or ``artifact``."""
         self.append([{"kind": kind, "time": time.time(), **fields}])
 
-    def flush(self) -> JournalState:
-        """Make everything appended so far durable; how long that is."""
-        with self._lock:
-            os.fsync(self._descriptor)
-            return JournalState(self._size, self._digest.hexdigest())
-
     def begins_with(self, mark: JournalState) -> bool:
         """Whether the journal was once as ``mark`` says."""
         with self._lock:
@@ -108,14 +147,6 @@ class Journal:
                 digest.update(block)
                 at += len(block)
         return digest.hexdigest() == mark.sha256
-
-    def close(self) -> None:
-        """Flush and close."""
-        with self._lock:
-            if self._descriptor >= 0:
-                os.fsync(self._descriptor)
-                os.close(self._descriptor)
-                self._descriptor = -1
 
     def _without_replays(
         self, records: Iterable[Mapping[str, Any]]
@@ -134,17 +165,6 @@ class Journal:
                 for mismatch in mismatches
             ]
         return fresh, alarms
-
-    def _write(self, records: list[Record]) -> None:
-        block = "".join(encode(record) + "\n" for record in records).encode()
-        try:
-            os.lseek(self._descriptor, self._size, os.SEEK_SET)
-            write_all(self._descriptor, block)
-        except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            raise
-        self._size += len(block)
-        self._digest.update(block)
 
 
 def encode(record: Mapping[str, Any]) -> str:
@@ -226,7 +246,7 @@ def _worded(value: Any) -> Any:
     return value
 
 
-def _cut_torn_tail(descriptor: int, path: Path) -> tuple[int, Any]:
+def _cut_torn_tail(descriptor: int, path: Path, parse: Callable[[bytes], Any]) -> tuple[int, Any]:
     """Cut what a killed writer or lost power left behind the last whole record.
 
     Returns:
@@ -239,7 +259,7 @@ def _cut_torn_tail(descriptor: int, path: Path) -> tuple[int, Any]:
     while end:
         start = content.rfind(b"\n", 0, end - 1) + 1
         try:
-            decode(content[start:end])
+            parse(content[start:end])
             break
         except ValueError:
             end = start

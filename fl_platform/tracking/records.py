@@ -96,15 +96,6 @@ class StoredResult(Record):
     alarms: Count = 0
 
 
-class Forwarded(Record):
-    """``forwarded.json``: how far the journal was copied to which store."""
-
-    store: Text
-    mlflow_run_id: Id
-    offset: Count
-    tail: str | None
-
-
 class StoredPlannedRun(Record):
     """One run of a grid's ``plan.json``."""
 
@@ -179,6 +170,17 @@ class _Alarm(_Line):
     message: Text
 
 
+class _Trial(_Line):
+    attack: list[Text]
+    seed: Count
+    on: Literal["validation", "test"]
+    rounds: Count
+    reference: bool
+    curve: Annotated[list[Percent], Field(max_length=1_000_000)]
+    reason: Text = ""
+    seconds: Seconds
+
+
 _LINES: dict[str, type[_Line]] = {
     "run": _Head,
     "metrics": _Metrics,
@@ -188,6 +190,7 @@ _LINES: dict[str, type[_Line]] = {
     "artifact": _Artifact,
     "file": _File,
     "alarm": _Alarm,
+    "trial": _Trial,
 }
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

@@ -18,8 +18,12 @@ import sys
 from pathlib import Path
 
 from fl_platform.tracking.exporter import EXPORTERS, JOURNAL, pending
-from fl_platform.tracking.follower import DRAIN, HURRY, LONGEST, OPENING
 from fl_platform.tracking.run_folder import RunFolder
+
+DRAIN = 5.0  # seconds without progress after which the rest is left to `runs sync`
+HURRY = 2.0  # the same after a signal, and then in all
+OPENING = 30.0  # seconds that importing and opening the store may take after the end
+LONGEST = 120.0  # seconds after the end, whatever progress is made
 
 # Our own package is found where the command found it; no other import sees that folder.
 _START = (
@@ -47,11 +51,6 @@ class Uploader:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the command alone
         )
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process is at work."""
-        return self._process.poll() is None
 
     def follow(self, folder: Path) -> None:
         """Copy the run in ``folder`` from now on; returns at once."""

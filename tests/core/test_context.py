@@ -68,7 +68,7 @@ def test_a_mixed_row_is_no_single_client_and_counts_all_samples():
 
     Chain(sized, [pairs])(ROWS, 0, context=KNOWN)
     assert heard == [[3, 7, 11]]
-    with pytest.raises(ValueError, match="which client sent each row"):
+    with pytest.raises(ValueError, match="requires the client of each row"):
         Chain(Listening(), [pairs])(ROWS, 0, context=KNOWN)
 
 

@@ -83,7 +83,7 @@ def everything():
                 parts.append(columns(f"ranks_{word}_{m}_{first}_{stop}", source, word))
             if m in DOUBLE:
                 parts.append(columns(f"var_{word}_{m}", variances_source(m, dtype), word))
-        source = cuda_kernels.filled(cuda_kernels._WEIGHTED, dtype)
+        source = cuda_kernels.source("weighted", dtype)
         parts.append(
             namespaced(
                 f"weighted_{word}",
@@ -93,7 +93,7 @@ def everything():
                 " out); }); }",
             )
         )
-        source = cuda_kernels.filled(cuda_kernels._OFFSETS, dtype)
+        source = cuda_kernels.source("offsets", dtype)
         parts.append(
             namespaced(
                 f"offsets_{word}",
@@ -106,7 +106,7 @@ def everything():
     parts.append(
         namespaced(
             "leading",
-            cuda_kernels.filled(cuda_kernels._LEADING),
+            cuda_kernels.source("leading"),
             "(const double* matrix, long m, double* out) {"
             " launch(1, 1, [&] { leading::leading(matrix, m, out); }); }",
         )
@@ -258,11 +258,11 @@ def test_nvrtc_makes_machine_code_of_every_source(tmp_path, monkeypatch):
         (ranks_source(50, 24, 26, torch.float32), cuda.SAME_BITS),
         (ranks_source(64, 20, 44, torch.float64), cuda.SAME_BITS),
         (variances_source(50, torch.float32), cuda.SAME_BITS),
-        (cuda_kernels.filled(cuda_kernels._LEADING), cuda.FUSED),
+        (cuda_kernels.source("leading"), cuda.FUSED),
     ]
-    for text in (cuda_kernels._WEIGHTED, cuda_kernels._OFFSETS):
+    for name in ("weighted", "offsets"):
         sources += [
-            (cuda_kernels.filled(text, dtype), cuda.FUSED)
+            (cuda_kernels.source(name, dtype), cuda.FUSED)
             for dtype in (torch.float32, torch.float64)
         ]
     for source, contraction in sources:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from fl_platform.core import generator
 from fl_platform.core.geometry import (
     largest_step,
-    largest_sum_step,
     median_distances,
     squared_distances,
     squared_distances_to,
@@ -73,7 +72,6 @@ def test_no_direction_and_no_room() -> None:
     assert largest_step(ones, ones, 1.0, 1.0) == 0.0
     assert largest_step(ones, 0 * ones, 1.0, 1.0) == 0.0
     assert largest_step(ones, -ones, 1.0, 1.0) == 2.0
-    assert largest_sum_step(ones, 0.0) == 0.0
 
 
 def test_wrong_arguments_are_refused() -> None:
@@ -83,20 +81,6 @@ def test_wrong_arguments_are_refused() -> None:
         largest_step(torch.ones(0), torch.ones(0), 1.0, 1.0)
     with pytest.raises(ValueError, match="finite"):
         largest_step(torch.tensor([torch.nan]), torch.ones(1), 1.0, 1.0)
-
-
-@settings(max_examples=30, deadline=None)
-@given(m=st.integers(2, 12), d=st.integers(1, 20), seed=st.integers(0, 10**6))
-def test_largest_sum_step_equals_a_search(m: int, d: int, seed: int) -> None:
-    matrix = rows(m, d, seed)
-    direction = torch.randn(d, generator=generator(seed, "direction"), dtype=torch.float64)
-    bound = float((matrix[:, None] - matrix[None]).square().sum((1, 2)).max())
-    mean = matrix.mean(0)
-    searched = search(
-        lambda gamma: bool((mean - gamma * direction - matrix).square().sum() <= bound)
-    )
-    step = largest_sum_step((mean - matrix).square().sum(1), float(direction @ direction))
-    assert step == pytest.approx(searched, rel=1e-9)
 
 
 def test_distances_equal_their_definition_about_any_point() -> None:

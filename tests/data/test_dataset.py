@@ -56,12 +56,6 @@ def test_the_digest_names_the_content(dataset):
         assert replace(dataset, digest="", **change).digest != dataset.digest
 
 
-def test_normalise_is_the_formula(dataset):
-    got = dataset.normalise(torch.tensor([[[[0, 255], [51, 102]]]], dtype=torch.uint8))
-    expected = torch.tensor([[[[-2.0, 2.0], [-1.2, -0.4]]]])
-    torch.testing.assert_close(got, expected)
-
-
 def split_is_whole(dataset: Dataset, train: Dataset, held: torch.Tensor) -> bool:
     """Whether training and held-out images together are the original images, each once."""
     both = torch.cat([train.train_images, held]).flatten(1)

@@ -137,7 +137,7 @@ def answer(rule: Any, rows: Any, f: int) -> Any:
 MINORITY = (
     *("median", "trimmed_mean", "rfa", "aksel", "centered_clipping", "dnc", "mda", "nnm", "arc"),
     *("norm_bound", "cge", "mea_med", "phocas", "monna", "caf", "smea", "flame", "sign_guard"),
-    *("fl_detector", "rlr", "fed_seca", "lasa"),
+    *("fl_detector", "rlr", "fed_seca", "lasa", "unit_rows", "spectral_filter", "crowding"),
 )
 ANY = ("mean", "bucketing", "fltrust", "foolsgold", "clipping", "cosine_bucketing")
 LIMITS: dict[str, Callable[[int], int]] = {

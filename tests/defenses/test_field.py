@@ -219,7 +219,7 @@ def test_cosines_of_a_row_of_zeros_are_zero():
 
 def test_a_mixing_leaves_foolsgold_no_clients_to_know():
     chain = Chain(defenses.foolsgold(), [defenses.bucketing()])
-    with pytest.raises(ValueError, match="which client sent each row"):
+    with pytest.raises(ValueError, match="requires the client of each row"):
         chain(rows(), 2, context=Context(clients=torch.arange(11)))
 
 

@@ -71,6 +71,20 @@ def test_krum_gives_mutual_neighbours_to_the_more_central() -> None:
     assert multi_krum(line(1, 0, 10), 0, averaged=1).vector.item() == 1
 
 
+def test_rfa_smooths_by_eps_itself_where_its_unit_is_one() -> None:
+    rows = torch.tensor([[0.01, 0.0], [0.0, 0.02], [3.0, 4.0]], dtype=torch.float64)
+    z = torch.zeros(2, dtype=torch.float64)
+    for _ in range(3):  # written out: weights 1 / max(distance, eps) from zero on
+        closeness = 1 / (rows - z).norm(dim=1).clamp_min(0.1)
+        z = (closeness / closeness.sum()) @ rows
+    found = rfa(Updates(rows), 0, start="zero", iterations=3, eps=0.1, unit="one")
+    torch.testing.assert_close(found.vector, z)
+    relative = rfa(Updates(rows), 0, start="zero", iterations=3, eps=0.1)
+    assert not torch.allclose(relative.vector, z, atol=1e-3)
+    with pytest.raises(ValueError, match="unit as spread or one"):
+        rfa(Updates(rows), 0, unit="two")
+
+
 def test_rfa_finds_the_geometric_median_of_a_triangle() -> None:
     corners = [[math.cos(angle), math.sin(angle)] for angle in (0, 2.0943951, 4.1887902)]
     rows = Updates(torch.tensor(corners, dtype=torch.float64) + 7)

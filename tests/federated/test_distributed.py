@@ -135,7 +135,7 @@ def test_alone_unless_there_are_others():
     [
         (defenses.dnc(), "DnC samples coordinates"),
         (attacks.mimic(), "Mimic draws"),
-        (defenses.centered_clipping(), "CenteredClipping remembers"),
+        (defenses.centered_clipping(), "CenteredClipping keeps a point"),
         (attacks.fang_trimmed_mean(), "FangTrimmedMean draws"),
         (lambda updates, num_byzantine: None, "shardable=True"),
     ],

@@ -67,8 +67,11 @@ def negate(update):
     return -update
 
 
-def plain_loop(model, federation, rounds, beta, delta, rate, decay, flipped=()):
-    """Distributed SGD with momentum at the workers as a textbook has it: one worker a line."""
+def plain_loop(model, federation, rounds, beta, delta, rate, decay, flipped=(), without=()):
+    """Distributed SGD with momentum at the workers as a textbook has it: one worker a line.
+
+    Clients in ``without`` keep none.
+    """
     twin, kept = copy.deepcopy(model), {}
     states = []
     for t in range(rounds):
@@ -83,7 +86,7 @@ def plain_loop(model, federation, rounds, beta, delta, rate, decay, flipped=()):
                 [g.flatten() for g in torch.autograd.grad(loss, list(twin.parameters()))]
             )
             kept[client] = beta * kept.get(client, 0) + (1 - delta) * gradient
-            sent.append(kept[client])
+            sent.append(gradient if client in without else kept[client])
         step, start = torch.stack(sent).mean(0), 0
         with torch.no_grad():
             for p in twin.parameters():
@@ -128,6 +131,23 @@ def test_clients_that_poison_labels_keep_momentum_too(federation, network):
     for found, wanted in zip(flipped.weights, expected, strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
     assert not torch.allclose(flipped.weights[-1], recorder.weights[-1])
+
+
+def test_byzantine_clients_send_plain_gradients_where_the_honest_alone_keep_momentum(
+    federation, network
+):
+    model = network()
+    module, recorder = fit(
+        copy.deepcopy(model), federation, Aggregator(mean), AgnosticAdversary(label_flip),
+        rounds=4, worker_momentum=0.5, worker_clients="honest", byzantine=0.25,
+        server=lambda p: torch.optim.SGD(p, lr=0.1),
+    )  # fmt: skip
+    byzantine = module.byzantine
+    expected = plain_loop(
+        model, federation, 4, 0.5, 0.0, lambda t: 0.1, 0.0, byzantine, without=byzantine
+    )
+    for found, wanted in zip(recorder.weights, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_an_attack_on_its_own_update_sees_the_momentum(federation, network):

@@ -1,6 +1,7 @@
 """Scores of a model: the same whatever the batch and the order of images in memory."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from fl_platform.core import generator
 from fl_platform.federated import Samples
-from fl_platform.federated.evaluation import batch_size, evaluate
+from fl_platform.federated.evaluation import _networks, batch_size, evaluate
 
 
 @pytest.fixture
@@ -44,6 +45,44 @@ def test_a_score_is_that_of_the_whole_set_at_once(model, samples, batch, channel
     assert found.per_class[:4] == pytest.approx(classes, abs=1e-12)
     assert math.isnan(found.per_class[4])
     assert 0 < found.accuracy < 1
+
+
+@pytest.mark.parametrize("batch", [1, 10, None])
+def test_a_stack_of_one_client_scores_as_the_model_does(samples, batch):
+    with torch.random.fork_rng([]):
+        torch.manual_seed(4)
+        model = small_alexnet_like()
+    samples = replace(samples, inputs=samples.inputs.clone())
+    for _ in range(2):  # the second evaluation reads the weights as they are now
+        expected = evaluate(model, samples, 5, batch, stacked=False)
+        before = samples.inputs.clone()
+        found = evaluate(model, samples, 5, batch, stacked=True)
+        assert torch.equal(samples.inputs, before)
+        assert found.accuracy == expected.accuracy
+        assert found.loss == pytest.approx(expected.loss, rel=1e-6)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(-1.5)
+
+
+def test_a_stack_keeps_nothing_and_leaves_a_model_it_does_not_know_alone(model, samples):
+    known = small_alexnet_like()
+    evaluate(known, samples, 5, stacked=True)
+    network = _networks[known][1]
+    assert network is not None
+    layers = [*network.layers, *(p for one in network.layers for p in getattr(one, "parts", ()))]
+    kept = [vars(one).get(name) for one in layers for name in ("_x", "_y", "_kept")]
+    assert kept
+    assert all(one is None for one in kept)
+    unknown = evaluate(model, samples, 5, stacked=True)  # has a batch norm
+    assert unknown.loss == evaluate(model, samples, 5, stacked=False).loss
+
+
+def small_alexnet_like():
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 5, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(24, 5),
+    )  # fmt: skip
 
 
 def test_images_go_in_as_many_at_a_time_as_asked(model, samples):

@@ -122,3 +122,27 @@ def test_the_model_is_scored_at_its_cadence_and_after_the_last_round(home, monke
     history = read(run_folder(home, config_hash(asked)).journal)
     assert [step for step, _ in history.curve("test/accuracy")] == [3, 4]
     assert seen == [(77, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "logged"),
+    [
+        (["defense=median"], True),
+        (["defense=trimmed_mean"], True),
+        (["defense=median", "mixing=nnm"], False),
+        (["defense=multi_krum"], False),
+    ],
+)
+def test_the_share_of_byzantine_coordinates_is_logged_for_rules_that_sort_them(
+    home, overrides, logged
+):
+    asked = config(home, "attack=mimic", *overrides)
+    run(asked, home)
+    metrics = read(run_folder(home, config_hash(asked)).journal).metrics
+    assert ("round/byzantine_coordinates" in metrics) is logged
+    assert ("round/byzantine_weight" in metrics) is (overrides == ["defense=multi_krum"])
+    if logged:
+        shares = [point.value for point in metrics["round/byzantine_coordinates"].values()]
+        assert len(shares) == 4
+        assert all(0 <= share <= 1 for share in shares)
+        assert max(shares) > 0

@@ -11,7 +11,7 @@ from fl_platform.grid.plan import plan_grid
 from fl_platform.grid.spec import read_grid
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = sorted((REPOSITORY / "conf" / "experiment").glob("*.yaml"))
+FILES = grid_files([REPOSITORY / "conf"])
 PAPER = {"bit_flip", "lie", "ipm", "min_max", "min_sum", "mimic", "strike"}
 SEVEN = {"multi_krum", "median", "rfa", "aksel", "centered_clipping", "dnc", "trimmed_mean"}
 
@@ -20,15 +20,15 @@ def rules(cells, part):
     return {getattr(cell.config, part)["_target_"].rpartition(".")[2] for cell in cells}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_cell_composes_and_the_file_begins_with_its_command(path):
-    lines = path.read_text().splitlines()
+@pytest.mark.parametrize("name", FILES)
+def test_every_cell_composes_and_the_file_begins_with_its_command(name):
+    lines = FILES[name].read_text().splitlines()
     assert lines[0] == "# @package _global_"
-    assert lines[1].startswith(f"# fl-platform grid {path.stem}")
-    grid, cells = plan_grid([path.stem], REPOSITORY)
-    assert grid.title != path.stem
+    assert lines[1].startswith(f"# fl-platform grid {name}")
+    grid, cells = plan_grid([name], REPOSITORY)
+    assert grid.title != name
     assert len({cell.config_hash for cell in cells}) == len(cells) > 0
-    assert {cell.config.experiment for cell in cells} == {path.stem}
+    assert {cell.config.experiment for cell in cells} == {name}
 
 
 @pytest.mark.parametrize("name", ["table1", "fig8", "ablation"])

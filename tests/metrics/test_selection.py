@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from fl_platform.core import Updates
+from fl_platform.defenses import median, multi_krum, trimmed_mean
 from fl_platform.metrics import byzantine_coordinates, selection
+from fl_platform.metrics.selection import kept_coordinates
 
 
 def test_numbers_by_hand():
@@ -65,3 +67,12 @@ def test_impossible_counts_are_refused():
     for h, trim in ((5, 0), (3, 2), (3, -1)):
         with pytest.raises(ValueError, match="2 trim < m"):
             byzantine_coordinates(updates, h, trim)
+
+
+def test_a_rule_states_how_many_values_it_cuts():
+    rows = Updates(torch.tensor([[0.0], [1.0], [2.0], [3.0], [9.0]]))
+    assert kept_coordinates(median, rows, 2, 2) == {"byzantine_coordinates": 1.0}
+    assert kept_coordinates(trimmed_mean, rows, 2, 1) == {"byzantine_coordinates": 2 / 3}
+    assert kept_coordinates(trimmed_mean(trim=0), rows, 2, 1) == {"byzantine_coordinates": 3 / 5}
+    assert kept_coordinates(trimmed_mean(trim=9), rows, 3, 1) == {"byzantine_coordinates": 0.0}
+    assert kept_coordinates(multi_krum, rows, 2, 1) == {}

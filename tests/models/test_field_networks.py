@@ -6,6 +6,8 @@ from torch import nn
 
 from fl_platform import models
 from fl_platform.core import generator
+from fl_platform.federated.client_training.draws import draws_numbers
+from fl_platform.federated.client_training.vmapped import obstacle
 from fl_platform.models import num_parameters
 
 
@@ -90,3 +92,35 @@ def test_a_bag_of_words_is_the_mean_of_its_vectors():
     torch.testing.assert_close(network(tokens), network[2](hidden))
     with pytest.raises(ValueError, match="sequences of tokens"):
         models.bag_of_words(3, (1, 8, 8))
+
+
+def test_fixed_masks_are_those_of_each_position_and_never_change():
+    torch.manual_seed(0)
+    network = models.bucketing_cnn(10, (1, 28, 28), masks="fixed")
+    torch.manual_seed(0)
+    drawn = models.bucketing_cnn(10, (1, 28, 28))
+    for ours, theirs in zip(network.parameters(), drawn.parameters(), strict=True):
+        assert ours.equal(theirs)
+    layer = network[9]  # behind the hidden layer, dropped with chance 1/2
+    ones = torch.ones(700, 128)
+    first = layer(ones)
+    assert layer(ones).equal(first)
+    assert layer(ones[:32]).equal(first[:32])
+    assert set(first.unique().tolist()) == {0.0, 2.0}
+    assert 0.45 < first[:512].count_nonzero() / first[:512].numel() < 0.55
+    assert first[512:].equal(first[: 700 - 512])
+    assert not first[0].equal(first[1])
+    maps = network[5](torch.ones(4, 64, 3, 3))
+    assert maps.flatten(2).eq(maps[:, :, :1, 0]).all()  # channels are dropped whole
+    assert layer.eval()(ones).equal(ones)
+
+
+def test_fixed_masks_draw_nothing_and_refuse_a_chance_of_one():
+    network = models.bucketing_cnn(10, (1, 28, 28), masks="fixed")
+    before = torch.get_rng_state()
+    network(torch.zeros(2, 1, 28, 28))
+    assert torch.get_rng_state().equal(before)
+    assert not draws_numbers(network)
+    assert not obstacle(network)
+    with pytest.raises(ValueError, match="below 1 beside masks=fixed"):
+        models.bucketing_cnn(10, (1, 28, 28), masks="fixed", dropout=1.0)

@@ -10,12 +10,14 @@ Intervals are 95 % t intervals over seeds; p values are Holm's over the rows of 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
@@ -28,6 +30,10 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 LEVEL = 0.05
 COMMANDS = {  # by name of the file
+    "delay-digits": "delay 'seed=range(0,5)'` and `server.optimizer=fedavgm server.momentum=0.8"
+    " rounds=150",
+    "table1-cifar10": "table1 task=cifar10 task.data.root=DATA runtime.precision=tf32"
+    " 'seed=range(0,2)'",
     "table1-digits": "table1 task=digits 'seed=range(0,10)'",
     "presets-digits": "table1 task=digits preset=official 'seed=range(0,10)'` and `preset=paper",
     "heterogeneity-digits": "fig8 task=digits attack=none,strike,bit_flip,ipm,lie,mimic"
@@ -434,7 +440,56 @@ def _processor(told: str) -> str:
     return f"{name} ({widest.removesuffix('f').upper()})" if widest else name
 
 
+def seed_matrix(name: str, seed: int) -> list[str]:
+    """Each attack against each defense in one seed, the paper's mean in brackets."""
+    found = every(name)
+    published = {
+        (r["attack"], r["defense"]): r["published_mean"]
+        for group in by_setting(found).values()
+        for r in getattr(comparison_table(group), "records", ())
+    }
+    rows = []
+    for label in dict.fromkeys(cell.attack_label for cell in found):
+        line = [next(cell.row for cell in found if cell.attack_label == label)]
+        for defense in defenses(found):
+            cell = one(found, attack_label=label, defense_label=defense)
+            value = cell.values.get(seed)
+            names = (
+                (a, d) for a in (cell.attack_label, cell.attack) for d in (defense, cell.defense)
+            )
+            paper = next((published[pair] for pair in names if pair in published), None)
+            said = "" if paper is None else f" ({paper:.1f})"
+            line.append("" if value is None else f"{value:.1f}{said}")
+        rows.append(line)
+    columns = {cell.defense_label: cell.column for cell in found}
+    return table(("Attack", *(columns[name] for name in defenses(found))), rows)
+
+
+@functools.cache
+def file_beside(name: str) -> ModuleType:
+    """The module of another file of this folder."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def delay(rows: str, header: str, *given: object) -> list[str]:
+    """A table of `delay_tables`, by the names of its rows and its header."""
+    module = file_beside("delay_tables")
+    head = getattr(module, header)
+    body = getattr(module, rows)(*given)
+    return table(head() if callable(head) else head, body)
+
+
 BLOCKS: dict[str, Callable[[], list[str]]] = {
+    "delay-verdicts": lambda: delay("verdicts", "VERDICT_HEADER"),
+    "delay-strike": lambda: delay("strike_costs", "STRIKE_HEADER"),
+    "delay-cells": lambda: delay("cells", "header", 0.0),
+    "delay-cells-momentum": lambda: delay("cells", "header", 0.8),
+    "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),
     "presets-official": lambda: changed(

@@ -1,1 +1,1 @@
-"""Compiled kernels for the CPU, built on first use; torch does the same work without them."""
+"""Compiled kernels, built on first use; without them torch computes the same."""

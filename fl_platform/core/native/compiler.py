@@ -1,4 +1,4 @@
-"""C++ kernels built on first use: compiled once a machine, loaded with ctypes, never required.
+"""C++ kernels built on first use: compiled once per machine, loaded with ctypes, optional.
 
 Without a compiler, or with ``FL_PLATFORM_NATIVE=0``, callers use their torch form instead.
 Libraries lie in ``FL_PLATFORM_NATIVE_CACHE``, else in ``fl_platform/native`` under the user's
@@ -27,14 +27,14 @@ from fl_platform.core.native.own_files import keep_own, open_own, own_folder
 logger = logging.getLogger(__name__)
 
 FLAGS = ("-O3", "-fno-math-errno", "-march=native", "-fPIC", "-shared", "-std=c++17")
-# Fused multiply-adds round once where torch rounds twice, so who promises equal bits goes without.
+# Fused multiply-adds round once where torch rounds twice: off where equal bits are guaranteed.
 SAME_BITS, FUSED = "-ffp-contract=off", "-ffp-contract=fast"
 PATIENCE = 300  # seconds for one build; a busy machine may need one minute
 _HELD: list[int] = []  # open for good: the loader knows a library by the number in its path
 
 
 def enabled() -> bool:
-    """Whether kernels may be built and used here; part of what decides a Gram's last bits."""
+    """True if kernels may be built and used; a Gram's last bits depend on it."""
     return os.environ.get("FL_PLATFORM_NATIVE", "1") != "0" and _compiler() is not None
 
 
@@ -45,7 +45,7 @@ def _compiler() -> str | None:
 
 @functools.cache
 def _machine() -> str:
-    """What ``-march=native`` depends on, so that machines that share a home do not share code."""
+    """The input of ``-march=native``: one library per kind of machine in a shared home."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -55,12 +55,12 @@ def _machine() -> str:
 
 
 def library(source: str, contraction: str, *, build: bool = True) -> ctypes.CDLL | None:
-    """The library of a C++ source, built if need be; ``None`` where that cannot be done.
+    """The library of a C++ source, built if necessary; ``None`` if that is not possible.
 
     Args:
         source: one translation unit with ``extern "C"`` functions.
         contraction: ``SAME_BITS`` or ``FUSED``.
-        build: whether to compile a source that no earlier call has compiled.
+        build: compile a source that no earlier call has compiled.
     """
     return _load(source, (*FLAGS, contraction), build) if enabled() else None
 
@@ -79,7 +79,7 @@ def _load(source: str, flags: tuple[str, ...], build: bool) -> ctypes.CDLL | Non
         if descriptor is None:
             raise OSError(f"{target} changed while it was built")
         _HELD.append(descriptor)
-        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")  # the very file that was checked
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}")  # the same file that was checked
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
         reason = getattr(error, "stderr", None) or error
         logger.info("No compiled kernel, torch is used instead: %s", reason)
@@ -107,14 +107,14 @@ def _compile(source: str, flags: tuple[str, ...], target: Path) -> None:
 
 
 def pointers(rows: list[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
-    """The addresses of CPU rows whose entries lie side by side; rows may share memory."""
+    """The addresses of CPU rows with contiguous entries; rows may share memory."""
     return (ctypes.c_void_p * len(rows))(*(row.data_ptr() for row in rows))
 
 
 def usable(rows: list[Tensor]) -> bool:
-    """Whether a kernel can read these rows: plain memory on the CPU, entries side by side.
+    """True if a kernel can read these rows: plain memory on the CPU, contiguous entries.
 
-    torch negates lazily (``x.conj().imag``): such a tensor's memory does not hold its values.
+    torch negates lazily (``x.conj().imag``): the memory of such a tensor does not hold its values.
     """
     return all(
         row.device.type == "cpu"

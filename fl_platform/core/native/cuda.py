@@ -1,8 +1,8 @@
-"""CUDA kernels compiled on first use by NVRTC and launched on torch's stream; never required.
+"""CUDA kernels compiled on first use by NVRTC and launched on torch's stream; optional.
 
-NVRTC and the driver are reached through ``cuda.bindings``, which torch's CUDA builds bring. Where
-it is missing, where a source does not compile, or with ``FL_PLATFORM_NATIVE=0``, callers use their
-torch form. Machine code lies beside the C++ libraries, named after everything that decides it.
+NVRTC and the driver are called through ``cuda.bindings``, a part of torch's CUDA builds. If it is
+missing, if a source does not compile, or with ``FL_PLATFORM_NATIVE=0``, callers use torch. Machine
+code is stored beside the C++ libraries, named in the same way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fl_platform.core.native.own_files import keep_own, own_folder, read_own
 
 logger = logging.getLogger(__name__)
 
-# As for C++: fused multiply-adds only where nobody promises the bits of two roundings.
+# As for C++: fused multiply-adds only where equal bits are not guaranteed.
 SAME_BITS, FUSED = "--fmad=false", "--fmad=true"
 
 
@@ -52,10 +52,10 @@ class Kernel:
 
 @functools.cache
 def _bindings(name: str) -> Any:
-    """``cuda.bindings.driver`` or ``.nvrtc``, or ``None`` where the package is not there."""
+    """``cuda.bindings.driver`` or ``.nvrtc``, or ``None`` without the package."""
     try:
         return importlib.import_module(f"cuda.bindings.{name}")
-    except Exception as reason:  # the package raises errors of several kinds without a driver
+    except Exception as reason:  # without a driver the package raises errors of several types
         logger.info(
             "No cuda.bindings.%s, torch's own operations are used instead: %s", name, reason
         )
@@ -63,13 +63,13 @@ def _bindings(name: str) -> Any:
 
 
 def kernel(source: str, name: str, contraction: str, device: torch.device) -> Kernel | None:
-    """The kernel ``name`` of a CUDA source; ``None`` where it cannot be had.
+    """The kernel ``name`` of a CUDA source; ``None`` if it is not available.
 
     Args:
         source: one translation unit with ``extern "C" __global__`` functions and no includes.
-        name: of the function.
+        name: name of the function.
         contraction: ``SAME_BITS`` or ``FUSED``.
-        device: where it will run; anything but a GPU means ``None``.
+        device: device of the kernel; ``None`` is returned for anything but a GPU.
     """
     if device.type != "cuda" or os.environ.get("FL_PLATFORM_NATIVE", "1") == "0":
         return None
@@ -127,7 +127,7 @@ def _compile(nvrtc: Any, source: str, options: list[str]) -> bytes:
         )
         if int(error):
             failed, size = nvrtc.nvrtcGetProgramLogSize(program)
-            log = b" " * max(2, 0 if int(failed) else size)  # b" " itself is shared by all
+            log = b" " * max(2, 0 if int(failed) else size)  # b" " itself is a shared object
             nvrtc.nvrtcGetProgramLog(program, log)
             raise RuntimeError(log.decode(errors="replace"))
         error, size = nvrtc.nvrtcGetCUBINSize(program)

@@ -1,15 +1,22 @@
 """Partitions: one file each, a function of labels, number of clients and seed."""
 
-from fl_platform.data.partitions.dirichlet import dirichlet
-from fl_platform.data.partitions.fang_q import fang_q
-from fl_platform.data.partitions.gamma_similarity import gamma_similarity
-from fl_platform.data.partitions.iid import iid
-from fl_platform.data.partitions.k_classes import k_classes
-from fl_platform.data.partitions.long_tail import long_tail
-from fl_platform.data.partitions.quantity_skew import quantity_skew
-from fl_platform.data.partitions.shards import shards
-from fl_platform.data.partitions.sorted_labels import sorted_labels
-from fl_platform.data.partitions.writer import by_writer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fl_platform.core.lazy import lazy
+
+if TYPE_CHECKING:
+    from fl_platform.data.partitions.dirichlet import dirichlet
+    from fl_platform.data.partitions.fang_q import fang_q
+    from fl_platform.data.partitions.gamma_similarity import gamma_similarity
+    from fl_platform.data.partitions.iid import iid
+    from fl_platform.data.partitions.k_classes import k_classes
+    from fl_platform.data.partitions.long_tail import long_tail
+    from fl_platform.data.partitions.quantity_skew import quantity_skew
+    from fl_platform.data.partitions.shards import shards
+    from fl_platform.data.partitions.sorted_labels import sorted_labels
+    from fl_platform.data.partitions.writer import by_writer
 
 __all__ = [
     "by_writer",
@@ -23,3 +30,5 @@ __all__ = [
     "shards",
     "sorted_labels",
 ]
+
+lazy(__name__)

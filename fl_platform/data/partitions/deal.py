@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.rng import generator
+from fl_platform.data import partitions
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.partitions.dirichlet import dirichlet
-from fl_platform.data.partitions.iid import iid
 from fl_platform.data.partitions.partition import Partition
-from fl_platform.data.partitions.writer import by_writer
 
 Rule = Callable[[Tensor, int, int], Partition]
 ByzantineData = Literal["share", "iid", "none"]
@@ -47,7 +45,7 @@ def divide(
     if num_clients is None:
         raise ValueError(f"Expected a number in task.clients for task.partition={how}, got null.")
     if how == "iid":
-        return iid(dataset.train_labels, num_clients, seed)
+        return partitions.iid(dataset.train_labels, num_clients, seed)
     if not isinstance(how, str):
         return how(dataset.train_labels, num_clients, seed)
     if how != "dirichlet" or beta is None or minimum is None:
@@ -55,7 +53,7 @@ def divide(
             "Expected task.partition to be iid, writer, or dirichlet with beta and minimum,"
             f" got {how} with beta={beta} and minimum={minimum}."
         )
-    return dirichlet(dataset.train_labels, num_clients, seed, beta=beta, minimum=minimum)
+    return partitions.dirichlet(dataset.train_labels, num_clients, seed, beta=beta, minimum=minimum)
 
 
 def deal(
@@ -101,7 +99,7 @@ def _by_writer(dataset: Dataset, num_clients: int | None) -> Partition:
             f"Expected data with writers for task.partition=writer, got {dataset.name}"
             " without writers; use iid or dirichlet."
         )
-    partition = by_writer(dataset.writers)
+    partition = partitions.by_writer(dataset.writers)
     if num_clients not in (None, len(partition)):
         raise ValueError(
             f"Expected task.clients=null for task.partition=writer ({len(partition)} writers),"

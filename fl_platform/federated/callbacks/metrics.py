@@ -19,6 +19,7 @@ from torch import nn
 
 from fl_platform.config import Config, build_rule
 from fl_platform.core.deferred import Number
+from fl_platform.federated.callbacks.roles import find_roles
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.federation import Samples
 from fl_platform.federated.module import Diverged, FederatedModule
@@ -31,6 +32,7 @@ from fl_platform.metrics import (
     skew_null,
 )
 from fl_platform.metrics.robustness import kappa_found, kappa_products
+from fl_platform.metrics.selection import kept_coordinates
 from fl_platform.metrics.skewed_set import highest, search_direction
 from fl_platform.tracking.clouds import FEWEST_HONEST, write_cloud
 
@@ -93,7 +95,11 @@ class Diagnosis(Callback):
     """What attack and defense did to each round: distances, weights, rejected rows."""
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
-        """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge."""
+        """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge.
+
+        A rule without row weights that sorts coordinates has `kept_coordinates` instead of
+        `selection`, where it was given the rows as they were received.
+        """
         aggregate, lost = done.aggregate, []
         if aggregate.dropped is not None:
             lost = aggregate.dropped.tolist()
@@ -109,6 +115,9 @@ class Diagnosis(Callback):
             values |= deviation(done.honest, aggregate.vector, done.byzantine)
         if aggregate.weights is not None:
             values |= selection(aggregate.weights, done.num_honest)
+        elif not lost and not (chain := find_roles(trainer)[0].chain).mixings:
+            f = done.num_byzantine
+            values |= kept_coordinates(chain.rule, done.updates, done.num_honest, f)
         return {f"round/{name}": value for name, value in values.items()}
 
     def finish(self, done: Round, values: Values) -> dict[str, float]:

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
-from fl_platform.federated.client_training.cuda_graph import Graphed
+from fl_platform.federated import client_training as ways
 from fl_platform.federated.client_training.draws import draws_numbers
-from fl_platform.federated.client_training.sequential import Sequential
-from fl_platform.federated.client_training.stacked_network import spares_products, stacking_obstacle
-from fl_platform.federated.client_training.stacked_training import Stacked
 from fl_platform.federated.client_training.trainer import Clients, Loss, Way, WayName
-from fl_platform.federated.client_training.vmapped import Vmapped, obstacle
+from fl_platform.federated.client_training.vmapped import obstacle
 
 TINY = 2**17  # parameters below which a step costs more in calls than in arithmetic
-WAYS: dict[WayName, type] = {
-    "sequential": Sequential,
-    "channels_last": ChannelsLast,
-    "vmapped": Vmapped,
-    "graphed": Graphed,
-    "stacked": Stacked,
+WAYS: dict[WayName, str] = {  # names in `ways`, which imports the chosen one alone
+    "sequential": "Sequential",
+    "channels_last": "ChannelsLast",
+    "vmapped": "Vmapped",
+    "graphed": "Graphed",
+    "stacked": "Stacked",
 }
 
 
@@ -76,11 +73,11 @@ def choose(
             f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
             f" but {against}; use auto or sequential."
         )
-    unstacked = stacking_obstacle(model, image_shape, loss, augments)
-    if asked == "stacked" and unstacked:
+    unstacked = functools.cache(lambda: ways.stacking_obstacle(model, image_shape, loss, augments))
+    if asked == "stacked" and unstacked():
         raise ValueError(
             f"Expected a model for runtime.local=stacked whose clients train as a stack, but"
-            f" {unstacked}; use auto or sequential."
+            f" {unstacked()}; use auto or sequential."
         )
     if asked == "graphed" and device.type != "cuda":
         raise ValueError(
@@ -94,19 +91,19 @@ def choose(
     size = sum(parameter.numel() for parameter in model.parameters())
     work = f"{size:,} parameters, batches of {batch}, {device.type}"
     tiny, on_gpu = size <= TINY, device.type == "cuda"
-    if on_gpu and not unstacked:
+    if on_gpu and not unstacked():
         return Choice("stacked", f"as batched products: {work}")
-    told = f"; {unstacked}" if on_gpu else ""
+    told = f"; {unstacked()}" if on_gpu else ""
     if tiny and not against and (on_gpu or not _convolves(model)):
         return Choice("vmapped", f"tiny: {work}{told}")
     if on_gpu and not against:
         return Choice("graphed", f"as CUDA graphs: {work}{told}")
-    if not unstacked and spares_products(model, image_shape, batch):
+    if not unstacked() and ways.spares_products(model, image_shape, batch):
         return Choice("stacked", f"convolutions over small maps: {work}")
-    capability = torch.backends.cpu.get_cpu_capability()
-    if device.type == "cpu" and not draws_numbers(model) and pays(model, image_shape, capability):
+    drawn, capability = draws_numbers(model), torch.backends.cpu.get_cpu_capability()
+    if device.type == "cpu" and not drawn and ways.pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    told = f"; {against}" if against and (on_gpu or tiny or draws_numbers(model)) else ""
+    told = f"; {against}" if against and (on_gpu or tiny or drawn) else ""
     return Choice("sequential", f"{work}{told}")
 
 
@@ -116,5 +113,5 @@ def _convolves(model: nn.Module) -> bool:
 
 def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:
     """The way of that name, ready to train copies of ``model``."""
-    way: Way = WAYS[name](model, clients)
+    way: Way = getattr(ways, WAYS[name])(model, clients)
     return way

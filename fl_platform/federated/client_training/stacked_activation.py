@@ -60,6 +60,12 @@ class Activation(Layer):
         dx: Tensor = fast.activate_back(upper, kept, bias, self._relu, self._window, self._size)
         return dx if dy.ndim == 5 else dx.view(dy.shape)
 
+    def forget(self) -> None:
+        """Drop it in its parts too."""
+        super().forget()
+        for part in self.parts:
+            part.forget()
+
 
 def fused(layers: Sequence[Layer]) -> list[Layer]:
     """The layers with each max pooling, bias and ReLU that follow each other as one."""

@@ -86,6 +86,11 @@ class Layer:
         """Write the gradients of the parameters that train; the gradient to the input if wanted."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """Drop what is kept for a backward pass that does not come."""
+        for name in {"_x", "_y", "_kept"} & vars(self).keys():
+            setattr(self, name, None)
+
 
 def write_product(left: Tensor, right: Tensor, out: Tensor) -> None:
     """``out = left @ right``, batch by batch; rounded once more where ``out`` has another type."""

@@ -277,6 +277,11 @@ class StackedNetwork:
             x = layer.forward(x, parameters)
         return x
 
+    def forget(self) -> None:
+        """Drop what the layers keep for a backward pass that does not come."""
+        for layer in self.layers:
+            layer.forget()
+
     def backward(self, dy: Tensor, parameters: Tensor, gradients: Tensor) -> None:
         """Write the gradients of all that trains, given those of the outputs of `forward`."""
         for i in range(len(self.layers) - 1, self._first - 1, -1):

@@ -4,6 +4,7 @@ from fl_platform.report.figures.curves import accuracy_curves
 from fl_platform.report.figures.diagnostics import kappa_figure, skew_figure
 from fl_platform.report.figures.embedding import cloud_figure, embed, embedded, labels_of
 from fl_platform.report.figures.heatmap import worst_case_heatmap
+from fl_platform.report.figures.published_curves import published_curves
 from fl_platform.report.figures.style import save
 from fl_platform.report.figures.sweeps import beta_sweep, mixing_bars, nu_sweep
 
@@ -17,6 +18,7 @@ __all__ = [
     "labels_of",
     "mixing_bars",
     "nu_sweep",
+    "published_curves",
     "save",
     "skew_figure",
     "worst_case_heatmap",

@@ -1,12 +1,13 @@
-"""CIFAR-10's Table 1 at the paper's scale, in time slices that can be continued.
+"""A grid in time slices that can be continued: by default CIFAR-10's Table 1 at the paper's scale.
 
-    python benchmarks/table1_slices.py --home HOME --seconds 540 --at-a-time 4 --out OUT \\
+    python benchmarks/slices.py --home HOME --seconds 540 --at-a-time 4 --out OUT \\
         task.data.root=DATA task.data.accept_digest=DIGEST
-    python benchmarks/table1_slices.py --home HOME --seconds 0 --earlier OUT/results.tar.gz
+    python benchmarks/slices.py --home HOME --seconds 0 --earlier OUT/results.tar.gz
+    python benchmarks/slices.py --grid delay task=digits rounds=400 ...
     fl-platform report table1 --home HOME            # the tables of the finished runs
 
-A layer over ``fl-platform grid table1 task=cifar10``: the same runs under the same names, in the
-order of importance: no attack and STRIKE under all defenses first, one seed at a time, then the
+A layer over ``fl-platform grid NAME``: the same runs under the same names, in the order of
+importance: no attack and STRIKE under all defenses first, one seed at a time, then the
 other attacks likewise. At the time limit every active run stops with a checkpoint; the same call
 continues it. OUT then has ``results.tar.gz`` with the records of all finished runs, and one
 ``unfinished-*.tar`` per stopped run, which ``--earlier`` restores on another machine of the same
@@ -41,6 +42,7 @@ from fl_platform.grid.runner import Options, plan_grid, plan_workers
 from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TABLE1 = ["table1", "task=cifar10", "runtime.precision=tf32"]
 FIRST = ("none", "strike")  # attacks whose rows are wanted most
 PACKING = 6.0  # seconds kept for the archives
 RECORDS = ("run.json", "journal.jsonl", "result.json")
@@ -151,6 +153,7 @@ def unpack(archive: Path, home: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", help="of all cells, as typed to fl-platform grid")
+    parser.add_argument("--grid", nargs="+", default=TABLE1, help="its name and first overrides")
     parser.add_argument("--home", type=Path, default=REPOSITORY, help="folder of mlruns/")
     parser.add_argument("--seconds", type=float, default=540, help="after which nothing runs")
     parser.add_argument("--at-a-time", type=int, default=4, help="runs that share one GPU")
@@ -164,7 +167,7 @@ def main() -> None:
         (home / "conf").symlink_to(REPOSITORY / "conf")
     for archive in asked.earlier:
         print(f"{unpack(archive, home)} runs from {archive.name}")
-    typed = ["table1", "task=cifar10", "runtime.precision=tf32", *asked.overrides]
+    typed = [*asked.grid, *asked.overrides]
     cells = ordered(plan_grid([*typed, "runtime.tracking=journal"], home)[1])
     left = asked.seconds - (time.monotonic() - began)
     table = work(cells, home, asked.at_a_time, left)

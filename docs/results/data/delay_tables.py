@@ -1,0 +1,186 @@
+"""Tables and the figure of delay or damage, from delay-digits.csv.
+
+python docs/results/data/delay_tables.py     # draws the figure
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fl_platform.report.figures.style import BLUE, GREY, ORANGE, VERMILION
+from fl_platform.report.labels import ATTACKS, DEFENSES
+from fl_platform.report.statistics import paired_difference
+
+HERE = Path(__file__).parent
+FIGURE = HERE.parent / "figures" / "delay-digits.png"
+KEEP = 0.95  # of the plain mean without attack at the end: less is damage
+SIDES = {"lie": "LIE", "min_max": "MinMax", "min_sum": "MinSum"}
+DRAWN = {  # attacks of the figure, by label
+    "No attack": GREY,
+    "STRIKE": VERMILION,
+    "LIE, above": ORANGE,
+    "IPM, scale 2": BLUE,
+}
+
+
+@functools.cache
+def rows() -> pd.DataFrame:
+    """All runs, with the attack as it is printed."""
+    found = pd.read_csv(HERE / "delay-digits.csv", keep_default_na=False)
+    for column in ("accuracy_60", "accuracy_tail", "reached", "momentum"):
+        found[column] = pd.to_numeric(found[column], errors="coerce")
+    found["at"] = range(len(found))
+    return found.assign(label=[_label(row) for row in found.itertuples()])
+
+
+def _label(row: object) -> str:
+    attack, told = (str(getattr(row, name)) for name in ("attack", "attack_label"))
+    if attack in SIDES:
+        return f"{SIDES[attack]}, {'above' if 'side=above' in told else 'below'}"
+    if attack == "ipm":
+        return f"IPM, scale {told.partition('scale=')[2].rstrip(')')}"
+    return str(ATTACKS.get(attack, attack))
+
+
+def _of(momentum: float, label: str, defense: str, column: str) -> dict[int, float]:
+    found = rows()
+    found = found[
+        (found["momentum"] == momentum) & (found["label"] == label) & (found["defense"] == defense)
+    ]
+    return dict(zip(found["seed"], found[column], strict=True))
+
+
+def _mean(values: dict[int, float]) -> float:
+    return float(np.mean(list(values.values())))
+
+
+def reference(momentum: float) -> float:
+    """What the plain mean has at the end without attack."""
+    return _mean(_of(momentum, "No attack", "mean", "accuracy_tail"))
+
+
+def _labels() -> list[str]:
+    order = [*ATTACKS, *SIDES, "ipm"]
+    found = rows().drop_duplicates("label")
+    keys = {row.label: (order.index(row.attack), row.label) for row in found.itertuples()}
+    return sorted(keys, key=keys.__getitem__)
+
+
+def cells(momentum: float) -> list[list[str]]:
+    """Accuracy at round 60, at the end, and rounds to 80 %, per cell; bold: damage."""
+    goal, made = KEEP * reference(momentum), []
+    for label in _labels():
+        line = [label]
+        for defense in DEFENSES:
+            early = _of(momentum, label, defense, "accuracy_60")
+            late = _of(momentum, label, defense, "accuracy_tail")
+            if not late:
+                continue
+            text = f"{_mean(early):.0f} → {_mean(late):.1f}"
+            reached = list(_of(momentum, label, defense, "reached").values())
+            known = [value for value in reached if value == value]
+            when = f"{np.median(known):.0f}" if 2 * len(known) > len(reached) else "never"
+            line.append((f"**{text}**" if _mean(late) < goal else text) + f" ({when})")
+        made.append(line)
+    return made
+
+
+def header() -> list[str]:
+    """Of `cells`."""
+    there = set(rows()["defense"])
+    return ["Attack", *(DEFENSES[defense] for defense in DEFENSES if defense in there)]
+
+
+def strike_costs() -> list[list[str]]:
+    """What STRIKE costs early, at the end, and at the end with momentum; the lowest attack."""
+    made, there = [], set(rows()["defense"])
+    for defense in (name for name in DEFENSES if name in there):
+        line = [str(DEFENSES[defense])]
+        for momentum, column in COSTS:
+            calm = _of(momentum, "No attack", defense, column)
+            hit = _of(momentum, "STRIKE", defense, column)
+            d = paired_difference(hit, calm)
+            line.append("" if d is None else f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]")
+        for momentum in (0.0, 0.8):
+            ends = {
+                label: _mean(_of(momentum, label, defense, "accuracy_tail"))
+                for label in _labels()
+                if label not in ("No attack", "Absent")
+            }
+            lowest = min(ends, key=ends.__getitem__)
+            line.append(f"{lowest}: {ends[lowest]:.1f}")
+        made.append(line)
+    return made
+
+
+COSTS = ((0.0, "accuracy_60"), (0.0, "accuracy_tail"), (0.8, "accuracy_tail"))
+STRIKE_HEADER = (
+    "Defense",
+    "STRIKE at round 60 [95 %]",
+    "at round 250 [95 %]",
+    "with momentum, round 150 [95 %]",
+    "lowest at round 250",
+    "lowest with momentum",
+)
+
+
+def verdicts() -> list[list[str]]:
+    """How many cells under attack keep 95 % early, only at the end, or never, per server."""
+    made = []
+    for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
+        goal = KEEP * reference(momentum)
+        counts = {"none": 0, "delays": 0, "damages": 0}
+        for label in _labels():
+            for defense in DEFENSES:
+                late = _of(momentum, label, defense, "accuracy_tail")
+                if not late or label in ("No attack", "Absent"):
+                    continue
+                early = _of(momentum, label, defense, "accuracy_60")
+                kind = "damages" if _mean(late) < goal else "delays"
+                counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
+        made.append([name, f"{reference(momentum):.1f}", *map(str, counts.values())])
+    return made
+
+
+VERDICT_HEADER = ("Server", "plain mean without attack", "no effect", "delay", "damage")
+
+
+def draw() -> Figure:
+    """Accuracy over the rounds, a panel for each defense, mean of the seeds."""
+    with np.load(HERE / "delay-digits-curves.npz") as stored:
+        curves = stored["accuracy"]
+    figure = Figure(figsize=(7.6, 4.4), layout="constrained")
+    panels = figure.subplots(2, 4, sharex=True, sharey=True).flat
+    found, there = rows(), set(rows()["defense"])
+    for axes, defense in zip(panels, (d for d in DEFENSES if d in there), strict=True):
+        for label, color in DRAWN.items():
+            chosen = found[(found["defense"] == defense) & (found["label"] == label)]
+            for momentum, style in ((0.0, "-"), (0.8, ":")):
+                own = 100 * curves[chosen["at"][chosen["momentum"] == momentum]]
+                line = own[:, : 250 if momentum == 0 else 150].mean(axis=0)
+                smooth = np.convolve(line, np.ones(5) / 5, "valid")
+                axes.plot(
+                    range(5, 5 + len(smooth)), smooth, style, color=color, linewidth=1.0,
+                    label=label if momentum == 0 else None,
+                )  # fmt: skip
+        axes.axvline(60, color=GREY, linewidth=0.5)
+        axes.set_title(DEFENSES[defense], fontsize=9)
+        axes.set_ylim(0, 100)
+        axes.tick_params(labelsize=7)
+    figure.supxlabel("round (dotted: server momentum 0.8; grey line: round 60)", fontsize=8)
+    figure.supylabel("test accuracy in percent", fontsize=8)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    picture = draw()
+    FigureCanvasAgg(picture)
+    picture.savefig(FIGURE, dpi=160, metadata={"Software": None})

@@ -1,0 +1,1 @@
+"""The arena: the worst case of a defense over many attackers, tuned for it."""

@@ -1,0 +1,116 @@
+"""Settings of an arena: the file ``tuning/arena.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fl_platform.config import ConfigError
+from fl_platform.config.paths import tuning_folder
+from fl_platform.config.validation import build_dataclass
+from fl_platform.core.outside import OutsideError, read_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refine:
+    """Variants of the worst adaptive attackers; each changes one setting.
+
+    Attributes:
+        attackers: how many are varied.
+        lengths: factors of ``attack.length``.
+        scatter: values of ``attack.scatter``.
+        periods: values of ``attack.period``.
+        begins: shares of the rounds, for ``attack.begin``.
+    """
+
+    attackers: int = 4
+    lengths: list[float] = field(default_factory=list)
+    scatter: list[str] = field(default_factory=list)
+    periods: list[int] = field(default_factory=list)
+    begins: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastStage:
+    """The final numbers, on test data and fresh seeds.
+
+    Attributes:
+        attackers: how many of the worst are evaluated.
+        per_family: how many of them may share attack and direction.
+        seeds: fresh ones; none of the validation seeds.
+        horizon: length of the final runs, as a multiple of the task's rounds.
+        keep: share of the reference's accuracy below which an attack delays or damages.
+        reached: share of the reference's accuracy whose first round is reported.
+    """
+
+    attackers: int = 8
+    per_family: int = 2
+    seeds: list[int]
+    horizon: int = 2
+    keep: float = 0.95
+    reached: float = 0.8
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < 2:
+            raise ValueError(f"seeds: expected two different ones or more, got {self.seeds}.")
+        if min(self.attackers, self.per_family, self.horizon) < 1:
+            raise ValueError("attackers, per_family and horizon: expected numbers >= 1.")
+        if not (0 < self.keep <= 1 and 0 < self.reached <= 1):
+            raise ValueError(
+                f"keep, reached: expected shares in (0, 1], got {self.keep}, {self.reached}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArenaSpec:
+    """A file of ``tuning/`` for ``fl-platform arena``; docs/arena.md explains its keys.
+
+    Attributes:
+        base: overrides of every run; overrides on the command line replace them.
+        validation: share of the training samples on which attackers are selected.
+        listed, adaptive: attacks as overrides; a sweep stands for all its values.
+        seeds: of the validation runs.
+        confirm: how many attackers meet all of ``seeds``.
+        side_by_side: runs in one stack.
+        seconds: time after which no batch of runs is started.
+    """
+
+    base: list[str] = field(default_factory=list)
+    validation: float = 0.2
+    listed: list[str] = field(default_factory=list)
+    adaptive: list[str] = field(default_factory=list)
+    refine: Refine = field(default_factory=Refine)
+    seeds: list[int]
+    confirm: int = 16
+    final: LastStage
+    side_by_side: int = 8
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation: expected a share in (0, 1), got {self.validation}.")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: expected different ones, at least one, got {self.seeds}.")
+        shared = sorted(set(self.seeds) & set(self.final.seeds))
+        if shared:
+            raise ValueError(f"final.seeds: expected none of the validation seeds, got {shared}.")
+        if not self.listed and not self.adaptive:
+            raise ValueError("listed, adaptive: expected at least one attack.")
+        if self.side_by_side < 1 or self.confirm < 1:
+            raise ValueError("side_by_side, confirm: expected numbers >= 1.")
+
+
+def load_arena(name: str, home: Path) -> ArenaSpec:
+    """Read ``tuning/<name>.yaml``.
+
+    Raises:
+        ConfigError: the file is missing or invalid.
+    """
+    path = tuning_folder(home) / f"{name}.yaml"
+    if not path.exists():
+        raise ConfigError(f"arena: expected a file {path}, found none.")
+    try:
+        tree = read_yaml(path)
+    except OutsideError as error:
+        raise ConfigError(str(error)) from None
+    return build_dataclass(ArenaSpec, tree, name)
