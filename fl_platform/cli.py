@@ -347,13 +347,13 @@ def papers(
     plugin: Plugins = None,
 ) -> None:
     """List restated papers, or print the details of one."""
-    from fl_platform.console import standard_output
+    from fl_platform.core.terminal import wide_output
     from fl_platform.grid.papers import show_paper, show_papers
 
     if experiment is None:
-        show_papers(_home(home), standard_output(), plugin or ())
+        show_papers(_home(home), wide_output(), plugin or ())
     else:
-        show_paper(experiment, _home(home), standard_output(), plugin or ())
+        show_paper(experiment, _home(home), wide_output(), plugin or ())
 
 
 @app.command()

@@ -8,7 +8,7 @@ import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.grid.plan import plan_grid
-from fl_platform.grid.spec import read_grid
+from fl_platform.grid.spec import grid_files, read_grid
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = grid_files([REPOSITORY / "conf"])

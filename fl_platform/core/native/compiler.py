@@ -54,6 +54,17 @@ def _machine() -> str:
     return "\n".join([platform.machine(), platform.processor(), *sorted(set(told))])
 
 
+def source(file: str, **definitions: object) -> str:
+    """The text of a ``.cpp`` or ``.cu`` file of this folder, after a ``#define`` for each name."""
+    lines = [f"#define {name} {value}\n" for name, value in definitions.items()]
+    return "".join(lines) + _read(file)
+
+
+@functools.cache
+def _read(file: str) -> str:
+    return (Path(__file__).parent / file).read_text(encoding="utf-8")
+
+
 def library(source: str, contraction: str, *, build: bool = True) -> ctypes.CDLL | None:
     """The library of a C++ source, built if necessary; ``None`` if that is not possible.
 
