@@ -96,7 +96,8 @@ def grid(
     Raises:
         ConfigError: a combination that cannot be run, named.
     """
-    from fl_platform.grid.runner import Options, plan_grid, run_grid
+    from fl_platform.grid.plan import plan_grid
+    from fl_platform.grid.runner import Options, run_grid
 
     typed = [*arguments]
     for key, value in settings.items():

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -245,10 +246,12 @@ def grid(
     continue_anyway: ContinueAnyway = False,
 ) -> None:
     """Run or continue a grid of attacks, defenses and seeds."""
-    from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
+    from fl_platform.grid.plan import plan_grid
 
     place = _home(home)
-    asked, planned = plan_grid(what, place, plugin or ())
+    asked, planned = plan_grid(what, place, plugin or ())  # refusals come before slow imports
+    from fl_platform.grid.runner import Options, dry, run_grid
+
     options = Options(
         jobs=jobs,
         gpu_slots=_workers_per_gpu(gpu_slots),
@@ -344,13 +347,13 @@ def papers(
     plugin: Plugins = None,
 ) -> None:
     """List restated papers, or print the details of one."""
-    from fl_platform.console import standard_output
+    from fl_platform.core.terminal import wide_output
     from fl_platform.grid.papers import show_paper, show_papers
 
     if experiment is None:
-        show_papers(_home(home), standard_output(), plugin or ())
+        show_papers(_home(home), wide_output(), plugin or ())
     else:
-        show_paper(experiment, _home(home), standard_output(), plugin or ())
+        show_paper(experiment, _home(home), wide_output(), plugin or ())
 
 
 @app.command()
@@ -370,6 +373,10 @@ def tune(
 ) -> None:
     """Create or resume an Optuna study of attack or defense parameters."""
     place = _home(home)
+    if study is not None:
+        from fl_platform.study.spec import load_spec
+
+        load_spec(study, place)  # refused before slow imports
     if (study is None) == (show is None):
         raise typer.BadParameter("expected a file of tuning/, or --show STUDY.")
     if show is not None:
@@ -471,16 +478,10 @@ def ui(
     ] = None,
     shared_machine: Annotated[
         bool,
-        typer.Option(
-            "--shared-machine",
-            help="Serve although other users of this machine can read and delete all runs.",
-        ),
+        typer.Option("--shared-machine", hidden=True, help="No effect: the page has a login."),
     ] = False,
 ) -> None:
-    """Serve the MLflow store to browsers on this machine."""
-    from fl_platform.tracking.mlflow.ui import refuse_shared_machine
-
-    refuse_shared_machine(allowed=shared_machine)
+    """Serve the MLflow store to browsers of this user on this machine."""
     if studies:
         from fl_platform.study.dashboard import open_dashboard
 
@@ -669,7 +670,8 @@ def main() -> None:
     except Exception as error:
         code = _exit_code(error)
         if code is None:
-            raise
+            traceback.print_exc()
+            sys.exit(1)
         print(f"fl-platform: {error}", file=sys.stderr)
         sys.exit(code)
     finally:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
 from fl_platform.config.rules import parameters
 from fl_platform.core.outside import read_yaml
+from fl_platform.core.terminal import wide_output
 from fl_platform.core.text import printable
 from fl_platform.run.result import Result
 
@@ -34,22 +33,16 @@ GROUPS = {
 }
 
 
-def standard_output() -> Console:
-    """Standard output; as wide as a table needs where it is a file or a pipe."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-
-
 def show_result(result: Result, tracking: str = "mlflow") -> None:
     """A short table of one run's outcome and the command that shows it.
 
     Args:
         tracking: ``runtime.tracking``: says where the run is to be seen.
     """
-    out = standard_output()
-    title = escape(printable(result.name))
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    out = wide_output()
+    table = Table(title=printable(result.name), title_justify="left", show_header=False, box=None)
     accuracy = f"{_percent(result.accuracy_last)} last, {_percent(result.accuracy_tail)} tail"
-    table.add_row("status", escape(printable(f"{result.status} {result.reason}".strip())))
+    table.add_row("status", printable(f"{result.status} {result.reason}".strip()))
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
     if result.alarms:
@@ -64,7 +57,7 @@ def show_result(result: Result, tracking: str = "mlflow") -> None:
     }
     where = seen.get(tracking, f"copied to {tracking}")
     killed = result.status == "KILLED"
-    out.print("the same command continues it" if killed else where, style="dim", markup=False)
+    out.print("the same command continues it" if killed else where, style="dim")
 
 
 def show_rules(folders: Sequence[Path], group: str) -> None:
@@ -80,23 +73,23 @@ def show_rules(folders: Sequence[Path], group: str) -> None:
         known = ", ".join(GROUPS)
         close = nearest(group, GROUPS)
         raise ConfigError(f"list: expected all or one of {known}, got {group!r}{close}")
-    out = standard_output()
+    out = wide_output()
     for title, folder in GROUPS.items():
         if group in ("all", title):
             table = Table(title=title, title_justify="left", show_header=False, box=None)
             found = [path for each in folders[::-1] for path in (each / folder).glob("*.yaml")]
             files = {path.stem: path for path in found}
             for name in sorted(files):
-                table.add_row(escape(printable(name)), _told(files[name]))
+                table.add_row(name, _told(files[name]))
             out.print(table)
 
 
-def _told(path: Path) -> str:
+def _told(path: Path) -> Text:
     text, settings, source = _described(path)
-    lines = [escape(text)]
-    lines += [escape(printable(settings))] if settings else []
-    lines += [f"[dim]{escape(source)}[/]"] if source else []
-    return "\n".join(lines)
+    lines = [Text(text)]
+    lines += [Text(settings)] if settings else []
+    lines += [Text(source, style="dim")] if source else []
+    return Text("\n").join(lines)
 
 
 def _described(path: Path) -> tuple[str, str, str]:

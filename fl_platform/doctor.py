@@ -13,10 +13,11 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from rich.text import Text
 
 from fl_platform.config import Config
 from fl_platform.core.precision import tensor_float32
+from fl_platform.core.terminal import Terminal
 from fl_platform.federated.client_training import (
     WAYS,
     Clients,
@@ -38,7 +39,7 @@ TOOLS = ("mlflow", "optuna", "hydra-core", "scipy", "matplotlib", "psutil", "nvi
 
 def examine(home: Path) -> int:
     """Print one line a check; 0 where everything needed is there, else 1."""
-    console = Console(highlight=False)
+    console = Terminal()
     checks: list[tuple[str, Callable[[], str]]] = [
         ("versions", lambda: ", ".join(f"{k} {v}" for k, v in provenance.versions().items())),
         ("tools", _tools),
@@ -51,10 +52,11 @@ def examine(home: Path) -> int:
     failed = 0
     for name, check in checks:
         try:
-            console.print(f"[green]ok[/]   {name:12} {check()}", soft_wrap=True)
+            told = Text.assemble(("ok ", "green"), f"  {name:12} {check()}")
         except Exception as error:
             failed = 1
-            console.print(f"[red]bad[/]  {name:12} {error}", soft_wrap=True)
+            told = Text.assemble(("bad", "red"), f"  {name:12} {error}")
+        console.print(told, soft_wrap=True)
     return failed
 
 
@@ -62,7 +64,7 @@ def show_probe(config: Config, home: Path) -> None:
     """Print how fast each way trains this task's clients here, and the override to type."""
 
     found = probe(config, home)
-    console = Console(highlight=False)
+    console = Terminal()
     slowest = max(found.seconds.values())
     for way, seconds in sorted(found.seconds.items(), key=lambda pair: pair[1]):
         mark = "  <- auto" if way == found.chosen else ""

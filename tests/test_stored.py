@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.grid.runner import Options, plan_grid, run_grid
+from fl_platform.grid.plan import plan_grid
+from fl_platform.grid.runner import Options, run_grid
 from fl_platform.run import lookup as known_data
 from fl_platform.run.lookup import OtherData, stored
 from fl_platform.run.runner import run

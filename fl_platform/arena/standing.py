@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from fl_platform.arena.search import NONE, Attack, Done, Stages, Trial, Verdict, judge, rounds_to
+from fl_platform.report.formats import csv_text
 from fl_platform.report.statistics import summarize
 
 
@@ -150,12 +149,9 @@ def table(result: Standing) -> str:
 def as_csv(results: Sequence[Standing]) -> str:
     """All rows of several arenas, one a line."""
     names = [field.name for field in fields(Row) if field.name != "per_seed"]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["defense", "reference", *names])
-    for result in results:
-        for row in result.rows:
-            writer.writerow(
-                [result.defense, result.reference, *(getattr(row, name) for name in names)]
-            )
-    return out.getvalue()
+    return csv_text(
+        {"defense": result.defense, "reference": result.reference}
+        | {name: getattr(row, name) for name in names}
+        for result in results
+        for row in result.rows
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+import math
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 from fl_platform.config.errors import ConfigError
 from fl_platform.config.hydra_internals import check_files, choice_parser
 from fl_platform.config.hydra_tree import FAILURES, config_folders, parse_overrides
+
+MOST = 20_000  # runs of one command: each takes some kilobytes while it is planned
 
 
 def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> list[list[str]]:
@@ -18,7 +22,8 @@ def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ())
     ``defense=glob(*,exclude=mean)`` are sweeps; anything else is one value.
 
     Raises:
-        ConfigError: as ``parse_overrides``, or a sweep without values.
+        ConfigError: what ``parse_overrides`` refuses, or a sweep over nothing or over more than
+            `MOST` values or combinations.
     """
     parse_overrides(overrides)
     folders = config_folders(home, plugins)
@@ -31,7 +36,7 @@ def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ())
             continue
         try:
             key = text.partition("=")[0]
-            values = list(override.sweep_string_iterator())
+            values = list(islice(_values(override), MOST + 1))
         except FAILURES as error:
             raise ConfigError(f"{text}: {error}") from None
         if not values:
@@ -39,4 +44,18 @@ def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ())
                 f"{text}: expected at least one value, got a pattern that matches none."
             )
         ways.append([f"{key}={value}" for value in values])
+        if math.prod(map(len, ways)) > MOST:
+            raise ConfigError(
+                f"{text}: expected at most {MOST} combinations in one command, got more. Split it:"
+                " grids of the same experiment share one report."
+            )
     return [list(way) for way in product(*ways)]
+
+
+def _values(override: Any) -> Iterator[str]:
+    """The values of a sweep, one after another; a shuffled range would be made as a whole."""
+    limits = override.value()
+    if hasattr(limits, "step") and abs((limits.stop - limits.start) / (limits.step or 1)) > MOST:
+        limits.shuffle = False
+    values: Iterator[str] = override.sweep_string_iterator()
+    return values

@@ -1,4 +1,8 @@
-"""Standard output and error whose failures do not end the run."""
+"""Standard output and error: they never end the work, and never control the terminal.
+
+They are the last door of all that is printed, by this package or another (logging, warnings): text
+that may come from outside is cleaned here.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ import os
 import sys
 from typing import Any
 
-_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # no reader: a closed pipe or terminal
+from fl_platform.core.text import visible
+
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # nobody reads: a closed pipe or terminal
 
 
 class Guarded:
     """A text stream whose errors are stored instead of raised.
 
-    After the first error nothing more is written. Characters outside the encoding are escaped.
+    After the first one nothing more is written. What the encoding cannot say is escaped, and
+    characters that control a terminal are replaced; `raw` gives the stream without that.
 
     Attributes:
         error: the first error, or None.
@@ -26,7 +33,11 @@ class Guarded:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write ``text`` unless an error has occurred."""
+        """Write the clean ``text`` where that is still possible."""
+        return self.write_raw(visible(text))
+
+    def write_raw(self, text: str) -> int:
+        """Write ``text`` as it is where that is still possible."""
         self._try(lambda: self._stream.write(text))
         return len(text)
 
@@ -59,6 +70,22 @@ class Guarded:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+class _Raw:
+    """A `Guarded` stream without the cleaning, for whoever cleans each text and adds codes."""
+
+    def __init__(self, guarded: Guarded) -> None:
+        self._guarded = guarded
+        self.write = guarded.write_raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._guarded, name)
+
+
+def raw(stream: Any) -> Any:
+    """``stream`` for text that is clean already and may hold codes of our own."""
+    return _Raw(stream) if isinstance(stream, Guarded) else stream
 
 
 class _Guards:

@@ -153,7 +153,7 @@ def _download(folder: Path) -> None:
     """Download the published archive and unpack its six files; one process at a time."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "download.lock").open("w") as lock:
+        with (folder / "download.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (folder / FOLDER).exists():
                 _unpack(_fetch(folder), folder)

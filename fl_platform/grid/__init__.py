@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from fl_platform.core.lazy import lazy
 
 if TYPE_CHECKING:
-    from fl_platform.grid.runner import GridResult, Options, Outcome, dry, plan_grid, run_grid
+    from fl_platform.grid.plan import plan_grid
+    from fl_platform.grid.runner import GridResult, Options, Outcome, dry, run_grid
 
 # ``Outcome`` is the name of ``GridResult`` up to version 0.1.
 __all__ = ["GridResult", "Options", "Outcome", "dry", "plan_grid", "run_grid"]
 
-lazy(__name__)
+if not TYPE_CHECKING:
+    __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner") | {"plan_grid": "plan"})

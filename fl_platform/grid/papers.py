@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fl_platform.config import ConfigError, compose, conf_folders, config_hash, expand
 from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError
+from fl_platform.core.terminal import Terminal
 from fl_platform.core.text import printable
 from fl_platform.grid.spec import Grid, Paper, grid_files, read_grid
 from fl_platform.report.published import PublishedCell, Restated, read_published
@@ -27,7 +26,7 @@ def papers(home: Path, plugins: Sequence[str] = ()) -> list[Grid]:
     return [grid for grid in grids if grid.paper is not None]
 
 
-def show_papers(home: Path, out: Console, plugins: Sequence[str] = ()) -> None:
+def show_papers(home: Path, out: Terminal, plugins: Sequence[str] = ()) -> None:
     """Print each restated paper: runs, published values, number of open points, command."""
     table = Table(box=None, pad_edge=False)
     for name in ("experiment", "source", "runs", "published", "open"):
@@ -36,12 +35,12 @@ def show_papers(home: Path, out: Console, plugins: Sequence[str] = ()) -> None:
         assert grid.paper is not None
         runs = str(_runs(grid, home, plugins))
         cells = (grid.name, grid.paper.source, runs, _values(grid.paper), str(len(grid.unknown)))
-        table.add_row(*(escape(printable(cell)) for cell in cells))
+        table.add_row(*(printable(cell) for cell in cells))
     out.print(table)
     out.print("details: fl-platform papers EXPERIMENT; run: fl-platform grid EXPERIMENT")
 
 
-def show_paper(name: str, home: Path, out: Console, plugins: Sequence[str] = ()) -> None:
+def show_paper(name: str, home: Path, out: Terminal, plugins: Sequence[str] = ()) -> None:
     """Print one restated paper: source, runs, axes, what is open, and its commands.
 
     Raises:
@@ -63,7 +62,7 @@ def show_paper(name: str, home: Path, out: Console, plugins: Sequence[str] = ())
         f"compare: fl-platform report {grid.name}",
     ]
     for line in lines:
-        out.print(printable(line), markup=False, soft_wrap=True)
+        out.print(printable(line), soft_wrap=True)
 
 
 def restated(home: Path, name: str, seeds: Iterable[int]) -> Restated | None:

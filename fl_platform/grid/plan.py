@@ -7,8 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fl_platform.config import Config, ConfigError, compose, conf_folders, config_hash
+from fl_platform.config import (
+    Config,
+    ConfigError,
+    compose,
+    conf_folders,
+    config_hash,
+    expand,
+    refuse_missing_data,
+)
+from fl_platform.config.sweep import MOST
 from fl_platform.config.targets import admit
+from fl_platform.grid.spec import Grid, read_grid
 from fl_platform.run.naming import run_name, run_names
 
 _PLAIN_SEED = re.compile(r"seed=(0|[1-9][0-9]*)")
@@ -22,6 +32,31 @@ class PlannedRun:
     config: Config
     config_hash: str
     name: str
+
+
+def plan_grid(
+    arguments: Sequence[str], home: Path, plugins: Sequence[str] = ()
+) -> tuple[Grid, list[PlannedRun]]:
+    """Read and plan a grid.
+
+    Args:
+        arguments: the name of an experiment and overrides, or overrides only.
+        home: workspace: the folder of ``conf/`` and ``mlruns/``.
+        plugins: packages with further attacks, defenses and config files.
+    """
+    named = bool(arguments) and "=" not in arguments[0]
+    typed = list(arguments[1:] if named else arguments)
+    grid = read_grid(arguments[0], home, plugins) if named else Grid("grid", "Grid")
+    chosen = [f"experiment={grid.name}"] if named else []
+    combinations = (
+        [*chosen, *overrides]
+        for sweep in grid.sweeps(typed)
+        for overrides in expand(sweep, home, plugins=plugins)
+    )
+    planned = plan(combinations, home, plugins=plugins, experiment=grid.name)
+    for config in {str(run.config.task.data): run.config for run in planned}.values():
+        refuse_missing_data(config, home)
+    return grid, planned
 
 
 def plan(
@@ -64,6 +99,8 @@ def plan(
         name = config_hash(config)
         if name not in found:
             found[name] = (overrides, config)
+        if len(found) > MOST:
+            raise ConfigError(f"Expected at most {MOST} runs in one grid, got more. Split it.")
     names = run_names([config for _, config in found.values()])
     return [
         PlannedRun(overrides, _named(config, name), identity, name)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from fl_platform.core.outside import open_file
+from fl_platform.core.terminal import Terminal
 from fl_platform.grid.jobs import Job, JobTable, State
 from fl_platform.tracking.journal import decode
 from fl_platform.tracking.run_folder import run_folder
@@ -31,9 +31,9 @@ class ProgressTable:
     one line. No thread is started, because workers are forked from this process.
     """
 
-    def __init__(self, table: JobTable, home: Path, console: Console | None = None) -> None:
+    def __init__(self, table: JobTable, home: Path, console: Terminal | None = None) -> None:
         self.table, self.home = table, home
-        self.console = console or Console(file=sys.stderr, highlight=False)
+        self.console = console or Terminal(error=True)
         self._ended: list[Job] = []
         self._refreshed = 0.0
         self._live: Live | None = None

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
 from fl_platform.config import ConfigError
 from fl_platform.core.outside import OutsideError, read_file
+from fl_platform.core.terminal import Terminal
 from fl_platform.grid.grid_run import planned_hashes
 from fl_platform.grid.papers import restated
 from fl_platform.report.cells import by_setting, cells, usual_strength
@@ -68,9 +68,9 @@ def tables_of(frame: pd.DataFrame, hashes: Collection[str] | None = None) -> lis
     return [accuracy_table(group) for group in by_setting(found).values()]
 
 
-def show(tables: Iterable[Table], console: Console | None = None) -> None:
+def show(tables: Iterable[Table], console: Terminal | None = None) -> None:
     """Print tables and their notes; bold marks significant entries."""
-    console = console or Console(highlight=False)
+    console = console or Terminal()
     for found in tables:
         console.print(Text(f"\n{found.title}", style="italic"), soft_wrap=True)
         grid = RichTable(box=None, pad_edge=False)

@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from fl_platform.config import Config, ConfigError, expand
-from fl_platform.console import standard_output
+from fl_platform.config import Config, ConfigError
 from fl_platform.core.process import Stopper
+from fl_platform.core.terminal import Terminal, wide_output
 from fl_platform.grid.grid_run import GridRun, open_grid_run
 from fl_platform.grid.jobs import Job, JobTable
-from fl_platform.grid.plan import PlannedRun, plan
+from fl_platform.grid.plan import PlannedRun
+from fl_platform.grid.plan import plan_grid as plan_grid  # its place up to version 0.2
 from fl_platform.grid.progress_table import ProgressTable, clock, outcome_text
-from fl_platform.grid.spec import Grid, read_grid
+from fl_platform.grid.spec import Grid
 from fl_platform.run.lookup import conditions
 from fl_platform.tracking.run_folder import run_folder
 from fl_platform.tracking.uploader import follow
@@ -106,28 +105,6 @@ _JSON_STATES = {
     "done": "DONE",
     "failed": "FAILED",
 }
-
-
-def plan_grid(
-    arguments: Sequence[str], home: Path, plugins: Sequence[str] = ()
-) -> tuple[Grid, list[PlannedRun]]:
-    """Read and plan a grid.
-
-    Args:
-        arguments: the name of an experiment and overrides, or overrides only.
-        home: workspace: the folder of ``conf/`` and ``mlruns/``.
-        plugins: packages with further attacks, defenses and config files.
-    """
-    named = bool(arguments) and "=" not in arguments[0]
-    typed = list(arguments[1:] if named else arguments)
-    grid = read_grid(arguments[0], home, plugins) if named else Grid("grid", "Grid")
-    chosen = [f"experiment={grid.name}"] if named else []
-    combinations = (
-        [*chosen, *overrides]
-        for sweep in grid.sweeps(typed)
-        for overrides in expand(sweep, home, plugins=plugins)
-    )
-    return grid, plan(combinations, home, plugins=plugins, experiment=grid.name)
 
 
 def run_grid(
@@ -242,7 +219,7 @@ def plan_workers(config: Config, options: Options, home: Path) -> tuple[int, lis
 
 def _finish(result: GridResult, home: Path, options: Options) -> None:
     table, parent = result.table, result.parent
-    console = standard_output()
+    console = wide_output()
     if table.of_state("done") and not result.signal:  # a stop takes precedence over the report
         from fl_platform.grid import results as results
 
@@ -261,16 +238,16 @@ def _finish(result: GridResult, home: Path, options: Options) -> None:
         console.print("continues the others from their checkpoints")
     for job in table.of_state("failed"):
         text = f"failed: {job.planned.name}: {outcome_text(job)}"
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
 
 
-def _warn_of_mixed_code(recorded: list[dict[str, str]], console: Console) -> None:
+def _warn_of_mixed_code(recorded: list[dict[str, str]], console: Terminal) -> None:
     for name in sorted({key for known in recorded for key in known if _is_code(key)}):
         counts = Counter(known[name] for known in recorded if name in known)
         if len(counts) > 1:
             listed = ", ".join(f"{n} runs by {code[:12]}" for code, n in counts.most_common())
             mixed = "code" if name == "code_fingerprint" else f"code of {name}"
-            console.print(f"mixed {mixed}: {listed}; --restart repeats all runs", markup=False)
+            console.print(f"mixed {mixed}: {listed}; --restart repeats all runs")
 
 
 def _is_code(condition: str) -> bool:

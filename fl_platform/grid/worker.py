@@ -16,6 +16,7 @@ from typing import Any
 
 from fl_platform.config import Config
 from fl_platform.config.targets import admit, admitted
+from fl_platform.core.outside import open_file
 from fl_platform.core.text import reason
 
 _PDEATHSIG = 1  # prctl(2)
@@ -82,7 +83,7 @@ def detach(log: Path, parent: int | None = None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _end_with_parent()
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = open_file(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(descriptor, 1)

@@ -6,8 +6,14 @@ import csv
 import html
 import io
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from fl_platform.core.text import visible
 from fl_platform.report.tables.table import Table, TableEntry
+
+_FORMULA = re.compile(r"\s*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|-|")
 
 
 def markdown(table: Table) -> str:
@@ -24,13 +30,34 @@ def markdown(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Records of the table at full precision, one row per record; unknown values are empty."""
+    return csv_text(table.records)
+
+
+def csv_text(records: Iterable[Mapping[str, Any]]) -> str:
+    """Records as CSV: the one writer of it. A number that is no number is empty.
+
+    A spreadsheet runs a text that begins with =, +, -, @, a tab or a carriage return as a formula,
+    unless an apostrophe stands before it; characters that control a terminal are replaced.
+    """
+    rows = [{csv_cell(name): csv_cell(v) for name, v in record.items()} for record in records]
     text = io.StringIO()
-    names = list(dict.fromkeys(name for record in table.records for name in record))
+    names = list(dict.fromkeys(name for row in rows for name in row))
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
-    for record in table.records:
-        writer.writerow({name: "" if value != value else value for name, value in record.items()})
+    writer.writerows(rows)
     return text.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """``value`` for one cell.
+
+    >>> csv_cell("=cmd|' /C calc'!A1"), csv_cell(-0.5), csv_cell("-0.5"), csv_cell("-")
+    ("'=cmd|' /C calc'!A1", -0.5, '-0.5', '-')
+    """
+    if not isinstance(value, str):
+        return "" if value is None or value != value else value
+    text = visible(value)
+    return f"'{text}" if _FORMULA.match(value) and not _NUMBER.fullmatch(text) else text
 
 
 def to_html(table: Table) -> str:

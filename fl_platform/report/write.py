@@ -13,7 +13,7 @@ from fl_platform.report.figures.layout import Page
 from fl_platform.report.figures.style import save
 from fl_platform.report.file_names import by_file_name
 from fl_platform.report.findings import facts, headline
-from fl_platform.report.formats import markdown, to_csv
+from fl_platform.report.formats import csv_text, markdown, to_csv
 from fl_platform.report.html import Collapsible, Picture
 from fl_platform.report.html import page as whole_page
 from fl_platform.report.latex import latex
@@ -92,7 +92,8 @@ def write_report(
     shown = [item.table if isinstance(item, Collapsible) else item for item in items]
     paths += _write_tables([t for t in shown if isinstance(t, Table)], wanted, out, page)
     if "csv" in wanted:
-        paths.append(_write(out / "runs.csv", frame.to_csv(index=False, lineterminator="\n")))
+        records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        paths.append(_write(out / "runs.csv", csv_text(records)))
     pictures = by_file_name([item for item in shown if isinstance(item, Picture)])
     if figures and pictures:
         (out / "figures").mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from fl_platform.report.tables.table import Table, TableEntry, signed
 from fl_platform.repro.compare import Comparison
 from fl_platform.repro.reference import Reference
 from fl_platform.repro.spec import Suite
+from fl_platform.tracking.atomic import write_atomic
 
 _COLUMNS = {"detectable": "noticed"}  # names in comparison.csv that differ from the fields
 STYLES = {"drifted": "differs", "agrees": "agrees", "same bits": "agrees"}
@@ -124,6 +125,6 @@ def write_page(result: ComparisonResult, folder: Path, picture: Picture | None) 
     ]
     html, rows = folder / "index.html", folder / "comparison.csv"
     title = f"Reproduction: {result.suite.name}"
-    html.write_text(page(title, sentences(result), facts, sections), encoding="utf-8")
-    rows.write_text(to_csv(found), encoding="utf-8")
+    write_atomic(html, page(title, sentences(result), facts, sections).encode())
+    write_atomic(rows, to_csv(found).encode())
     return [html, rows]

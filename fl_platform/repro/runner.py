@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fl_platform.config import ConfigError
-from fl_platform.console import standard_output
+from fl_platform.core.terminal import wide_output
 from fl_platform.core.text import printable
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro import compare as drift
@@ -38,6 +38,7 @@ from fl_platform.repro.reference import (
 from fl_platform.repro.report import ComparisonResult, sentences, table, write_page
 from fl_platform.repro.spec import Suite, load_suite
 from fl_platform.run import provenance
+from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.lock import RunOwned
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def accept(
             f"repro accept: expected the suite in {home}/conf/suite/, got the package's."
         )
     refuse_unnamed_code(None)
-    from fl_platform.grid.runner import plan_grid  # imports torch; refusals come first
+    from fl_platform.grid.plan import plan_grid
 
     with SuiteLog(home, name).lock:
         _, cells = plan_grid(suite.grid(0, suite.reference_seeds), home)
@@ -207,7 +208,7 @@ def history(name: str, home: Path) -> Path | None:
     if not entries:
         print(f"No run of {name} yet. Start it: fl-platform repro run {name}")
         return None
-    show_history(entries, standard_output())
+    show_history(entries, wide_output())
     figure = history_figure(entries)
     return None if figure is None else save(figure, log.folder / "history", ("png",))[0]
 
@@ -236,7 +237,7 @@ def _recorded(session: SuiteSession) -> int:
         why = printable(" ".join(str(error).split()) or type(error).__name__)
         if not isinstance(error, CouldNotRun | ConfigError | OSError):
             file = session.log.folder / "failure.txt"
-            file.write_text(traceback.format_exc(), encoding="utf-8")
+            write_atomic(file, traceback.format_exc().encode(errors="backslashreplace"))
             why = f"{type(error).__name__}: {why} ({file})"
         note("could not run", COULD_NOT_RUN, why)
         raise CouldNotRun(f"{session.suite.name} could not run: {why}") from error
@@ -250,7 +251,7 @@ def _compare(session: SuiteSession) -> ComparisonResult:
     suite, home = session.suite, session.home
     reference = read_reference(suite.reference_file)
     refuse_unnamed_code(reference)
-    from fl_platform.grid.runner import plan_grid  # imports torch; refusals come first
+    from fl_platform.grid.plan import plan_grid
 
     grid, every = plan_grid(suite.grid(0, suite.reference_seeds), home)
     if reference is None:
@@ -330,7 +331,7 @@ def _report(session: SuiteSession, result: ComparisonResult, seconds: float) -> 
     picture = None if figure is None else Picture("history", figure, caption)
     folder = session.log.folder / stamp(at).replace(":", "")
     paths = write_page(result, folder, picture)
-    show([table(result)], standard_output())
+    show([table(result)], wide_output())
     for sentence in sentences(result):
         print(printable(sentence))
     print(f"report: {paths[0]}")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fl_platform.core.terminal import Terminal
 from fl_platform.core.text import printable
 from fl_platform.grid.progress_table import clock
 from fl_platform.report.figures.style import BLUE, GREY, VERMILION, WIDTH, legend_below, styled
@@ -21,7 +21,7 @@ LATEST = 30  # printed lines
 LogEntry = Mapping[str, Any]
 
 
-def show_history(entries: Sequence[LogEntry], console: Console) -> None:
+def show_history(entries: Sequence[LogEntry], console: Terminal) -> None:
     """Print one line per start; skipped starts included."""
     shown = Table(box=None, pad_edge=False)
     for name in ("when (UTC)", "verdict", "runs", "equal", "largest", "time", "commit", "what"):

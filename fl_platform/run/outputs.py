@@ -36,8 +36,8 @@ def write_artifacts(
     """Write all artifacts into the run's folder of artifacts; their paths."""
     folder, history = record.folder, record.journal.history
     yaml = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
-    (folder.artifacts / "config.yaml").write_text(yaml, encoding="utf-8")
-    weights = io.BytesIO()  # torch's own writer raises RuntimeError on a full disk
+    write_atomic(folder.artifacts / "config.yaml", yaml.encode())
+    weights = io.BytesIO()  # torch's own writer makes a RuntimeError of a full disk
     torch.save(module.model.state_dict(), weights)
     write_atomic(folder.artifacts / "weights.pt", weights.getbuffer())
     counts = classes_per_client(
@@ -77,7 +77,9 @@ def partition_figure(counts: torch.Tensor, byzantine: tuple[int, ...]) -> Figure
 
 
 def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure).print_png(str(path))
+    drawn = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(drawn)
+    write_atomic(path, drawn.getbuffer())
 
 
 def summary(

@@ -135,9 +135,13 @@ def instructions() -> dict[str, str]:
 @functools.cache
 def processor() -> str:
     """The processor and its vector instructions, on which the last bits of a sum depend."""
-    lines = _CPUINFO.read_text().splitlines() if _CPUINFO.exists() else []
-    fields = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
-    said = {key.strip(): value.strip() for key, value in fields.items()}
+    lines = (
+        _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+        if _CPUINFO.exists()
+        else []
+    )
+    told = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    said = {key.strip(): value.strip() for key, value in told.items()}
     flags = said.get("flags", said.get("Features", "")).split()
     vectors = sorted(flag for flag in flags if flag.startswith(_VECTORS))
     name = said.get("model name", platform.processor() or platform.machine())

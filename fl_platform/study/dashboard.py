@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -11,7 +12,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from fl_platform.study.storage import database, open_storage
 from fl_platform.tracking.mlflow.store import StoreError
-from fl_platform.tracking.mlflow.ui import SHARED, expect_free
+from fl_platform.tracking.mlflow.ui import PRIVATE, expect_free
+from fl_platform.tracking.mlflow.ui_login import Login, new_token, open_path
 
 Application = Callable[..., Iterable[bytes]]
 
@@ -31,13 +33,18 @@ def open_dashboard(
         PortError: the port is in use or invalid.
         StoreError: the extra ``tune`` is not installed, or no study exists.
     """
-    with dashboard_server(home, port, url) as server:
-        announce(f"{SHARED}\nhttp://127.0.0.1:{port}/dashboard/\nPress Ctrl-C to stop.")
+    token = new_token()
+    with dashboard_server(home, port, url, token) as server:
+        announce(f"{PRIVATE}\nhttp://127.0.0.1:{port}{open_path(token)}\nPress Ctrl-C to stop.")
         server.serve_forever()
 
 
-def dashboard_server(home: Path, port: int, url: str | None = None) -> WSGIServer:
-    """Create the server, bound to the loopback interface; raises as `open_dashboard`."""
+def dashboard_server(home: Path, port: int, url: str | None, token: str) -> WSGIServer:
+    """Create the server, bound to the loopback interface; raises as `open_dashboard`.
+
+    Args:
+        token: of the login.
+    """
     expect_free(port)
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise StoreError(
@@ -52,19 +59,26 @@ def dashboard_server(home: Path, port: int, url: str | None = None) -> WSGIServe
     from optuna_dashboard import wsgi
 
     storage = open_storage(home, url)
-    application = for_this_machine(wsgi(storage), port)
+    application = for_this_user(wsgi(storage), port, Login(token, "/dashboard/"))
     return make_server("127.0.0.1", port, application, _Threads, _Silent)
 
 
-def for_this_machine(application: Application, port: int) -> Application:
-    """Refuse requests with another host name, which protects against DNS rebinding."""
+def for_this_user(application: Application, port: int, login: Login) -> Application:
+    """Refuse requests without login, or with another host name (DNS rebinding)."""
     names = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     def guarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ.get("HTTP_HOST") in names:
+        if environ.get("HTTP_HOST") not in names:
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [f"Expected a request for {' or '.join(sorted(names))}.\n".encode()]
+        headers = {
+            name: environ.get(f"HTTP_{name.upper()}", "") for name in ("cookie", "authorization")
+        }
+        answer = login.answer(environ.get("PATH_INFO", ""), headers)
+        if answer is None:
             return application(environ, start_response)
-        start_response("403 Forbidden", [("Content-Type", "text/plain")])
-        return [f"Expected a request for {' or '.join(sorted(names))}.\n".encode()]
+        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
+        return [answer.body]
 
     return guarded
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from optuna.trial import TrialState
 
 from fl_platform.config.hydra_internals import GROUPS
 from fl_platform.config.hydra_tree import parse_overrides
+from fl_platform.tracking.atomic import write_atomic
 
 
 def plot_study(study: optuna.Study, folder: Path, objective: str) -> list[Path]:
@@ -53,7 +55,9 @@ def _write(picture: Callable[[], Any], stem: Path) -> Path | None:
             warnings.simplefilter("ignore")
             axes = picture()
             first = axes.flat[0] if hasattr(axes, "flat") else axes
-            first.figure.savefig(path, dpi=100, bbox_inches="tight")
+            drawn = io.BytesIO()
+            first.figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight")
+            write_atomic(path, drawn.getbuffer())
     except (ValueError, RuntimeError):
         return None  # too few different trials for this plot
     finally:

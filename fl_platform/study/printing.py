@@ -7,12 +7,11 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
+from fl_platform.core.terminal import Terminal
 from fl_platform.study.final_comparison import (
     Sample,
     best_trial,
@@ -41,7 +40,7 @@ def print_trial(study: optuna.Study, trial: FrozenTrial) -> None:
 
 def show_study(study: optuna.Study, count: int = 10) -> None:
     """Print the best trials, the number of trials per state, and the final comparisons."""
-    console = Console(highlight=False)
+    console = Terminal()
     trials = study.get_trials(deepcopy=False)
     done = [t for t in trials if t.state == TrialState.COMPLETE]
     best_first = sorted(done, key=_value, reverse=study.direction.name == "MAXIMIZE")
@@ -58,10 +57,10 @@ def show_study(study: optuna.Study, count: int = 10) -> None:
             ",".join(str(t.number) for t in alike),
             f"{_value(trial):.2f} %",
             seeds,
-            escape(text),
+            text,
             _remark(trial),
         )
-    console.print(escape(study.study_name), style="italic", soft_wrap=True)
+    console.print(study.study_name, style="italic", soft_wrap=True)
     if done or "position" not in study.user_attrs:
         console.print(table)
         console.print(_counts(trials))
@@ -83,12 +82,12 @@ def show_samples(samples: Sequence[Sample]) -> None:
         mean, half = interval(sample.test)
         gap, width = difference(sample, samples[0])
         table.add_row(
-            escape(sample.name),
+            sample.name,
             f"{mean:.2f} ± {half:.2f} %",
             " ".join(f"{value:.1f}" for value in sample.test),
             "" if sample is samples[0] else f"{gap:+.2f} ± {width:.2f}",
         )
-    console = Console(highlight=False)
+    console = Terminal()
     console.print(table)
     console.print("±: half-width of the 95 % interval over seeds; differences are paired by seed.")
 
@@ -121,7 +120,7 @@ def _turns(study: optuna.Study) -> Table:
     for turn, value in position["values"].items():
         attack = turn.partition("/")[2]
         found = next(turns[attack]) if attack in turns else position["defense"]
-        table.add_row(turn, f"{value:.2f} %", escape(settings(found)))
+        table.add_row(turn, f"{value:.2f} %", settings(found))
     return table
 
 

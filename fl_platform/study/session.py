@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from fl_platform.study.problem import METRIC_LABEL, Problem, open_study
 from fl_platform.study.spec import as_overrides
 from fl_platform.study.study_run import describe, join_parent
 from fl_platform.study.trial_loop import Limits, RequestLock, complete, run_trials
+from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.exporter import JOURNAL
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.mlflow.store import store_folder
@@ -62,20 +64,25 @@ class WorkerSession:
         """
         if problem.spec.stealth is not None:
             refuse_weightless(problem.config({}, problem.spec.seeds[0]))
-        with alone(self.lock):
+        with alone(self.lock), ExitStack() as failing:
             study = open_study(problem, self.storage)
-            parent = parent or self.join(study, problem)
-        return study, Objective(problem, parent, self.stopper, upload=self.upload)
+            if parent is None:
+                parent = failing.enter_context(self.join(study, problem))
+            objective = Objective(problem, parent, self.stopper, upload=self.upload)
+            failing.pop_all()  # from here on the caller ends the parent run
+        return study, objective
 
     def join(self, study: optuna.Study, problem: Problem) -> ParentRun:
         """Open the study's parent run; upload it and the runs that killed workers left behind."""
-        parent = join_parent(study, self.home, problem.name)
-        describe(parent, problem)
-        self.upload(parent.folder.path)
-        if self.tracking != JOURNAL:
-            for run in all_runs(self.home):
-                if (run.describe() or {}).get("parent_run_id") == parent.run_id:
-                    self.upload(run.path)
+        with ExitStack() as failing:
+            parent = failing.enter_context(join_parent(study, self.home, problem.name))
+            describe(parent, problem)
+            self.upload(parent.folder.path)
+            if self.tracking != JOURNAL:
+                for run in all_runs(self.home):
+                    if (run.describe() or {}).get("parent_run_id") == parent.run_id:
+                        self.upload(run.path)
+            failing.pop_all()
         return parent
 
     def upload(self, folder: Path) -> None:
@@ -109,7 +116,7 @@ class WorkerSession:
             )
             file = folder / "best.yaml"
             typed = [*problem.base, *problem.opponents[0], *as_overrides(best.params)]
-            file.write_text(override_file(typed, comment), encoding="utf-8")
+            write_atomic(file, override_file(typed, comment).encode())
             files.append(file)
         dot = f"{prefix}/" if prefix else ""
         values = [(t.number, {f"study/{dot}value": float(t.value or 0.0)}) for t in done]

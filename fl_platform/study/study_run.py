@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -29,8 +30,11 @@ def join_parent(study: optuna.Study, home: Path, name: str) -> ParentRun:
         experiment=EXPERIMENT,
         known=known,
     )
-    if known is None:
-        study.set_user_attr("parent", run.described)
+    with ExitStack() as failing:
+        failing.enter_context(run)
+        if known is None:
+            study.set_user_attr("parent", run.described)
+        failing.pop_all()
     return run
 
 

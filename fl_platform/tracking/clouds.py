@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fl_platform.core.outside import OutsideError, array_headers, open_file
+from fl_platform.core.outside import OutsideError, array_headers, read_file
 from fl_platform.tracking.atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def read_cloud(file: Path) -> StoredCloud:
     """
     import numpy as np
 
-    os.close(open_file(file, os.O_RDONLY))
+    content = io.BytesIO(read_file(file, "cloud"))
     headers = array_headers(file, "cloud")
     shapes = {name: shape for name, (shape, _) in headers.items()}
     gram_shape, skewed_shape = shapes.get("gram", ()), shapes.get("skewed", ())
@@ -68,7 +67,7 @@ def read_cloud(file: Path) -> StoredCloud:
             f"{file}: expected gram, num_honest and skewed of a round, got {shapes}."
         )
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with np.load(content, allow_pickle=False) as stored:
             gram, honest = stored["gram"], int(stored["num_honest"])
             skewed = [int(index) for index in stored["skewed"]]
     except (OSError, ValueError, OverflowError, zipfile.BadZipFile, zlib.error) as error:

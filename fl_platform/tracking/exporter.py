@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from fl_platform.core.outside import open_file
 from fl_platform.tracking.journal import Record, records
 from fl_platform.tracking.lock import alone
-from fl_platform.tracking.run_folder import RunFolder, all_runs, read_json, write_json
+from fl_platform.tracking.records import Forwarded, RecordError, read_record, skip
+from fl_platform.tracking.run_folder import RunFolder, all_runs, write_json
 
 JOURNAL = "journal"  # the value of runtime.tracking for no copy
 EXPORTERS = {"mlflow": "fl_platform.tracking.mlflow.mlflow_exporter.MlflowExporter"}
@@ -108,7 +111,7 @@ class Export:
             raise UploadBusy(f"Another process is copying {folder.path}.") from None
 
     def _upload(self, folder: RunFolder) -> int:
-        cursor = read_json(cursor_file(folder, self.name)) or {}
+        cursor = _cursor(folder, self.name)
         tail = _tail(folder.journal, cursor.get("offset", 0))
         fits = cursor.get("store") == self.exporter.address and cursor.get("tail") == tail
         run = self._copies.get(folder.path)
@@ -170,6 +173,15 @@ def cursor_file(folder: RunFolder, name: str) -> Path:
     return folder.forwarded if name == "mlflow" else folder.path / f"forwarded.{name}.json"
 
 
+def _cursor(folder: RunFolder, name: str) -> dict[str, Any]:
+    """What the cursor file says; empty where it says nothing fit: all is then sent again."""
+    try:
+        return read_record(cursor_file(folder, name), Forwarded) or {}
+    except RecordError as error:
+        skip(error)
+        return {}
+
+
 def pending(folder: RunFolder, name: str = "mlflow", address: str = "") -> bool:
     """True if the journal has records that are not copied to the exporter ``name``.
 
@@ -178,7 +190,7 @@ def pending(folder: RunFolder, name: str = "mlflow", address: str = "") -> bool:
     """
     if not folder.journal.exists():
         return False
-    cursor = read_json(cursor_file(folder, name)) or {}
+    cursor = _cursor(folder, name)
     elsewhere = bool(address) and cursor.get("store") != address
     return elsewhere or folder.journal.stat().st_size > cursor.get("offset", 0)
 
@@ -203,6 +215,6 @@ def _tail(journal: Path, offset: int) -> str | None:
     """A digest of the journal's bytes before ``offset``, or None if it is shorter."""
     if not journal.exists() or journal.stat().st_size < offset:
         return None
-    with journal.open("rb") as stream:
+    with os.fdopen(open_file(journal, os.O_RDONLY), "rb") as stream:
         stream.seek(max(0, offset - 256))
         return hashlib.sha256(stream.read(min(256, offset))).hexdigest()[:16]

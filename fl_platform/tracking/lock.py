@@ -166,8 +166,8 @@ def read_owner(path: Path) -> dict[str, Any]:
 
 
 def machine_identity() -> dict[str, str]:
-    """Host and boot id: a pid is unique only together with them."""
-    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else ""
+    """Host and boot id: a pid means something only together with them."""
+    boot = _BOOT_ID.read_text(encoding="ascii").strip() if _BOOT_ID.exists() else ""
     return {"host": socket.gethostname(), "boot_id": boot}
 
 
@@ -198,7 +198,7 @@ class SharedLock(RunLock):
         """Acquire a shared lock or raise :class:`RunOwned`."""
         if self.held:
             return self
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BaseException as error:
@@ -217,9 +217,10 @@ def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     Raises:
         BlockingIOError: another process holds it and ``wait`` is false.
+        OutsideError: a link or something else lies at ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

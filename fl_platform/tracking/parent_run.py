@@ -11,8 +11,10 @@ from typing import Any
 
 from fl_platform.core.text import reason
 from fl_platform.tracking.active_run import ActiveRun
+from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, SharedLock, alone, take
+from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import RunFolder, head, run_folder, write_json
 
 
@@ -123,7 +125,9 @@ class ParentRun:
         for path in paths:
             copy = self.folder.artifacts / folder / path.relative_to(root)
             copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            copy.write_bytes(path.read_bytes())
+            if not copy.parent.resolve().is_relative_to(self.folder.artifacts.resolve()):
+                raise RecordError(copy, f"{copy.parent}: expected a folder, got a link. Remove it.")
+            write_atomic(copy, path.read_bytes())
             copies.append(copy)
         self.note(artifacts=copies)
 

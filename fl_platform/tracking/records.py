@@ -96,6 +96,15 @@ class StoredResult(Record):
     alarms: Count = 0
 
 
+class Forwarded(Record):
+    """``forwarded.json``: how far the journal was copied to which store."""
+
+    store: Text
+    mlflow_run_id: Id
+    offset: Count
+    tail: str | None
+
+
 class StoredPlannedRun(Record):
     """One run of a grid's ``plan.json``."""
 

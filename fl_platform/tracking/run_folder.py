@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fl_platform.core.outside import OutsideError
-from fl_platform.core.outside import read_json as _read_json
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.history import History
 from fl_platform.tracking.journal import read
@@ -245,23 +243,6 @@ def all_runs(home: Path | str, unfit: list[RecordError] | None = None) -> Iterat
             skip(fault)
         else:
             unfit.append(fault)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in ``path``, or None without a file.
-
-    Raises:
-        RecordError: not an object.
-    """
-    try:
-        content = _read_json(path, "record")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OutsideError as error:
-        raise RecordError(path, str(error)) from None
-    if not isinstance(content, dict):
-        raise RecordError(path, f"{path}: expected an object, got {type(content).__name__}.")
-    return content
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

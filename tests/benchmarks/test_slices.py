@@ -5,8 +5,8 @@ import tarfile
 
 import pytest
 
-from benchmarks import slices
-from fl_platform.grid.runner import plan_grid
+from benchmarks import table1_slices as slices
+from fl_platform.grid.plan import plan_grid
 from fl_platform.tracking.journal import read
 
 TINY = ["table1", "task=digits", "task.clients=10", "attack=none,lie,strike", "defense=mean,median"]

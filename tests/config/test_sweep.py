@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from fl_platform.config import ConfigError, compose, expand
+from fl_platform.config.sweep import MOST
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,3 +49,34 @@ def test_what_comes_out_composes():
 def test_a_sweep_over_nothing_or_in_no_grammar_is_refused(text):
     with pytest.raises(ConfigError):
         expand([text], ROOT)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        "range(0,10000000)",
+        "shuffle(range(0,10000000000))",
+        "range(0.0,1e9,0.001)",
+        "range(0,20001)",
+    ],
+)
+def test_more_runs_than_a_command_can_plan_are_refused_in_one_line_and_little_memory(values):
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from fl_platform.config import ConfigError, expand\n"
+        "try: expand(['attack=none,lie', sys.argv[1]], Path(sys.argv[2]))\n"
+        "except ConfigError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    line = [sys.executable, "-c", script, f"seed={values}", str(ROOT)]
+    done = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT)
+    told, kilobytes = done.stdout.splitlines()
+    assert told.startswith(f"seed={values}: expected at most {MOST} combinations")
+    assert int(kilobytes) < 500_000
+
+
+def test_combinations_count_and_not_values_alone():
+    with pytest.raises(ConfigError, match="expected at most"):
+        expand(["seed=range(0,150)", "rounds=range(1,150)"], ROOT)
+    assert len(expand(["seed=range(0,100)", "rounds=range(1,101)"], ROOT)) == 10_000

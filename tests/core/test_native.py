@@ -1,5 +1,6 @@
 """Kernels are an option: built once, found again, and missed without harm."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from fl_platform.core import Updates, generator
 from fl_platform.core.native import compiler as native
-from fl_platform.core.native import kernels
+from fl_platform.core.native import cuda, kernels, own_files
 
 SOURCE = 'extern "C" int answer() { return %d; }'
 needs_compiler = pytest.mark.skipif(not native.enabled(), reason="no C++ compiler here")
@@ -81,7 +82,7 @@ def test_a_library_that_this_user_did_not_build_is_built_again(
     if content == "another library":
         native.library(SOURCE % 66, native.FUSED)
         other = next(path for path in cache.iterdir() if path != built)
-        content = other.read_bytes().rpartition(native._SEAL)[0]
+        content = other.read_bytes().rpartition(own_files.SEAL)[0]
     elif content == "truncated":
         content = whole[: len(whole) // 2]
     built.unlink()  # the one in memory stays whole
@@ -116,6 +117,49 @@ def test_a_library_behind_a_link_is_built_again(cache: Path, tmp_path_factory: A
     _forgotten()
     assert native.library(SOURCE % 41, native.FUSED).answer() == 41
     assert not built.is_symlink()
+
+
+class Nvrtc:
+    def nvrtcVersion(self) -> tuple[int, int, int]:  # noqa: N802 - the library's own name
+        return 0, 12, 0
+
+
+def planted(cache: Path, built: Path, how: str, elsewhere: Path) -> None:
+    """Put at ``built`` what somebody else may have put there."""
+    if how == "a link":
+        built.rename(elsewhere)
+        built.symlink_to(elsewhere)
+    elif how == "writable by others":
+        built.chmod(0o722)
+    elif how == "of another user":
+        os.chown(built, 65534, 65534)
+    else:
+        content = built.read_bytes()
+        built.write_bytes({"empty": b"", "garbage": b"cubin", "cut": content[:-1]}[how])
+
+
+@pytest.mark.parametrize(
+    "how", ["empty", "garbage", "cut", "a link", "writable by others", "of another user"]
+)
+def test_machine_code_that_this_user_did_not_build_is_built_again(
+    cache: Path, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    if how == "of another user" and os.getuid() != 0:
+        pytest.skip("only root can be somebody else")
+    builds: list[str] = []
+    monkeypatch.setattr(cuda, "_bindings", lambda name: Nvrtc())
+    monkeypatch.setattr(cuda, "_compile", lambda *_: builds.append("") or b"code")
+    for _ in range(2):
+        assert cuda.machine_code("source", cuda.FUSED, "sm_90") == b"code"
+    assert len(builds) == 1
+    (built,) = cache.iterdir()
+    planted(cache, built, how, tmp_path_factory.mktemp("elsewhere") / "planted")
+    for _ in range(2):
+        assert cuda.machine_code("source", cuda.FUSED, "sm_90") == b"code"
+    assert len(builds) == 2
+    cache.chmod(0o777)
+    with pytest.raises(OSError, match="no other may write to"):
+        cuda.machine_code("source", cuda.FUSED, "sm_90")
 
 
 @pytest.mark.usefixtures("cache")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import os
@@ -119,36 +118,6 @@ def test_a_cloud_that_unpacks_to_too_much_is_not_unpacked(tmp_path, monkeypatch)
     monkeypatch.setattr(np, "load", None)
     with pytest.raises(OutsideError, match=r"cloud_00001\.npz.* more than 67108864"):
         read_cloud(bomb)
-
-
-def outside_readers(source: str) -> list[str]:
-    """Calls that read JSON or YAML, or text in the locale's encoding."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-            continue
-        owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
-        keywords = {keyword.arg for keyword in node.keywords}
-        name = node.func.attr
-        if (owner, name) in {("json", "loads"), ("json", "load"), ("yaml", "safe_load"),
-                             ("yaml", "load")}:  # fmt: skip
-            found.append(f"line {node.lineno}: {owner}.{name}")
-        elif name in ("read_text", "write_text") and "encoding" not in keywords:
-            found.append(f"line {node.lineno}: {name} without encoding")
-    return found
-
-
-OURS = {  # what is read back is our own text, or the kernel's
-    "core/outside.py", "run/build.py", "tracking/run_folder.py", "study/problem.py",
-    "core/native/compiler.py", "tracking/follower.py", "run/provenance.py", "tracking/lock.py",
-}  # fmt: skip
-
-
-def test_nothing_from_outside_is_read_elsewhere():
-    for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).as_posix() not in OURS:
-            assert not outside_readers(path.read_text(encoding="utf-8")), path
-    assert outside_readers("import json\njson.loads('1')\npath.read_text()")
 
 
 def test_limits_hold_what_we_write():

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +102,7 @@ def page(tmp_path: Path) -> Iterator[Any]:
 
 
 def _port(address: str) -> int:
-    return int(address.partition("/#")[0].rpartition(":")[2])
+    return urllib.parse.urlsplit(address).port or 0
 
 
 def _kept(path: Path) -> None:
@@ -218,15 +219,18 @@ def test_a_run_shows_where_it_comes_from_and_its_files(
     _kept(shoot(page, shots, "artifacts"))
 
 
-def test_only_this_machines_name_is_answered(address: str) -> None:
+def test_only_this_machines_name_and_user_are_answered(address: str) -> None:
     base = f"http://127.0.0.1:{_port(address)}/"
     with urllib.request.urlopen(f"{base}health", timeout=30) as reply:
         assert reply.status == 200
     foreign = urllib.request.Request(f"{base}api/2.0/mlflow/experiments/search?max_results=1")
     foreign.add_header("Host", "evil.example")
-    with pytest.raises(urllib.error.HTTPError) as refusal:
-        urllib.request.urlopen(foreign, timeout=30)
-    assert refusal.value.code == 403
+    token = address.partition("/open/")[2].partition("/")[0]
+    for given, code in ((token, 403), ("other", 401)):
+        foreign.add_header("Authorization", f"Bearer {given}")
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(foreign, timeout=30)
+        assert refusal.value.code == code
 
 
 def test_a_busy_port_is_told_in_one_line(home: Path, address: str) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from fl_platform.console import show_result
+from fl_platform.core.terminal import Terminal
 from fl_platform.federated.callbacks.progress import ProgressLine
 from fl_platform.grid.results import report_folder
 from fl_platform.run.result import Result
@@ -56,7 +56,7 @@ def record_named(home: Path, name: str) -> None:
 def shown_on_a_terminal(name: str, capsys: pytest.CaptureFixture, monkeypatch) -> str:
     line = ProgressLine(name)
     line._write(f"{line.label} round 1", end="\n")
-    monkeypatch.setattr("fl_platform.console.Console", lambda **_: Console(width=400))
+    monkeypatch.setattr("fl_platform.console.wide_output", lambda: Terminal(width=400))
     show_result(Result.from_json({**RESULT, "name": name, "reason": name}))
     told = capsys.readouterr()
     return told.out + told.err

@@ -20,9 +20,11 @@ from fl_platform.run.result import finished
 from fl_platform.tracking import checkpoint, frames, records
 from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.checkpoint import CheckpointError, weights_sha256
+from fl_platform.tracking.exporter import Export, UploadBusy, pending
 from fl_platform.tracking.history import JournalError
 from fl_platform.tracking.journal import Journal, read
-from fl_platform.tracking.lock import CannotLock, RunLock, RunOwned, is_owned
+from fl_platform.tracking.journal import records as journal_records
+from fl_platform.tracking.lock import CannotLock, RunLock, RunOwned, alone, is_owned
 from fl_platform.tracking.mlflow.sync import reap
 from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import (
@@ -264,13 +266,49 @@ def test_runs_that_end_while_reap_runs_keep_their_state(tmp_path, chance, reques
     ends_while_reaped(tmp_path, 12, chance)
 
 
+def test_runs_that_end_while_reap_and_sync_run_keep_their_state(tmp_path, chance):
+    ends_while_reaped(tmp_path, 12, chance, Kept())
+
+
+@pytest.mark.nightly
+def test_200_runs_that_end_while_reap_and_sync_run_keep_their_state(tmp_path, chance, figure):
+    ends_while_reaped(tmp_path, 200, chance, Kept())
+    figure("B3", "200 runs ended while reap and sync ran: 0 false states, here and where copied")
+
+
 @pytest.mark.nightly
 def test_200_runs_that_end_while_reap_runs_keep_their_state(tmp_path, chance, figure):
     ends_while_reaped(tmp_path, 200, chance)
     figure("B3", "200 runs ended while reap ran: 0 false states")
 
 
-def ends_while_reaped(home: Path, runs: int, chance: random.Random) -> None:
+class Kept:
+    """A store in memory: the records of each run and its last status."""
+
+    address = "memory"
+
+    def __init__(self):
+        self.records, self.states = {}, {}
+
+    def find_or_create(self, described, remembered, parent):
+        return described["run_id"]
+
+    def log_batch(self, run, batch, *, repeated):
+        known = [] if repeated else self.records.setdefault(run, [])
+        self.records[run] = [*known, *batch]
+
+    def artifact(self, run, file, folder):
+        pass
+
+    def status(self, run, status, at):
+        self.states[run] = status
+
+
+def ends_while_reaped(home: Path, runs: int, chance: random.Random, store: Any = None) -> None:
+    """Runs end at random moments while they are reaped and, with a ``store``, copied to it.
+
+    Two processes sync, as people and timers may: this one, and a child that never stops.
+    """
     hashes = [f"{i:016x}" * 4 for i in range(runs)]
     children = []
     for config_hash in hashes:
@@ -283,16 +321,42 @@ def ends_while_reaped(home: Path, runs: int, chance: random.Random) -> None:
             record.finish("FINISHED", {"rounds": 0})
             os._exit(0)
         children.append(child)
+    syncing = os.fork() if store is not None else 0
+    if store is not None and syncing == 0:
+        while os.getppid() != 1:
+            copied(home, Kept())
+    export = None if store is None else Export(home, exporter=store)
     alive = set(children)
     reaped = []
     while alive:
         reaped += list(reap(home))
+        if export is not None:
+            copied(home, export)
         for child in list(alive):
             if os.waitpid(child, os.WNOHANG)[0]:
                 alive.discard(child)
     states = [run_folder(home, config_hash).history().status for config_hash in hashes]
+    if syncing:
+        os.kill(syncing, signal.SIGKILL)
+        os.waitpid(syncing, 0)
     assert states == ["FINISHED"] * runs
     assert not reaped
+    if export is not None:
+        for folder in all_runs(home):
+            folder.forwarded.unlink(missing_ok=True)  # the child's store is gone with it
+        copied(home, export)
+        assert sorted(store.states.values()) == states
+        for folder in all_runs(home):
+            kept = store.records[folder.describe()["run_id"]]
+            assert kept == [record for record, _ in journal_records(folder.journal)]
+
+
+def copied(home: Path, store: Any) -> None:
+    """What `sync` does, to a store in memory."""
+    export = store if isinstance(store, Export) else Export(home, exporter=store)
+    for folder in all_runs(home):
+        with contextlib.suppress(UploadBusy):
+            export.upload(folder)
 
 
 # -- B14, F21: links and file systems without locks
@@ -316,6 +380,58 @@ def test_a_link_in_a_received_folder_is_never_followed(tmp_path, name):
     with contextlib.suppress(RecordError):
         list(reap(tmp_path))
     assert victim.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["forward.lock", "forwarded.json", "../../.store.lock"])
+def test_a_link_where_the_uploader_writes_is_never_followed(tmp_path, name):
+    """A lock is refused; a cursor is a memory alone, and made anew."""
+    train(tmp_path, stop_after=2)
+    folder = run_folder(tmp_path, HASH)
+    victim, path = tmp_path / "victim", (folder.path / name).resolve()
+    victim.write_bytes(b"precious")
+    path.symlink_to(victim)
+    if name == "forwarded.json":
+        assert pending(folder)
+        write_json(path, {})
+        assert not path.is_symlink()
+    else:
+        with pytest.raises(OutsideError, match=path.name), alone(path):
+            pass
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[]", b"{", b'{"store": 1, "mlflow_run_id": [], "offset": "x", "tail": 3}', b"x" * 2**21],
+)
+def test_a_cursor_that_does_not_fit_means_that_all_is_sent_again(tmp_path, content, caplog):
+    train(tmp_path, stop_after=2)
+    folder = run_folder(tmp_path, HASH)
+    folder.forwarded.write_bytes(content)
+    records._SKIPPED.clear()
+    assert pending(folder)
+    assert str(folder.forwarded) in caplog.text
+    store = Kept()
+    sent = Export(tmp_path, exporter=store).upload(folder)
+    assert [sent] == [len(batch) for batch in store.records.values()] != [0]
+    assert not pending(folder)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "weights.pt", "accuracy.png", "partition.png"])
+def test_an_artifact_replaces_a_link_and_not_what_it_points_to(home, tmp_path, name):
+    from fl_platform.config import compose, config_hash
+    from fl_platform.run.runner import run
+
+    typed = ["task=digits", "attack=none", "defense=mean", "rounds=1", "task.clients=8",
+             "runtime.tracking=journal", "runtime.progress=none"]  # fmt: skip
+    config = compose(typed, home)
+    folder = run_folder(home, config_hash(config)).create()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (folder.artifacts / name).symlink_to(victim)
+    run(config, home)
+    assert victim.read_bytes() == b"precious"
+    assert not (folder.artifacts / name).is_symlink()
 
 
 @pytest.mark.parametrize("place", ["", "artifacts"])

@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from fl_platform.tracking.journal import read
-from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG, valid_key
+from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG
+from fl_platform.tracking.mlflow.names import valid_key
 from fl_platform.tracking.mlflow.ui_view import shown_step
 from fl_platform.tracking.run_folder import all_runs
 from tests.faults.conftest import make_home
@@ -246,10 +247,11 @@ def test_a_server_that_fails_in_any_way_delays_no_run(bare, server, tmp_path, fi
     )
 
 
-def test_the_page_answers_this_machine_only(home, tmp_path, figure):
+def test_the_page_answers_this_user_on_this_machine_only(home, tmp_path, figure):
     """S4: the command that the verb `ui` runs, started for real."""
     from fl_platform.tracking.mlflow import store
     from fl_platform.tracking.mlflow.ui import SAFE_FOLDER, ui_command
+    from fl_platform.tracking.mlflow.ui_login import VARIABLE
 
     script = "import sys; from fl_platform.tracking.mlflow import store; store.connect(sys.argv[1])"
     subprocess.run([sys.executable, "-c", script, str(home)], check=True)
@@ -263,8 +265,9 @@ def test_the_page_answers_this_machine_only(home, tmp_path, figure):
     )  # fmt: skip
     base = f"http://127.0.0.1:{port}"
 
-    def ask(path: str, host: str | None = None, data: bytes | None = None) -> int:
+    def ask(path: str, host: str | None = None, data: bytes | None = None, **more: str) -> int:
         headers = {"Content-Type": "application/json"} | ({"Host": host} if host else {})
+        headers |= more or {"Authorization": f"Bearer {environment[VARIABLE]}"}
         try:
             request = urllib.request.Request(f"{base}{path}", data, headers)
             return urllib.request.urlopen(request, timeout=20).status
@@ -282,6 +285,21 @@ def test_the_page_answers_this_machine_only(home, tmp_path, figure):
         assert ask(search, data=b'{"max_results": 1}') == 200
         for foreign in ("evil.example", "evil.example:80", f"127.0.0.1.evil.example:{port}"):
             assert ask(search, foreign, b'{"max_results": 1}') == 403
+        for path in ("/", search, "/ajax-api/2.0/mlflow/experiments/delete", "/get-artifact"):
+            assert ask(path, data=b"{}", Authorization="Bearer other") == 401
+        if os.getuid() == 0:  # somebody else on this machine, as faults are found there
+            script = (
+                "import sys, urllib.request, urllib.error\n"
+                "try: urllib.request.urlopen(sys.argv[1], timeout=20)\n"
+                "except urllib.error.HTTPError as e: print(e.code)"
+            )
+            address = f"{base}{search}?max_results=1"
+            line = ["/usr/bin/env", "-i", sys.executable, "-I", "-S", "-c", script, address]
+            other = subprocess.run(line, user=65534, cwd="/", capture_output=True, check=False)
+            assert other.stdout == b"401\n" or b"Permission denied" in other.stderr, other
+            secret = f"/proc/{page.pid}/environ"
+            told = subprocess.run(["cat", secret], user=65534, capture_output=True, check=False)
+            assert told.returncode != 0
         job = b'{"job_name": "x", "params": {}}'
         jobs = {path: ask(path, data=job) for path in ("/ajax-api/3.0/jobs", "/ajax-api/3.0/jobs/")}
         assert not [code for code in jobs.values() if code < 400], jobs
@@ -294,7 +312,7 @@ def test_the_page_answers_this_machine_only(home, tmp_path, figure):
         ]
         assert lines == [f"0100007F:{hexed}"]
         assert store.database(f"sqlite:///{home}/mlruns/mlflow.db").stat().st_mode & 0o077 == 0
-        figure("S4", "listens on 127.0.0.1 alone, foreign hosts 403, no job taken")
+        figure("S4", "127.0.0.1 alone, 401 without token, foreign hosts 403, no job taken")
     finally:
         os.killpg(page.pid, signal.SIGKILL)
         page.wait()

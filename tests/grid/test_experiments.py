@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
-from fl_platform.grid.runner import plan_grid
+from fl_platform.grid.plan import plan_grid
 from fl_platform.grid.spec import grid_files, read_grid
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -14,9 +14,10 @@ import pytest
 from fl_platform.config import ConfigError
 from fl_platform.grid import local_executor as pool
 from fl_platform.grid.jobs import JobTable
+from fl_platform.grid.plan import plan_grid
 from fl_platform.grid.progress_table import newest
 from fl_platform.grid.results import frame_of
-from fl_platform.grid.runner import Options, dry, plan_grid, run_grid
+from fl_platform.grid.runner import Options, dry, run_grid
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import RunFolder, all_runs, run_folder
 

@@ -14,7 +14,8 @@ from fl_platform.grid import local_executor as pool
 from fl_platform.grid import worker
 from fl_platform.grid import workers_per_gpu as sharing
 from fl_platform.grid.jobs import JobTable
-from fl_platform.grid.runner import Options, plan_grid, plan_workers
+from fl_platform.grid.plan import plan_grid
+from fl_platform.grid.runner import Options, plan_workers
 
 TINY = ["task=digits", "rounds=1", "runtime.tracking=journal", "task.clients=10"]
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fl_platform.config import ConfigError, compose
-from fl_platform.grid.runner import plan_grid
+from fl_platform.grid.plan import plan_grid
 from fl_platform.repro.conditions import named
 from fl_platform.repro.reference import (
     Origin,

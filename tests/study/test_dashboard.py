@@ -27,16 +27,22 @@ def port():
         return probe.getsockname()[1]
 
 
-def test_the_page_answers_on_loopback_for_this_machine_s_name_alone(home, port):
+def test_the_page_answers_this_user_on_loopback_for_this_machine_s_name_alone(home, port):
     pytest.importorskip("optuna_dashboard")
     open_study(make_problem(home, name="seen"), open_storage(home))
-    with dashboard_server(home, port) as server:
+    with dashboard_server(home, port, None, "secret") as server:
         assert server.server_address == ("127.0.0.1", port)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             address = f"http://127.0.0.1:{port}"
+            for path in ("/dashboard/", "/api/studies", "/open/other/"):
+                with pytest.raises(urllib.error.HTTPError, match="401"):
+                    fetch(f"{address}{path}", token="other")
             assert b"<html" in fetch(f"{address}/dashboard/").lower()
+            browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+            with browser.open(f"{address}/open/secret/", timeout=30) as reply:
+                assert reply.url == f"{address}/dashboard/"
             told = json.loads(fetch(f"{address}/api/studies"))
             assert [study["study_name"] for study in told["study_summaries"]] == ["seen"]
             with pytest.raises(urllib.error.HTTPError, match="403"):
@@ -46,8 +52,9 @@ def test_the_page_answers_on_loopback_for_this_machine_s_name_alone(home, port):
             thread.join()
 
 
-def fetch(address, host=None):
-    request = urllib.request.Request(address, headers={"Host": host} if host else {})
+def fetch(address, host=None, token="secret"):
+    headers = {"Authorization": f"Bearer {token}"} | ({"Host": host} if host else {})
+    request = urllib.request.Request(address, headers=headers)
     with urllib.request.urlopen(request, timeout=30) as reply:
         return reply.read()
 
@@ -56,17 +63,17 @@ def test_what_is_missing_is_said(home, port, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
         with pytest.raises(StoreError, match=r"pip install 'fl_platform\[tune\]'"):
-            dashboard_server(home, port)
+            dashboard_server(home, port, None, "secret")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
     with pytest.raises(StoreError, match=r"found none\. Create one with `fl-platform tune`"):
-        dashboard_server(home, port)
+        dashboard_server(home, port, None, "secret")
     with pytest.raises(PortError, match="Expected a port"):
-        dashboard_server(home, 0)
+        dashboard_server(home, 0, None, "secret")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(PortError, match="to be free"):
-            dashboard_server(home, taken.getsockname()[1])
+            dashboard_server(home, taken.getsockname()[1], None, "secret")
 
 
 def test_ui_studies_opens_optuna_s_page_and_not_mlflow_s(home, monkeypatch):

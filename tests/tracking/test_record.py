@@ -188,6 +188,8 @@ def test_heavy_packages_are_imported_late_and_mlflow_only_here() -> None:
     lazily = set()
     for path in package.rglob("*.py"):
         tree = ast.parse(path.read_text())
+        if path.name == "ui_app.py":  # imported by MLflow's server alone
+            continue
         if path.parent.name in ("tracking", "mlflow"):
             late = {"mlflow", "psutil", "pynvml", "pandas", "sqlalchemy"}
             assert not _imports(tree, lazy=False) & late, path

@@ -1,24 +1,29 @@
 from __future__ import annotations
 
-import os
+import asyncio
+import importlib.metadata
 import socket
 import subprocess
 import sys
+from importlib.metadata import EntryPoints
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fl_platform.tracking.mlflow import ui
 from fl_platform.tracking.mlflow.store import StoreError
 from fl_platform.tracking.mlflow.ui import (
     SAFE_FOLDER,
     PortError,
+    expect_login,
     open_ui,
-    other_users,
-    refuse_shared_machine,
     ui_address,
     ui_command,
 )
+from fl_platform.tracking.mlflow.ui_login import VARIABLE, Login, open_path
+
+if TYPE_CHECKING:
+    from fl_platform.tracking.mlflow.ui_app import BehindLogin
 
 
 def test_the_page_is_served_on_loopback_by_one_worker_without_jobs(
@@ -80,27 +85,65 @@ def test_a_stranger_s_module_in_the_working_directory_is_not_run(
     assert Path(SAFE_FOLDER).stat().st_uid == 0
 
 
-def test_where_others_are_at_work_nothing_is_served_without_being_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(ui, "other_users", lambda: ["ada", "bob"])
-    with pytest.raises(PortError, match=r"got ada, bob.*can read and delete.*--shared-machine"):
-        refuse_shared_machine(allowed=False)
-    refuse_shared_machine(allowed=True)
-    monkeypatch.setattr(ui, "other_users", list)
-    refuse_shared_machine(allowed=False)
+def asked(application: BehindLogin, path: str, **headers: str) -> tuple[int, dict[str, str]]:
+    """Status and headers of one request, without a server."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "path": path, "headers": pairs}
+    asyncio.run(application(scope, lambda: None, send))
+    return sent[0]["status"], {k.decode().lower(): v.decode() for k, v in sent[0]["headers"]}
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
-def test_somebody_else_s_process_is_noticed() -> None:
-    before = other_users()
-    other = subprocess.Popen(["sleep", "60"], user=54321)
-    try:
-        assert len(other_users()) == len(before) + 1
-    finally:
-        other.kill()
-        other.wait()
-    assert other_users() == before
+async def page(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+@pytest.fixture
+def guarded(monkeypatch: pytest.MonkeyPatch) -> type[BehindLogin]:
+    monkeypatch.setenv(VARIABLE, "secret")
+    from fl_platform.tracking.mlflow.ui_app import BehindLogin
+
+    return BehindLogin
+
+
+def test_only_who_knows_the_token_sees_the_page(guarded: type[BehindLogin]) -> None:
+    application = guarded(page, Login("secret"))
+    for path in ("/", "/api/2.0/mlflow/experiments/search", "/ajax-api/x", "/open/other/"):
+        assert asked(application, path)[0] == 401
+        assert asked(application, path, authorization="Bearer other")[0] == 401
+        assert asked(application, path, cookie="fl_platform_login=other")[0] == 401
+        assert asked(application, path, cookie="fl_platform_login=\x00;;=")[0] == 401
+        assert asked(application, path, authorization="Bearer secret")[0] == 200
+    status, headers = asked(application, open_path("secret"))
+    assert (status, headers["location"]) == (303, "/")
+    cookie, *kinds = headers["set-cookie"].split("; ")
+    assert set(kinds) == {"Path=/", "HttpOnly", "SameSite=Lax"}
+    assert asked(application, "/", cookie=f"a=b; {cookie}")[0] == 200
+    assert asked(application, "/health")[0] == 200  # whether it is there, and nothing else
+
+
+def test_without_a_token_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="Expected a token"):
+        Login("")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: EntryPoints())
+    with pytest.raises(StoreError, match="make install"):
+        expect_login()
+
+
+def test_each_start_has_a_token_of_its_own_outside_the_command_line(tmp_path: Path) -> None:
+    tokens = []
+    for _ in range(2):
+        command, environment = ui_command(tmp_path, 5050)
+        tokens.append(environment[VARIABLE])
+        assert environment[VARIABLE] not in " ".join(command)
+        assert command[command.index("--app-name") + 1] == "fl-platform"
+    assert len(set(tokens)) == 2
+    assert min(map(len, tokens)) >= 32
+    assert ui_address(tmp_path, 5050, "t").startswith("http://fl-platform.localhost:5050/open/t/#/")
 
 
 @pytest.mark.parametrize("port", [0, -1, 70000])

@@ -13,14 +13,12 @@ import hashlib
 import importlib
 import logging
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fl_platform.core.native import compiler as native
+from fl_platform.core.native.own_files import keep_own, own_folder, read_own
 
 logger = logging.getLogger(__name__)
 
@@ -104,21 +102,18 @@ def machine_code(source: str, contraction: str, architecture: str) -> bytes:
     """The cubin of a source, from the cache or from NVRTC; no card is needed.
 
     Raises:
-        RuntimeError: the source does not compile; with the compiler's messages.
-        OSError: the cache cannot be written.
+        RuntimeError: the source does not compile, with the compiler's messages; or there is no
+            home for the cache.
+        OSError: the cache cannot be written, or is not this user's alone.
     """
     nvrtc = _bindings("nvrtc")
     _, major, minor = nvrtc.nvrtcVersion()
     text = "\0".join([source, contraction, architecture, f"{major}.{minor}"])
-    target = native._cache() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.cubin"
-    if target.exists():
-        return target.read_bytes()
-    code = _compile(nvrtc, source, [f"--gpu-architecture={architecture}", contraction])
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / "kernel.cubin"
-        built.write_bytes(code)
-        built.replace(target)  # other processes see a complete file or none
+    target = own_folder() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.cubin"
+    code = read_own(target)
+    if code is None:
+        code = _compile(nvrtc, source, [f"--gpu-architecture={architecture}", contraction])
+        keep_own(target, code)
     return code
 
 

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fl_platform.core.streams import raw
 from fl_platform.core.text import printable
 
 
@@ -28,8 +29,8 @@ class ProgressLine(Callback):
     """
 
     def __init__(self, label: str, stream: TextIO | None = None, live: bool | None = None) -> None:
-        self.label = printable(label)  # a name may contain terminal codes
-        self.stream = stream or sys.stderr
+        self.label = printable(label)  # a name may hold terminal codes
+        self.stream = raw(stream or sys.stderr)
         able = self.stream.isatty() and os.environ.get("TERM") != "dumb"
         self.live = able if live is None else live
         self._first: tuple[float, int] | None = None

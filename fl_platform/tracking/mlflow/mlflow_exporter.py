@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from fl_platform.core.text import printable
 from fl_platform.tracking.journal import Record
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
+from fl_platform.tracking.mlflow.names import clean, valid_key
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -83,7 +83,7 @@ class MlflowExporter:
         if parent:
             tags["mlflow.parentRunId"] = parent
         return self.client.create_run(
-            store.experiment_id(self.client, self.uri, clean(described["experiment"])),
+            store.experiment_id(self.client, self.uri, described["experiment"]),
             start_time=max(0, int(described["created"] * 1000)),
             tags={key: clean(value) for key, value in tags.items()},
             run_name=printable(described["name"]),
@@ -141,26 +141,11 @@ class MlflowExporter:
 
 def find_run(client: MlflowClient, uri: str, described: Mapping[str, Any]) -> Run | None:
     """The MLflow run that copies the run ``described``, or None."""
-    experiment = store.experiment_id(client, uri, clean(described["experiment"]))
+    experiment = store.experiment_id(client, uri, described["experiment"])
     found = client.search_runs(
         [experiment], f"tags.{RUN_TAG} = '{described['run_id']}'", max_results=1
     )
     return found[0] if found else None
-
-
-def valid_key(key: str) -> str:
-    """``key`` with the characters that MLflow refuses replaced."""
-    return re.sub(r"[^\w\-. /:]", "_", key)[:250]
-
-
-def clean(text: object, length: int = 5000) -> str:
-    """``text`` as accepted by the store: UTF-8 without NUL, at most ``length`` characters.
-
-    >>> clean("caf\\udce9.npz")
-    'caf\ufffd.npz'
-    """
-    replaced = re.sub("[\x00\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(text))
-    return replaced[:length]
 
 
 def _points(

@@ -15,6 +15,7 @@ from fl_platform.core.text import reason, without_secrets
 from fl_platform.tracking.atomic import remove_orphans, sync_file, sync_folder
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.mlflow import ui_view as page
+from fl_platform.tracking.mlflow.names import clean
 
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
@@ -124,7 +125,8 @@ def connect(home: Path | str) -> MlflowClient:
 
 
 def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of experiment ``name``, which is created if it is missing."""
+    """The id of experiment ``name``, which is made where it is missing."""
+    name = clean(name)
     found = client.get_experiment_by_name(name)
     if found is None:
         place = artifact_folder(uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import socket
@@ -18,29 +19,30 @@ from types import FrameType
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
 from fl_platform.tracking.mlflow.level import level
+from fl_platform.tracking.mlflow.ui_login import VARIABLE, new_token, open_path
 from fl_platform.tracking.run_folder import RunFolder, all_runs
 
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PEOPLE = range(1000, 60000)  # user ids of persons on Linux
-NAME = "fl-platform.localhost"  # this machine; at 127.0.0.1 MLflow opens its assistant first
-SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root can write to this one
-ELSEWHERE = f"If the browser does not find {NAME}, use 127.0.0.1 instead."
-SHARED = (
-    "While it runs, every user of this machine can read and delete all that it shows: the page has"
-    " no login."
-)
+NAME = "fl-platform.localhost"  # this machine; for 127.0.0.1 MLflow opens its assistant first
+SAFE_FOLDER = "/"  # uvicorn imports from its working directory; only root writes to this one
+ELSEWHERE = f"If the browser does not find {NAME}, put 127.0.0.1 in its place."
+APP = "fl-platform"  # our entry point of MLflow's group of web applications
+PRIVATE = "The address is the login: who has it can read and delete all that the page shows."
 
 
 class PortError(OSError):
     """A port that cannot be used."""
 
 
-def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str, str]]:
+def ui_command(
+    home: Path | str, port: int = 5000, token: str = ""
+) -> tuple[list[str], dict[str, str]]:
     """The server's command line and environment; run it in :data:`SAFE_FOLDER`.
 
-    The address of the store, which may contain a password, is in the environment: other users of
-    the machine can read a command line. Job execution is off (it had faults that allowed others to
-    run code), models are not unpickled, and only requests to this machine's own name are accepted.
+    The address of the store, which may hold a password, and the token of the login stand in the
+    environment: other users of the machine can read a command line. Job execution is off (it has
+    had holes that let strangers run code), models are not unpickled, and only requests for this
+    machine's own name are answered.
 
     Raises:
         PortError: an invalid port.
@@ -59,6 +61,7 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
     command = [
         *(sys.executable, "-P", "-m", "mlflow", "server"),
         *("--default-artifact-root", artifacts.as_uri()),
+        *("--app-name", APP),
         *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
         *("--allowed-hosts", f"127.0.0.1:{port},localhost:{port},{NAME}:{port}"),
         *("--cors-allowed-origins", f"http://{NAME}:{port}"),
@@ -68,6 +71,7 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
         **os.environ,
         "PYTHONSAFEPATH": "1",  # no import from the working directory
         "MLFLOW_BACKEND_STORE_URI": uri if file is None else store.sqlite_uri(file),
+        VARIABLE: token or new_token(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -78,13 +82,13 @@ def ui_command(home: Path | str, port: int = 5000) -> tuple[list[str], dict[str,
     return command, environment
 
 
-def ui_address(home: Path | str, port: int = 5000) -> str:
-    """The page of the newest run's experiment, in the saved view, not MLflow's overview.
+def ui_address(home: Path | str, port: int = 5000, token: str = "") -> str:
+    """The page of the newest run's experiment, in our view of it, past MLflow's overview.
 
     A parent run is used only without trained runs, which the view shows.
     """
     newest = max(all_runs(home), key=_age, default=None)
-    base = f"http://{NAME}:{port}/#/experiments"
+    base = f"http://{NAME}:{port}{open_path(token) if token else '/'}#/experiments"
     if newest is None:
         return base
     client = store.connect(home)
@@ -118,11 +122,13 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
         PortError: a port that is in use or invalid.
         StoreError: the store cannot be opened, or the server ended by itself.
     """
-    command, environment = ui_command(home, port)
+    token = new_token()
+    command, environment = ui_command(home, port, token)
     expect_free(port)
-    address = ui_address(home, port)
+    expect_login()
+    address = ui_address(home, port, token)
     with _group(command, environment) as server:
-        announce(f"MLflow takes some seconds to start. {SHARED}")
+        announce(f"MLflow takes some seconds to start. {PRIVATE}")
         level(store.connect(home))
         while server.poll() is None and not _answers(port):
             time.sleep(0.2)
@@ -135,31 +141,13 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
     return 0
 
 
-def refuse_shared_machine(*, allowed: bool) -> None:
-    """Refuse to serve on a machine with other active users, unless that is ``allowed``.
-
-    Raises:
-        PortError: other users; the message names them and the option.
-    """
-    others = [] if allowed else other_users()
-    if others:
-        listed = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
-        raise PortError(
-            f"Expected no other user on this machine, got {listed}. {SHARED} Serve it from a"
-            " machine of your own, or add --shared-machine."
+def expect_login() -> None:
+    """Raise `StoreError` where MLflow would not find our login: never serve without it."""
+    if APP not in importlib.metadata.entry_points(group="mlflow.app").names:
+        raise store.StoreError(
+            f"Expected an installation with the login of the page (entry point {APP}), got an older"
+            " one: install fl_platform again (in a clone: make install)."
         )
-
-
-def other_users() -> list[str]:
-    """Names of other users who are logged in or have a process on this machine."""
-    import psutil
-
-    own, found = os.getuid(), set()
-    for process in psutil.process_iter(["uids", "username"]):
-        uids = process.info["uids"]
-        if uids is not None and uids.real != own and uids.real in PEOPLE:
-            found.add(str(process.info["username"]))
-    return sorted(found)
 
 
 @contextmanager
