@@ -37,6 +37,7 @@ LATER: dict[str, Any] = {
     "byzantine.data": "share",
     "server.schedule": None,
     "server.weight_decay": 0.0,
+    "attack.schedule": None,
 }
 
 
@@ -97,7 +98,8 @@ def _plain(value: Any, key: str, target: str) -> Any:
             path = f"{key}.{name}" if key else name
             later = f"{rule}:{name}" if rule else path
             plain = _plain(child, path, rule)
-            if path in LEFT_OUT or (later in LATER and plain == LATER[later]):
+            younger = any(k in LATER and plain == LATER[k] for k in {path, later})
+            if path in LEFT_OUT or younger:
                 continue
             kept[str(name)] = plain
         return kept
