@@ -62,9 +62,7 @@ def in_memory(held: Federation, rounds: int) -> Batches:
     """The batches that our clients read, ready for the others."""
     return [
         [
-            held.samples.read(
-                next(batches(own, SGD, stream(0, t, i), False, torch.device("cpu")))
-            )
+            held.samples.read(next(batches(own, SGD, stream(0, t, i), False, torch.device("cpu"))))
             for i, own in enumerate(held.clients)
         ]
         for t in range(rounds)
@@ -179,10 +177,7 @@ def byzfl(name: str, read: Batches) -> Callable[[], None]:
         "store_per_client_metrics": False,
     }
     clients = [
-        Client(
-            common
-            | {"training_dataloader": DataLoader([b[i] for b in read], batch_size=None)}
-        )
+        Client(common | {"training_dataloader": DataLoader([b[i] for b in read], batch_size=None)})
         for i in range(CLIENTS)
     ]
     aggregator = {"aggregator_info": {"name": "Average", "parameters": {}}, "pre_agg_list": []}
