@@ -26,6 +26,7 @@ from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_fi
 from fl_platform.config.paths import conf_folder, conf_folders, looked_in
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
+from fl_platform.core.attack_schedule import AttackSchedule
 from fl_platform.core.outside import read_yaml
 from fl_platform.core.schedules import KINDS
 
@@ -40,6 +41,7 @@ FAILURES = (
 )
 SCHEDULE_KEYS = {"kind"} | {f.name for kind in KINDS.values() for f in dataclasses.fields(kind)}
 ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
+ROLE_KEYS |= {f"attack.schedule.{field.name}" for field in dataclasses.fields(AttackSchedule)}
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -184,10 +186,12 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
         node = OmegaConf.select(tree, parent) if parent else tree
     except FAILURES:
         node = None
+    settings = schema_keys() | ROLE_KEYS
+    below_parent = {k.rpartition(".")[2] for k in settings if k.rpartition(".")[0] == parent}
     if not isinstance(node, DictConfig):
-        return ConfigError(f"{key}: there is no such setting.")
+        known = f"{nearest(name, below_parent)} {parent} knows: {', '.join(sorted(below_parent))}."
+        return ConfigError(f"{key}: there is no such setting{known if below_parent else '.'}")
     names = [str(k) for k in node if k != "_target_"]
-    below_parent = {k.rpartition(".")[2] for k in schema_keys() if k.rpartition(".")[0] == parent}
     names += [k for k in (*role_names(parent), *sorted(below_parent)) if k not in names]
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"

@@ -41,6 +41,7 @@ LATER: dict[str, Any] = {
     "server.schedule": None,
     "server.weight_decay": 0.0,
     "fl_platform.attacks.mimic:copied": "chosen",
+    "attack.schedule": None,
 }
 
 
@@ -106,7 +107,8 @@ def _plain(value: Any, key: str, target: str) -> Any:
             path = f"{key}.{name}" if key else name
             later = f"{rule}:{name}" if rule else path
             plain = _plain(child, path, rule)
-            if path in LEFT_OUT or (later in LATER and plain == LATER[later]):
+            younger = any(k in LATER and plain == LATER[k] for k in {path, later})
+            if path in LEFT_OUT or younger:
                 continue
             kept[str(name)] = plain
         return kept

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from fl_platform.config.targets import target_name
 from fl_platform.config.validation import build_dataclass, fit
+from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
 from fl_platform.core.schedules import KINDS, Schedule
 
 Node = dict[str, Any]
@@ -32,6 +33,15 @@ def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
     kinds = Literal[tuple(KINDS)]  # type: ignore[valid-type]
     kind = fit(node.get("kind"), kinds, f"{key}.kind")
     return build_dataclass(KINDS[kind], {k: v for k, v in node.items() if k != "kind"}, key)
+
+
+def attack_schedule(node: Node | None) -> AttackSchedule:
+    """The schedule that an attack's ``schedule`` describes; ``ALWAYS`` for null.
+
+    Raises:
+        ConfigError: an unknown field, or a wrong value.
+    """
+    return build_dataclass(AttackSchedule, node or {}, "schedule")
 
 
 def _filled_schedule(settings: object) -> None:
@@ -335,8 +345,24 @@ class Config:
         idle = self.byzantine.data == "none" and share > 0 and attack == "none"
         trains = "share or iid for attack=none, with which all clients train"
         _bounded(not idle, "byzantine.data", trains, self.byzantine.data)
+        self._check_schedule()
         if n is not None:
             self.refuse_idle(n)
+
+    def _check_schedule(self) -> None:
+        """Refuse an attack that no round has, and Byzantine clients that cannot train."""
+        node, dealt = self.attack.get("schedule"), self.byzantine.data
+        if not isinstance(node, dict):
+            return
+        schedule = build_dataclass(AttackSchedule, node, "attack.schedule")
+        key, name = "attack.schedule", self._attack
+        _bounded(name != "none" or schedule == ALWAYS, key, "null for attack=none", node)
+        last = f"a round below rounds={self.rounds}"
+        _bounded(schedule.start < self.rounds, f"{key}.start", last, schedule.start)
+        trains = f"share or iid for {key}, under which Byzantine clients train in some rounds"
+        _bounded(dealt != "none" or not schedule.rests, "byzantine.data", trains, dealt)
+        shared = f"share for {key}.switch, under which every client is honest at times"
+        _bounded(dealt == "share" or not schedule.switch, "byzantine.data", shared, dealt)
 
     @property
     def data_seed(self) -> int:
@@ -373,11 +399,15 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackRole:
-    """Knowledge of the adversary: all honest updates, those of its own clients, or those of k."""
+    """Knowledge of the adversary, and the rounds of its attack."""
 
     knowledge: Literal["all", "own"] | int = "all"
+    schedule: Node | None = None
 
     def __post_init__(self) -> None:
+        schedule = attack_schedule(self.schedule)
+        node = None if schedule == ALWAYS else asdict(schedule)
+        object.__setattr__(self, "schedule", node)  # one form for one meaning
         if isinstance(self.knowledge, int) and self.knowledge < 1:
             raise ValueError(f"knowledge: expected all, own or k >= 1, got {self.knowledge}.")
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Updates, generator
+from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
 from fl_platform.core.context import Context
 from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
@@ -153,8 +154,19 @@ class FederatedModule(LightningModule):
     @property
     def offered(self) -> frozenset[str]:
         """The fields of `Context` that a round of this module provides."""
-        known = {"clients", "round", "sizes", "model", "layers"}
+        known = {"clients", "round", "sizes", "losses", "model", "layers"}
         return frozenset(known if self._root is None else known | {"reference"})
+
+    @property
+    def _schedule(self) -> AttackSchedule:
+        return ALWAYS if self._adversary is None else self._adversary.schedule
+
+    def _members(self, index: int) -> tuple[int, ...]:
+        """The clients that are Byzantine in round ``index``, whether they attack in it or not."""
+        draw = self._schedule.draw(index)
+        if draw == 0:
+            return self.byzantine
+        return byzantine_clients(len(self.federation), len(self.byzantine), self.seed, draw)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's optimizer; SGD at rate 1 is federated averaging.
@@ -176,9 +188,10 @@ class FederatedModule(LightningModule):
                 f"Expected a Byzantine client for {rule_name(self._adversary.rule)}, got"
                 " byzantine=0; give FederatedModule a share, or leave the adversary out."
             )
-        if self.federation.idle and (self._adversary is None or self._adversary.trains):
+        rests = self._schedule.rests or self._schedule.switch
+        if self.federation.idle and (self._adversary is None or self._adversary.trains or rests):
             raise ValueError(
-                "Expected an adversary whose clients do not train, because"
+                "Expected an adversary whose clients do not train in any round, because"
                 f" {len(self.federation.idle)} clients hold no data."
             )
         rules = [self._aggregator.chain.rule, *self._aggregator.chain.mixings]
@@ -220,7 +233,7 @@ class FederatedModule(LightningModule):
         assert self._rows is not None
         like = self._rows[:, : sum(p.numel() for p in self.model.parameters())]
         everybody = range(len(self.federation))
-        if self._adversary is None:
+        if self._adversary is None or self._schedule.rests or self._schedule.switch:
             order = list(everybody)
         else:
             order = [i for i in everybody if i not in self.byzantine]
@@ -248,11 +261,12 @@ class FederatedModule(LightningModule):
         """One communication round; reduced precision is for the clients' training only."""
         clock = _Clock()
         index = self.global_step
+        members = self._members(index)
         cohort = sample_cohort(
-            index, len(self.federation), self.byzantine, self.sampled, self.sampling, self.seed
+            index, len(self.federation), members, self.sampled, self.sampling, self.seed
         )
         told = self._aggregator.assumed(len(cohort.byzantine))
-        if self._adversary is None:
+        if self._adversary is None or not self._schedule.strength(index):
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
         kind = self.device.type
         # Weights change in place between steps: autocast's cache would keep those of the first
@@ -263,7 +277,7 @@ class FederatedModule(LightningModule):
         clock.lap("local")
         # Otherwise the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            context = self._context(index, cohort, reference)
+            context = self._context(index, cohort, trained, reference)
             done, values = self._settled(context, cohort, trained, told, clock)
             loss = {"round/loss": values["loss"]} if cohort.honest else {}
             metrics = loss | self._rates(index) | self._observed(done, values)
@@ -375,10 +389,15 @@ class FederatedModule(LightningModule):
             keep = own if self._worker_clients == "honest" else len(clients)
             self._momentum.apply(clients[:keep], rows[:keep, :d])
         if isinstance(adversary, AgnosticAdversary):
-            adversary.transform(rows[own:])
+            adversary.transform(rows[own:], adversary.schedule.strength(index))
         loss = self._ranks.sum(losses[0].sum()) / h
+        everyone = None
+        if "losses" in self._aggregator.chain.asked:
+            everyone = loss.new_zeros(count)
+            everyone[share] = torch.cat(losses).to(loss)
+            everyone = self._ranks.sum(everyone)
         received = rows if self._received is None else self._received[:count]
-        return Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
+        return Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss, everyone)
 
     def _attack(
         self, context: Context, cohort: Cohort, rows: Tensor, told: int
@@ -400,7 +419,8 @@ class FederatedModule(LightningModule):
         own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
         query = self._aggregator.query_oracle(honest, told, self._arrival(index, h + f), context)
-        sent = adversary.attack(reference, f, query, context)
+        strength = adversary.schedule.strength(index)
+        sent = adversary.attack(reference, f, query, context, strength)
         known = len(reference) if isinstance(adversary.knowledge, int) else None
         return (honest.extended(sent) if len(sent) else honest), honest, sent, known
 
@@ -424,10 +444,12 @@ class FederatedModule(LightningModule):
         self._root_way.train((0,), index, (parameters, buffers), rows[:, :d], room, None)
         return rows[0, self._ranks.share(rows.shape[1])]
 
-    def _context(self, index: int, cohort: Cohort, reference: Tensor | None) -> Context:
+    def _context(
+        self, index: int, cohort: Cohort, trained: Trained, reference: Tensor | None
+    ) -> Context:
         """What the server knows of the round, rows in the order honest, Byzantine.
 
-        The model is laid out as a vector only where a rule asks for it.
+        The model is laid out as a vector, and losses are collected, only where a rule asks.
         """
         clients = cohort.honest + cohort.byzantine
         asked = self._aggregator.chain.asked | getattr(self._adversary, "asked", frozenset())
@@ -440,16 +462,27 @@ class FederatedModule(LightningModule):
             clients=torch.tensor(clients),
             round=index,
             sizes=torch.tensor([self.federation.sizes[i] for i in clients]),
+            losses=self._reported(cohort, trained.losses),
             reference=reference,
             model=model,
             layers=tuple(tensor.numel() for tensor in tensors),
         )
 
+    def _reported(self, cohort: Cohort, losses: Tensor | None) -> Tensor | None:
+        """``(m,)`` losses of the trained clients, and those that the others report."""
+        adversary, f = self._adversary, len(cohort.byzantine)
+        if losses is None or not isinstance(adversary, Adversary) or adversary.trains or f == 0:
+            return losses
+        return torch.cat([losses, adversary.losses(losses, f)])
+
     def _rates(self, index: int) -> dict[str, float]:
-        """The scheduled rates of round ``index``; empty where none is scheduled."""
-        scheduled = self.local.schedule is not None
-        own = {"round/local_lr": self.local.at(index).lr} if scheduled else {}
-        return own | self._server_step.rate(index)
+        """The scheduled rates and attack of round ``index``; empty without a schedule."""
+        rates = {}
+        if self._schedule != ALWAYS:
+            rates["round/attack_strength"] = self._schedule.strength(index)
+        if self.local.schedule is not None:
+            rates["round/local_lr"] = self.local.at(index).lr
+        return rates | self._server_step.rate(index)
 
     def _refuse_divergence(self, done: Round, finite: bool) -> None:
         """Raise `Diverged` once the model or most of a round is not finite."""

@@ -32,12 +32,14 @@ class Trained:
         buffer_rows: changes of the buffers by the clients that trained here, honest first.
         honest: which of the honest rows trained here.
         loss: mean of all honest clients; NaN without honest participants.
+        losses: ``(trained,)`` of all trained clients; ``None`` if no rule asks for them.
     """
 
     rows: Tensor
     buffer_rows: Tensor | None
     honest: range
     loss: Tensor
+    losses: Tensor | None = None
 
 
 class ServerStep:

@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node, flat
-from fl_platform.config.schema import Local, Runtime, role, schedule_of
+from fl_platform.config.schema import Local, Runtime, attack_schedule, role, schedule_of
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
 from fl_platform.data import (
@@ -166,7 +166,9 @@ def build_roles(config: Config) -> list[Any]:
         attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
         with refused("attack", TypeError):
-            roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+            plays = role(config.attack, "attack")
+            schedule = attack_schedule(plays.schedule)
+            roles.append(adversary(attack, knowledge=plays.knowledge, schedule=schedule))
         if config.byzantine.data == "none" and roles[-1].trains:
             raise ConfigError(
                 f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"

@@ -100,6 +100,7 @@ def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, word
     [
         (["partition=k_classes", "partition.k=11"], "partition.k: expected at most 10"),
         (["partition=fang_q", "task.clients=8"], "task.clients: expected at least 10"),
+        (["task.root_samples=1437"], "task.root_samples: expected from 1 to 1436, fewer than"),
     ],
 )
 def test_what_only_the_data_can_tell_names_the_key_too(overrides, words):

@@ -15,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
 from fl_platform.core.context import Context, asks, requires
 from fl_platform.core.deferred import sent
-from fl_platform.core.rule import first_parameters, is_agnostic
+from fl_platform.core.rule import first_parameters, is_agnostic, unwrapped
 from fl_platform.core.rule_state import refuse_lost_memory
 from fl_platform.defenses.chain import Chain, OnExcessF
 
@@ -156,9 +157,16 @@ class Adversary(Callback):
         rule: ``rule(honest, num_byzantine[, query]) -> (f, d)``, one of `fl_platform.attacks`.
         knowledge: the updates that it receives: ``"all"`` honest ones, a number k of them drawn
             anew in each round, or ``"own"``: the honest updates of its own clients.
+        schedule: rounds and strength of the attack, and changes of its clients.
     """
 
-    def __init__(self, rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> None:
+    def __init__(
+        self,
+        rule: Callable[..., Tensor],
+        *,
+        knowledge: Knowledge = "all",
+        schedule: AttackSchedule = ALWAYS,
+    ) -> None:
         first = first_parameters(rule)[:1]
         if first != ["honest"]:
             raise TypeError(
@@ -170,6 +178,7 @@ class Adversary(Callback):
             raise ValueError(f"Expected knowledge 'all', 'own' or k >= 1, got {knowledge!r}.")
         self.rule = rule
         self.knowledge = knowledge
+        self.schedule = schedule
         self.queries = "query" in first_parameters(rule)
         self.asked = asks(rule)
         if unknown := sorted(self.asked - {"round", "model", "layers"}):
@@ -204,10 +213,12 @@ class Adversary(Callback):
         num_byzantine: int,
         query: Callable[[Tensor], Tensor],
         context: Context | None = None,
+        strength: float = 1.0,
     ) -> Tensor:
         """The Byzantine rows ``(f, d)``, of a checked shape; a change of honest rows is refused.
 
-        Rows may contain any number, also NaN: the defense's input check removes these.
+        Rows may contain any number, also NaN: the defense's input check removes these. At a
+        ``strength`` below 1 they are interpolated from the mean of ``reference``.
         """
         before = reference.matrix._version
         known = (context or Context()).asked(self.asked)
@@ -230,7 +241,28 @@ class Adversary(Callback):
                 f"Expected {rule_name(self.rule)} to return ({num_byzantine},"
                 f" {reference.dimension}) rows, got {tuple(rows.shape)}."
             )
-        return rows
+        return rows if strength == 1.0 else weakened(rows, reference.mean(), strength)
+
+    def losses(self, honest: Tensor, num_byzantine: int) -> Tensor:
+        """``(f,)`` training losses that Byzantine clients report where they do not train.
+
+        An attack chooses them by a method ``losses(honest, num_byzantine)``. Without one, each
+        reports the mean of the honest clients, the value that stands out least.
+
+        Args:
+            honest: ``(h,)`` losses of the honest clients.
+            num_byzantine: f.
+        """
+        chosen = getattr(unwrapped(self.rule), "losses", None)
+        if chosen is None:
+            return honest.mean().expand(num_byzantine)
+        losses: Tensor = chosen(honest, num_byzantine)
+        if losses.shape != (num_byzantine,):
+            raise ValueError(
+                f"Expected {rule_name(self.rule)}.losses to return ({num_byzantine},) losses, got"
+                f" {tuple(losses.shape)}."
+            )
+        return losses.to(honest)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a second adversary, a rule whose memory is not saved, and too much knowledge."""
@@ -261,18 +293,25 @@ class AgnosticAdversary(Callback):
 
     Args:
         rule: ``rule(update) -> (d,)``, or ``rule(labels, num_classes) -> labels``.
+        schedule: when it attacks, how strongly, and when its clients change.
     """
 
     trains = True
 
-    def __init__(self, rule: Callable[..., Tensor]) -> None:
+    def __init__(self, rule: Callable[..., Tensor], *, schedule: AttackSchedule = ALWAYS) -> None:
         if not is_agnostic(rule):
             raise TypeError(
                 "Expected an attack on a client's own 'update' or 'labels', got"
                 f" {rule_name(rule)} with parameters {first_parameters(rule)}."
             )
         self.rule = rule
+        self.schedule = schedule
         self.poisons_labels = first_parameters(rule)[0] == "labels"
+        if self.poisons_labels and schedule.ramp:
+            raise ValueError(
+                f"attack.schedule.ramp: expected 0 for {rule_name(rule)}, which changes labels and"
+                f" no updates, got {schedule.ramp}."
+            )
 
     def relabel(self, num_classes: int) -> Callable[[Tensor], Tensor] | None:
         """The change of labels during the training, if any."""
@@ -280,22 +319,40 @@ class AgnosticAdversary(Callback):
             return None
         return lambda labels: self.rule(labels, num_classes)
 
-    def transform(self, rows: Tensor) -> None:
-        """Replace each trained row ``(f, d)`` by the sent one."""
+    def transform(self, rows: Tensor, strength: float = 1.0) -> None:
+        """Replace each trained row ``(f, d)`` by the row sent at ``strength``."""
         if not self.poisons_labels:
             for row in rows:
-                row.copy_(self.rule(row))
+                sent = self.rule(row)
+                row.copy_(sent if strength == 1.0 else weakened(sent, row, strength))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a second adversary."""
         check_roles(trainer)
 
 
-def adversary(rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> Callback:
+def weakened(rows: Tensor, origin: Tensor, strength: float) -> Tensor:
+    """``origin + strength (rows - origin)``; equal rows in shared memory stay so."""
+    if rows.ndim == 2 and len(rows) == 0:
+        raise ValueError(
+            "attack.schedule.ramp: expected 0 for an attack that sends nothing, which has no"
+            " partial strength."
+        )
+    if rows.ndim == 2 and rows.stride(0) == 0:
+        return torch.lerp(origin, rows[0].to(origin), strength).expand(len(rows), -1)
+    return torch.lerp(origin.expand_as(rows), rows.to(origin), strength)
+
+
+def adversary(
+    rule: Callable[..., Tensor],
+    *,
+    knowledge: Knowledge = "all",
+    schedule: AttackSchedule = ALWAYS,
+) -> Callback:
     """The callback for ``rule``, chosen by its first parameter."""
     if is_agnostic(rule):
-        return AgnosticAdversary(rule)
-    return Adversary(rule, knowledge=knowledge)
+        return AgnosticAdversary(rule, schedule=schedule)
+    return Adversary(rule, knowledge=knowledge, schedule=schedule)
 
 
 def find_roles(trainer: Trainer) -> tuple[Aggregator, Adversary | AgnosticAdversary | None]:
