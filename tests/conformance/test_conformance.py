@@ -12,11 +12,11 @@ import pytest
 
 from fl_platform import attacks, cli, defenses
 from fl_platform.conformance import VECTORS, conformance, read_vectors
-from fl_platform.conformance.verdicts import Peer, compared, ours
 from fl_platform.conformance.explained import WHY
 from fl_platform.conformance.golden import difference
 from fl_platform.conformance.page import END, START, write_page
 from fl_platform.conformance.peers import LIBRARIES, version
+from fl_platform.conformance.verdicts import Peer, compared, ours
 from tests.conformance import make_vectors
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
