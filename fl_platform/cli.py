@@ -371,7 +371,7 @@ def tune(
     home: Home = None,
     plugin: Plugins = None,
 ) -> None:
-    """Create or resume an Optuna study of attack or defense parameters."""
+    """Create or resume a study of attack or defense parameters."""
     place = _home(home)
     if study is not None:
         from fl_platform.study.spec import load_spec
@@ -533,7 +533,7 @@ def conformance(
         typer.Option(help="Page whose tables are replaced, such as docs/conformance.md."),
     ] = None,
 ) -> None:
-    """Compare rules with golden vectors and with other installed libraries."""
+    """Compare rules with golden vectors and other libraries."""
     from fl_platform.conformance import conformance as compare_all
 
     try:
