@@ -30,7 +30,7 @@ Batch = tuple["Arena", list[Trial]]
 
 
 @dataclass
-class Outcome:
+class ArenaOutcome:
     """How a call of `run_arenas` ended.
 
     Attributes:
@@ -172,7 +172,7 @@ def run_arenas(
     restart: bool = False,
     ignore_mismatch: bool = False,
     say: Any = print,
-) -> Outcome:
+) -> ArenaOutcome:
     """Run or continue the arena of each combination of ``typed``; print its table.
 
     Args:
@@ -214,7 +214,7 @@ def run_arenas(
         write_atomic(out / "arena.json", told.encode())
         write_atomic(out / "arena.csv", as_csv(finished).encode())
         say(f"rows: {out / 'arena.json'}, {out / 'arena.csv'}")
-    return Outcome(finished, len(arenas) - len(finished), stopper.signal)
+    return ArenaOutcome(finished, len(arenas) - len(finished), stopper.signal)
 
 
 def _next(arenas: Sequence[Arena], in_flight: dict[Any, Batch]) -> Iterator[Batch]:
@@ -330,4 +330,4 @@ def _trial(record: dict[str, Any]) -> Trial:
     )
 
 
-__all__ = ["Arena", "Done", "Outcome", "run_arenas"]
+__all__ = ["Arena", "Done", "ArenaOutcome", "run_arenas"]
