@@ -428,7 +428,7 @@ def arena(
     ignore_mismatch: IgnoreMismatch = False,
 ) -> None:
     """Search the worst case of a defense over many attackers, or continue the search."""
-    from fl_platform.arena.runner import run_arenas
+    from fl_platform.study.arena.runner import run_arenas
 
     outcome = run_arenas(
         overrides or [],
@@ -534,7 +534,7 @@ def conformance(
     ] = None,
 ) -> None:
     """Compare rules with golden vectors and other libraries."""
-    from fl_platform.conformance import conformance as compare_all
+    from fl_platform.adapters.conformance import conformance as compare_all
 
     try:
         report = compare_all(rule, write=write)

@@ -25,7 +25,6 @@ RECORDS = (
     "repro",
     "report",
     "federated",
-    "arena",
     "cli.py",
     "api.py",
 )

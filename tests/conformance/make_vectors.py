@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from fl_platform.conformance.golden import VECTORS
-from fl_platform.conformance.inputs import Input, Rows, inputs
-from fl_platform.conformance.verdicts import rule_of
+from fl_platform.adapters.conformance.golden import VECTORS
+from fl_platform.adapters.conformance.inputs import Input, Rows, inputs
+from fl_platform.adapters.conformance.verdicts import rule_of
 from fl_platform.defenses import largest_f
 from tests import reference_attacks, reference_defenses, reference_field
 from tests.defense_cases import VARIANTS

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from fl_platform import attacks, cli, defenses
-from fl_platform.conformance import VECTORS, conformance, read_vectors
-from fl_platform.conformance.explained import WHY
-from fl_platform.conformance.golden import difference
-from fl_platform.conformance.page import END, START, write_page
-from fl_platform.conformance.peers import LIBRARIES, version
-from fl_platform.conformance.verdicts import Peer, compared, ours
+from fl_platform.adapters.conformance import VECTORS, conformance, read_vectors
+from fl_platform.adapters.conformance.explained import WHY
+from fl_platform.adapters.conformance.golden import difference
+from fl_platform.adapters.conformance.page import END, START, write_page
+from fl_platform.adapters.conformance.peers import LIBRARIES, version
+from fl_platform.adapters.conformance.verdicts import Peer, compared, ours
 from tests.conformance import make_vectors
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
@@ -134,7 +134,7 @@ def test_a_rule_that_draws_differs_from_itself():
 
 
 def test_a_rule_that_refuses_or_does_not_end_is_reported(monkeypatch):
-    monkeypatch.setattr("fl_platform.conformance.verdicts.PATIENCE", 0.01)
+    monkeypatch.setattr("fl_platform.adapters.conformance.verdicts.PATIENCE", 0.01)
     outcome = compared(Peer("none", "theirs", "median", without_end))
     assert outcome.verdict == "refuses"
     assert "no answer within" in outcome.refused
@@ -183,7 +183,7 @@ def test_the_page_is_written_between_its_marks(tmp_path):
 
 
 def test_the_command(monkeypatch, capsys):
-    monkeypatch.setattr("fl_platform.conformance.runner.version", lambda library: None)
+    monkeypatch.setattr("fl_platform.adapters.conformance.runner.version", lambda library: None)
     monkeypatch.setattr(sys, "argv", ["fl-platform", "conformance", "krum"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

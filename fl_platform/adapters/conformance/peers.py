@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
-from fl_platform.conformance import with_byzfl, with_byzpy, with_flower, with_krum
-from fl_platform.conformance.verdicts import Peer
+from fl_platform.adapters.conformance import with_byzfl, with_byzpy, with_flower, with_krum
+from fl_platform.adapters.conformance.verdicts import Peer
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from fl_platform.conformance.inputs import Rows
-from fl_platform.conformance.verdicts import Peer
+from fl_platform.adapters.conformance.inputs import Rows
+from fl_platform.adapters.conformance.verdicts import Peer
 
 
 def listed(rows: Rows) -> list[torch.Tensor]:

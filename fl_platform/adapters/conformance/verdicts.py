@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from fl_platform import attacks, defenses
-from fl_platform.conformance.golden import difference
-from fl_platform.conformance.inputs import FAMILIES, Input, Rows, drawn, inputs, small
+from fl_platform.adapters.conformance.golden import difference
+from fl_platform.adapters.conformance.inputs import FAMILIES, Input, Rows, drawn, inputs, small
 from fl_platform.core import Updates
 from fl_platform.core.context import Context, asks
 from fl_platform.core.rule import first_parameters, is_agnostic

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_platform.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
-from fl_platform.arena.search import NONE, Done, Played, Stages, Trial
-from fl_platform.arena.spec import ArenaSpec, load_arena
-from fl_platform.arena.standing import Standing, as_csv, standing, table
 from fl_platform.config import ConfigError, config_hash, expand
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.core.text import reason
 from fl_platform.run import provenance
+from fl_platform.study.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
+from fl_platform.study.arena.search import NONE, Done, Played, Stages, Trial
+from fl_platform.study.arena.spec import ArenaSpec, load_arena
+from fl_platform.study.arena.standing import Standing, as_csv, standing, table
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal, records
 from fl_platform.tracking.lock import RunLock
@@ -330,4 +330,4 @@ def _trial(record: dict[str, Any]) -> Trial:
     )
 
 
-__all__ = ["Arena", "Done", "ArenaOutcome", "run_arenas"]
+__all__ = ["Arena", "ArenaOutcome", "Done", "run_arenas"]

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fl_platform.conformance.explained import WHY
-from fl_platform.conformance.inputs import FAMILIES
-from fl_platform.conformance.peers import Library
-from fl_platform.conformance.verdicts import TOLERANCE, Outcome
+from fl_platform.adapters.conformance.explained import WHY
+from fl_platform.adapters.conformance.inputs import FAMILIES
+from fl_platform.adapters.conformance.peers import Library
+from fl_platform.adapters.conformance.verdicts import TOLERANCE, Outcome
 
 START, END = "<!-- conformance:start -->", "<!-- conformance:end -->"
 WORDS = {

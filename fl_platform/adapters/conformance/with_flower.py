@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from fl_platform.conformance.inputs import Rows
-from fl_platform.conformance.verdicts import Peer
+from fl_platform.adapters.conformance.inputs import Rows
+from fl_platform.adapters.conformance.verdicts import Peer
 
 
 def peers() -> list[Peer]:

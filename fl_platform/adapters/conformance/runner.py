@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fl_platform.conformance.golden import VECTORS, difference, read_vectors
-from fl_platform.conformance.page import WORDS, tables, write_page
-from fl_platform.conformance.peers import LIBRARIES, version
-from fl_platform.conformance.verdicts import Outcome, compared, ours
+from fl_platform.adapters.conformance.golden import VECTORS, difference, read_vectors
+from fl_platform.adapters.conformance.page import WORDS, tables, write_page
+from fl_platform.adapters.conformance.peers import LIBRARIES, version
+from fl_platform.adapters.conformance.verdicts import Outcome, compared, ours
 
 
 @dataclass
