@@ -8,6 +8,7 @@ import yaml
 from fl_platform.config import ConfigError, compose, config_hash, flat
 from fl_platform.config.rules import fit_parameters, parameters
 from fl_platform.config.targets import load_rule
+from fl_platform.data import DataError
 from fl_platform.run.build import load_population
 from fl_platform.run.runner import refuse_excess, run
 from fl_platform.tracking.run_folder import run_folder
@@ -104,7 +105,7 @@ def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, word
     ],
 )
 def test_what_only_the_data_can_tell_names_the_key_too(overrides, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises((ConfigError, DataError), match=words):
         load_population(composed(*overrides), ROOT)
 
 

@@ -24,10 +24,10 @@ class ChannelsLast(Sequential):
     def __init__(self, model: nn.Module, clients: Clients) -> None:
         super().__init__(model, clients, channels_last=True)
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return super()._step(inputs, targets)
+        return super()._loss_of(inputs, targets)
 
 
 def pays(model: nn.Module, image_shape: tuple[int, ...], capability: str) -> bool:

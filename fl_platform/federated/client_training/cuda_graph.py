@@ -28,6 +28,8 @@ class Graphed(Sequential):
         ValueError: the model is not on a CUDA device.
     """
 
+    moves = True  # what is recorded is a step
+
     def __init__(self, model: nn.Module, clients: Clients) -> None:
         super().__init__(model, clients)
         device = self.workspace.parameters.device
