@@ -60,7 +60,7 @@ class ByHand(FederatedModule):
 
     _own_optimizer: Any = None
 
-    def open(self, roles: Sequence[Any]) -> None:
+    def begin(self, roles: Sequence[Any]) -> None:
         """Take the roles and do what a trainer does before the first round."""
         self._own_optimizer = self.configure_optimizers()
         stand_in: Any = SimpleNamespace(
@@ -222,7 +222,7 @@ class SideBySide:
         self.runs = [_module(config, population, way).to(self.device) for config in configs]
         for config, run in zip(configs, self.runs, strict=True):
             with refused("arena"):  # too many Byzantine clients for the defense, ...
-                run.open(build_roles(config))
+                run.begin(build_roles(config))
         self.samples: Samples = population.held_out[on].to(self.device)
         self.num_classes = population.dataset.num_classes
         lead = self.runs[0]
