@@ -43,9 +43,9 @@ def test_table1_is_the_papers_with_its_references():
     _, cells = plan_grid(["table1", "task=digits", "seed=0,1"], REPOSITORY)
     assert rules(cells, "attack") == PAPER | {"none", "absent"}
     assert rules(cells, "defense") == SEVEN | {"mean"}
-    assert len(cells) == 9 * 8 * 2
+    assert len(cells) == (6 + 3 * 2) * 8 * 2
     seeds = Counter(cell.config.seed for cell in cells)
-    assert seeds == {0: 72, 1: 72}
+    assert seeds == {0: 96, 1: 96}
 
 
 def test_the_figures_vary_what_they_are_about():
@@ -66,8 +66,30 @@ def test_the_figures_vary_what_they_are_about():
 
 def test_quick_is_no_attack_and_six_against_five_defenses():
     _, cells = plan_grid(["quick"], REPOSITORY)
-    assert len(cells) == 7 * 5
+    assert len(cells) == (5 + 2 * 2) * 5
     assert "none" in rules(cells, "attack")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_an_attack_that_the_side_decides_stands_on_both(path):
+    _, cells = plan_grid([path.stem], REPOSITORY)
+    for name in ("lie", "min_max", "min_sum"):
+        attacks = [cell.config.attack for cell in cells]
+        found = Counter(a["side"] for a in attacks if a["_target_"].endswith(f".{name}"))
+        assert set(found) in (set(), {"above", "below"})
+        assert len(set(found.values())) <= 1  # as often on one side as on the other
+
+
+def test_typed_attacks_keep_their_sides_and_others_need_none():
+    typed = ["attack=none,lie,fang", "defense=mean", "seed=0"]
+    _, cells = plan_grid(["quick", *typed], REPOSITORY)
+    assert [cell.name.partition(" vs ")[0] for cell in cells] == [
+        "none", "fang(side=below)", "lie(z=1.5, side=above)", "lie(z=1.5, side=below)",
+    ]  # fmt: skip
+    _, cells = plan_grid(["quick", *typed, "attack.side=below"], REPOSITORY)
+    assert [cell.config.attack.get("side") for cell in cells] == [None, "below", "below"]
+    with pytest.raises(ConfigError, match="side"):
+        plan_grid(["quick", "attack=none", "attack.side=below"], REPOSITORY)
 
 
 @pytest.mark.parametrize(
