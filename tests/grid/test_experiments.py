@@ -29,6 +29,11 @@ def test_every_cell_composes_and_the_file_begins_with_its_command(path):
     assert grid.title != path.stem
     assert len({cell.config_hash for cell in cells}) == len(cells) > 0
     assert {cell.config.experiment for cell in cells} == {path.stem}
+    attacks = [cell.config.attack for cell in cells]
+    for name in ("lie", "min_max", "min_sum"):  # on both sides, equally often, or not at all
+        found = Counter(a["side"] for a in attacks if a["_target_"].endswith(f".{name}"))
+        assert set(found) in (set(), {"above", "below"})
+        assert len(set(found.values())) <= 1
 
 
 @pytest.mark.parametrize("name", ["table1", "fig8", "ablation"])
@@ -68,16 +73,6 @@ def test_quick_is_no_attack_and_six_against_five_defenses():
     _, cells = plan_grid(["quick"], REPOSITORY)
     assert len(cells) == (5 + 2 * 2) * 5
     assert "none" in rules(cells, "attack")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_an_attack_that_the_side_decides_stands_on_both(path):
-    _, cells = plan_grid([path.stem], REPOSITORY)
-    for name in ("lie", "min_max", "min_sum"):
-        attacks = [cell.config.attack for cell in cells]
-        found = Counter(a["side"] for a in attacks if a["_target_"].endswith(f".{name}"))
-        assert set(found) in (set(), {"above", "below"})
-        assert len(set(found.values())) <= 1  # as often on one side as on the other
 
 
 def test_typed_attacks_keep_their_sides_and_others_need_none():
