@@ -53,8 +53,9 @@ def min_max(
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021). Each constraint is convex in
     gamma and holds at 0, so the strengths that fit are [0, gamma*] and the closed form is what
-    every search approaches. The paper's mean - gamma sigma is of gradients (``below``); the
-    official STRIKE code's is of ``w_i - w``, which on our ``g = w - w_i`` is ``above``. With ``unit`` the halving's cap of 20 may bind.
+    every search approaches. The paper's mean - gamma sigma is of gradients (``below``);
+    the official STRIKE code's is of ``w_i - w``, which on our ``g = w - w_i`` is ``above``.
+    With ``unit`` the halving's cap of 20 may bind.
 
     Example:
         >>> import torch

@@ -174,6 +174,15 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
 
 def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
     """``(m,)`` float64 ``<g_i, direction>`` and ``||g_i||^2``; a chunk is used twice in cache."""
+    small = 1e-34 * updates.dimension  # below, float32 squares have gone under
+    rows = None if on_device(updates.device) else updates.rows()
+    found = None
+    if rows is not None:
+        found = kernels.aligned(rows, direction.to(device="cpu", dtype=updates.dtype).contiguous())
+    if found is not None:
+        inner, squares = found
+        if bool((inner.isfinite() & squares.isfinite()).all()) and squares.median() >= small:
+            return inner, squares
     for dtype in (updates.dtype, torch.float64):  # float64 holds every square of a float32
         inner = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
         squares = torch.zeros_like(inner)
@@ -183,7 +192,6 @@ def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
                 rows = chunk.to(dtype)
                 inner += _along(rows, along[part])
                 squares += torch.linalg.vector_norm(rows, dim=1).double().square()
-        small = 1e-34 * updates.dimension  # below, float32 squares have gone under
         if bool((inner.isfinite() & squares.isfinite()).all()) and bool(squares.median() >= small):
             break
     return inner, squares

@@ -14,7 +14,7 @@ from fl_platform.core import Updates, generator
 def honest(classes, beta, negative=False):
     """``(400, classes * 6)`` updates of clients whose shares are Dirichlet(beta)."""
     draws = generator(0, "sides")
-    # Dirichlet shares are shares of Gamma(beta) numbers, and k squared normals sum to 2 Gamma(k / 2).
+    # Dirichlet shares are those of Gamma(beta) numbers; k squared normals sum to 2 Gamma(k / 2).
     parts = torch.randn(400, classes, round(2 * beta), generator=draws, dtype=torch.float64)
     gamma = parts.square().sum(2)
     shares = gamma / gamma.sum(1, keepdim=True)

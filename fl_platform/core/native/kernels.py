@@ -1,7 +1,8 @@
 """The C++ behind the hot passes, and the calls into it; ``None`` says: use torch.
 
-Three kernels: the mean of consecutive ranks of every column (a generated sorting network), the
-variance of every column, and inner products of centred rows. All take row pointers, so chosen,
+Kernels: of every column the mean of consecutive ranks and the mean of the values nearest to a
+middle (generated sorting networks), the variance and the weighted sum of signs; inner products of
+centred rows. All take row pointers, so chosen,
 repeated and added rows cost no copy.
 """
 
@@ -43,6 +44,16 @@ static inline vec larger(vec a, vec b) { return V(max)(a, b); }
 static inline vec add(vec a, vec b) { return V(add)(a, b); }
 static inline vec over(vec a, T b) { return V(div)(a, V(set1)(b)); }
 static inline vec zero() { return V(set1)(T(0)); }
+static inline vec less(vec a, vec b) { return V(sub)(a, b); }
+#if defined(__AVX512F__)
+typedef @MASK@ mask;
+static inline mask above(vec a, vec b) { return _mm512_cmp_@SUFFIX@_mask(a, b, _CMP_GT_OQ); }
+static inline vec either(mask m, vec a, vec b) { return V(mask_blend)(m, b, a); }
+#else
+typedef vec mask;
+static inline mask above(vec a, vec b) { return _mm256_cmp_@SUFFIX@(a, b, _CMP_GT_OQ); }
+static inline vec either(mask m, vec a, vec b) { return V(blendv)(b, a, m); }
+#endif
 #else
 #define BYTES sizeof(T)
 typedef T vec;
@@ -53,6 +64,10 @@ static inline vec larger(vec a, vec b) { return a > b ? a : b; }
 static inline vec add(vec a, vec b) { return a + b; }
 static inline vec over(vec a, T b) { return a / b; }
 static inline vec zero() { return T(0); }
+static inline vec less(vec a, vec b) { return a - b; }
+typedef bool mask;
+static inline mask above(vec a, vec b) { return a > b; }
+static inline vec either(mask m, vec a, vec b) { return m ? a : b; }
 #endif
 static const long N = @N@, W = BYTES / sizeof(T);
 
@@ -60,7 +75,7 @@ static inline __attribute__((always_inline)) void step(const T* const* rows, lon
 @BODY@
 }
 
-extern "C" void mean_of_ranks(const T* const* rows, long d, T* out) {
+extern "C" void of_columns(const T* const* rows, long d, T* out) {
   long k = 0;
   for (; k + W <= d; k += W) step(rows, k, out + k);
   if (k == d) return;
@@ -125,6 +140,44 @@ extern "C" void variances(const T* const* rows, long m, long d, T* out, T* spare
   T last[BLOCK];
   step(spares, m, 0, last);
   std::memcpy(out + at, last, (d - at) * sizeof(T));
+}
+"""
+
+_SIGNS = r"""
+#include <cstring>
+typedef @T@ T;
+#if defined(__AVX512F__)
+enum { BYTES = 64 };
+#elif defined(__AVX__)
+enum { BYTES = 32 };
+#else
+enum { BYTES = 16 };
+#endif
+typedef T vec __attribute__((vector_size(BYTES)));
+enum { W = BYTES / sizeof(T), U = 4, BLOCK = U * W };
+
+// out[k] = sum_i weights[i] * sign(rows[i][k]), the rows added in order
+extern "C" void sign_sums(const T* const* rows, long m, const T* weights, long d, T* out) {
+  long at = 0;
+  for (; at + BLOCK <= d; at += BLOCK) {
+    vec sum[U] = {};
+    for (long i = 0; i < m; i++) {
+      const vec zero = {}, plus = zero + weights[i], minus = -plus;
+#pragma GCC unroll 4
+      for (int u = 0; u < U; u++) {
+        vec x;
+        std::memcpy(&x, rows[i] + at + u * W, BYTES);
+        sum[u] += x > zero ? plus : x < zero ? minus : zero;
+      }
+    }
+    std::memcpy(out + at, sum, sizeof sum);
+  }
+  for (; at < d; at++) {
+    T sum = 0;
+    for (long i = 0; i < m; i++)
+      sum += rows[i][at] > 0 ? weights[i] : rows[i][at] < 0 ? -weights[i] : T(0);
+    out[at] = sum;
+  }
 }
 """
 
@@ -201,6 +254,37 @@ extern "C" void offsets(const T* const* rows, long m, const T* point, const T* a
   }
 }
 
+// inner[i] = sum_k rows[i][k] * along[k] and squares[i] = sum_k rows[i][k]^2 in one pass
+extern "C" void aligned(const T* const* rows, long m, const T* along, long d, double* inner,
+                        double* squares) {
+  enum { SPAN = 4096, U = 2 };
+  for (long at = 0; at < d; at += SPAN) {
+    const long end = d - at < SPAN ? d : at + SPAN;
+    for (long i = 0; i < m; i++) {
+      vec p[U] = {}, q[U] = {};
+      long k = at;
+      for (; k + U * W <= end; k += U * W)
+#pragma GCC unroll 2
+        for (int u = 0; u < U; u++) {
+          vec x, z;
+          std::memcpy(&x, rows[i] + k + u * W, BYTES);
+          std::memcpy(&z, along + k + u * W, BYTES);
+          p[u] += x * z;
+          q[u] += x * x;
+        }
+      double one = 0, two = 0;
+      for (; k < end; k++) {
+        one += (double)rows[i][k] * (double)along[k];
+        two += (double)rows[i][k] * (double)rows[i][k];
+      }
+      for (int u = 0; u < U; u++)
+        for (int l = 0; l < W; l++) one += (double)p[u][l], two += (double)q[u][l];
+      inner[i] += one;
+      squares[i] += two;
+    }
+  }
+}
+
 // out[i * m + j] = sum_k (left[i][k] - centre[k]) * (rows[j][k] - centre[k]); without `left` the
 // rows themselves, of which only the blocks on and above the diagonal are written.
 extern "C" int products(const T* const* rows, long m, const T* const* left, long k,
@@ -250,6 +334,52 @@ extern "C" int products(const T* const* rows, long m, const T* const* left, long
 @functools.lru_cache(maxsize=64)
 def ranks_source(n: int, first: int, stop: int, dtype: torch.dtype) -> str:
     """The C++ that averages the ranks ``first`` .. ``stop - 1`` of n values, column by column."""
+    lines, names = _sorted_lines(n, first, stop)
+    lines.append(f"  vec total = {names[first]};")
+    lines += [f"  total = add(total, {names[rank]});" for rank in range(first + 1, stop)]
+    lines.append(f"  store(out, add(over(total, T({stop - first})), zero()));")
+    return _columns_source(n, lines, dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def nearest_source(n: int, count: int, middle: str, dtype: torch.dtype) -> str:
+    """The C++ that averages the ``count`` of n values nearest to a middle, column by column.
+
+    Of ascending values v the k-th lowest is left out where v[count + k] is nearer; where that
+    holds for a k it holds for every lower one.
+    """
+    drop = n - count
+    lines, v = _sorted_lines(n, 0, n)
+    low, high = v[(n - 1) // 2], v[n // 2]
+    if middle == "trimmed":  # the sum of v[drop] .. v[count - 1] and its rounding errors
+        lines.append(f"  vec sum = {v[drop]}, lost = zero();")
+        for rank in range(drop + 1, count):
+            lines.append(f"  vec t{rank} = add(sum, {v[rank]}), u{rank} = less(t{rank}, sum);")
+            errors = f"add(less(sum, less(t{rank}, u{rank})), less({v[rank]}, u{rank}))"
+            lines.append(f"  lost = add(lost, {errors});")
+            lines.append(f"  sum = t{rank};")
+        lines.append(f"  vec middle = over(add(sum, lost), T({count - drop}));")
+    else:
+        half = f"add({low}, over(less({high}, {low}), T(2)))"
+        medians = {"lower": low, "upper": high, "midpoint": half}
+        lines.append(f"  vec middle = {medians[middle]};")
+    for k in range(drop):
+        far = f"above(less(middle, {v[k]}), less({v[count + k]}, middle))"
+        lines.append(f"  mask m{k} = {far};")
+    lines.append("  vec total = zero();")
+    for rank in range(n):
+        value = v[rank]
+        if rank < drop:
+            value = f"either(m{rank}, zero(), {value})"
+        if rank >= count:
+            value = f"either(m{rank - count}, {value}, zero())"
+        lines.append(f"  total = add(total, {value});")
+    lines.append(f"  store(out, add(over(total, T({count})), zero()));")
+    return _columns_source(n, lines, dtype)
+
+
+def _sorted_lines(n: int, first: int, stop: int) -> tuple[list[str], list[str]]:
+    """Lines that load n values and bring ranks in their places, and the variable of each rank."""
     lines = [f"  vec x{i} = load(rows[{i}] + k);" for i in range(n)]
     names = [f"x{i}" for i in range(n)]
     for count, (low, high, needs_low, needs_high) in enumerate(network(n, first, stop)):
@@ -260,15 +390,17 @@ def ranks_source(n: int, first: int, stop: int, dtype: torch.dtype) -> str:
         if needs_high:
             names[high] = f"b{count}"
             lines.append(f"  vec b{count} = larger({a}, {b});")
-    lines.append(f"  vec total = {names[first]};")
-    lines += [f"  total = add(total, {names[rank]});" for rank in range(first + 1, stop)]
-    lines.append(f"  store(out, add(over(total, T({stop - first})), zero()));")
+    return lines, names
+
+
+def _columns_source(n: int, lines: list[str], dtype: torch.dtype) -> str:
     single = dtype == torch.float32
     words = {
         "@T@": NAMES[dtype],
         "@SUFFIX@": "ps" if single else "pd",
         "@VEC512@": "__m512" if single else "__m512d",
         "@VEC256@": "__m256" if single else "__m256d",
+        "@MASK@": "__mmask16" if single else "__mmask8",
         "@N@": str(n),
         "@BODY@": "\n".join(lines),
     }
@@ -282,13 +414,27 @@ def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor) -> boo
     """Writes the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False where it cannot."""
     if len(rows) > MOST_WIRES or not native.usable([*rows, out]):
         return False
-    source = ranks_source(len(rows), first, stop, out.dtype)
+    return _of_columns(ranks_source(len(rows), first, stop, out.dtype), rows, out)
+
+
+def mean_nearest(rows: list[Tensor], count: int, middle: str, out: Tensor) -> bool:
+    """Writes the mean of each column's ``count`` values nearest to its middle; or False.
+
+    Args:
+        middle: ``lower``, ``upper`` or ``midpoint`` median, or the ``trimmed`` mean.
+    """
+    if len(rows) > MOST_WIRES or not native.usable([*rows, out]):
+        return False
+    return _of_columns(nearest_source(len(rows), count, middle, out.dtype), rows, out)
+
+
+def _of_columns(source: str, rows: list[Tensor], out: Tensor) -> bool:
     library = native.library(
         source, native.SAME_BITS, build=len(rows) * out.numel() >= WORTH_BUILDING
     )
     if library is None:
         return False
-    library.mean_of_ranks(
+    library.of_columns(
         native.pointers(rows), ctypes.c_long(out.numel()), ctypes.c_void_p(out.data_ptr())
     )
     return True
@@ -309,6 +455,23 @@ def variances(rows: list[Tensor], out: Tensor) -> bool:
         ctypes.c_void_p(out.data_ptr()),
         ctypes.c_void_p(spare.data_ptr()),
         native.pointers(rows),
+    )
+    return True
+
+
+def sign_sums(rows: list[Tensor], weights: Tensor, out: Tensor) -> bool:
+    """Writes each column's sum of ``weights`` times signs to ``out``; False where it cannot."""
+    if not native.usable([*rows, weights, out]):
+        return False
+    library = native.library(_SIGNS.replace("@T@", NAMES[out.dtype]), native.SAME_BITS)
+    if library is None:
+        return False
+    library.sign_sums(
+        native.pointers(rows),
+        ctypes.c_long(len(rows)),
+        ctypes.c_void_p(weights.data_ptr()),
+        ctypes.c_long(out.numel()),
+        ctypes.c_void_p(out.data_ptr()),
     )
     return True
 
@@ -353,6 +516,23 @@ def offsets(rows: list[Tensor], point: Tensor, along: Tensor | None = None) -> T
         ctypes.c_void_p(out.data_ptr()),
     )
     return out
+
+
+def aligned(rows: list[Tensor], along: Tensor) -> tuple[Tensor, Tensor] | None:
+    """``(m,)`` float64 ``<g_i, along>`` and ``||g_i||^2`` in one pass; or ``None``."""
+    library = _product_library(rows, along)
+    if library is None:
+        return None
+    inner, squares = torch.zeros(2, len(rows), dtype=torch.float64)
+    library.aligned(
+        native.pointers(rows),
+        ctypes.c_long(len(rows)),
+        ctypes.c_void_p(along.data_ptr()),
+        ctypes.c_long(along.numel()),
+        ctypes.c_void_p(inner.data_ptr()),
+        ctypes.c_void_p(squares.data_ptr()),
+    )
+    return inner, squares
 
 
 def decide_bits(dtype: torch.dtype) -> bool:
