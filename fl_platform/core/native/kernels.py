@@ -222,9 +222,11 @@ static void fill(const T* const* rows, long m, const T* origin, long at, long n,
   }
 }
 
-// out[i] = sum_k (rows[i][k] - point[k]) * along[k], or its square without `along`
-extern "C" void offsets(const T* const* rows, long m, const T* point, const T* along, long d,
-                        double* out) {
+enum { AHEAD = 1024 };  // bytes; a processor fetches no further than the page by itself
+
+template <bool POINT>
+static void offsets_from(const T* const* rows, long m, const T* point, const T* along, long d,
+                         double* out) {
   enum { SPAN = 1024, U = 4 };  // the span of `point` and `along` stays in the first-level cache
   for (long at = 0; at < d; at += SPAN) {
     const long end = d - at < SPAN ? d : at + SPAN;
@@ -235,16 +237,19 @@ extern "C" void offsets(const T* const* rows, long m, const T* point, const T* a
 #pragma GCC unroll 4
         for (int u = 0; u < U; u++) {
           vec x, y, z;
+          __builtin_prefetch((const char*)(rows[i] + k + u * W) + AHEAD);
           std::memcpy(&x, rows[i] + k + u * W, BYTES);
-          std::memcpy(&y, point + k + u * W, BYTES);
-          x -= y;
+          if (POINT) {
+            std::memcpy(&y, point + k + u * W, BYTES);
+            x -= y;
+          }
           if (along) std::memcpy(&z, along + k + u * W, BYTES);
           else z = x;
           s[u] += x * z;
         }
       double total = 0;
       for (; k < end; k++) {
-        const T apart = rows[i][k] - point[k];
+        const T apart = POINT ? rows[i][k] - point[k] : rows[i][k];
         total += (double)apart * (double)(along ? along[k] : apart);
       }
       s[0] = (s[0] + s[1]) + (s[2] + s[3]);
@@ -254,19 +259,28 @@ extern "C" void offsets(const T* const* rows, long m, const T* point, const T* a
   }
 }
 
+// out[i] = sum_k (rows[i][k] - point[k]) * along[k], or its square without `along`; without `point`
+// it is zero
+extern "C" void offsets(const T* const* rows, long m, const T* point, const T* along, long d,
+                        double* out) {
+  if (point) offsets_from<true>(rows, m, point, along, d, out);
+  else offsets_from<false>(rows, m, point, along, d, out);
+}
+
 // inner[i] = sum_k rows[i][k] * along[k] and squares[i] = sum_k rows[i][k]^2 in one pass
 extern "C" void aligned(const T* const* rows, long m, const T* along, long d, double* inner,
                         double* squares) {
-  enum { SPAN = 4096, U = 2 };
+  enum { SPAN = 4096, U = 4 };
   for (long at = 0; at < d; at += SPAN) {
     const long end = d - at < SPAN ? d : at + SPAN;
     for (long i = 0; i < m; i++) {
       vec p[U] = {}, q[U] = {};
       long k = at;
       for (; k + U * W <= end; k += U * W)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int u = 0; u < U; u++) {
           vec x, z;
+          __builtin_prefetch((const char*)(rows[i] + k + u * W) + AHEAD);
           std::memcpy(&x, rows[i] + k + u * W, BYTES);
           std::memcpy(&z, along + k + u * W, BYTES);
           p[u] += x * z;
@@ -501,18 +515,22 @@ def products(rows: list[Tensor], centre: Tensor, left: Tensor | None = None) -> 
     return out if left is not None else out.triu() + out.triu(1).T
 
 
-def offsets(rows: list[Tensor], point: Tensor, along: Tensor | None = None) -> Tensor | None:
-    """``(m,)`` float64 ``<g_i - point, along>``, or squared distances to the point; or ``None``."""
-    library = _product_library([*rows, point if along is None else along], point)
+def offsets(rows: list[Tensor], point: Tensor | None, along: Tensor | None = None) -> Tensor | None:
+    """``(m,)`` float64 ``<g_i - point, along>``, or squared distances to the point; or ``None``.
+
+    Without a point it is the origin.
+    """
+    given = [*rows, *(vector for vector in (point, along) if vector is not None)]
+    library = _product_library(given, rows[0])
     if library is None:
         return None
     out = torch.zeros(len(rows), dtype=torch.float64)
     library.offsets(
         native.pointers(rows),
         ctypes.c_long(len(rows)),
-        ctypes.c_void_p(point.data_ptr()),
+        None if point is None else ctypes.c_void_p(point.data_ptr()),
         None if along is None else ctypes.c_void_p(along.data_ptr()),
-        ctypes.c_long(point.numel()),
+        ctypes.c_long(rows[0].numel()),
         ctypes.c_void_p(out.data_ptr()),
     )
     return out
