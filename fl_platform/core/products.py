@@ -174,10 +174,12 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
 
 def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
     """``(m,)`` float64 ``<g_i, direction>`` and ``||g_i||^2``; a chunk is used twice in cache."""
-    rows = None if on_device(updates.device) else updates.rows()
+    stored = None if on_device(updates.device) else updates.rows()
     found = None
-    if rows is not None:
-        found = kernels.aligned(rows, direction.to(device="cpu", dtype=updates.dtype).contiguous())
+    if stored is not None:
+        found = kernels.aligned(
+            stored, direction.to(device="cpu", dtype=updates.dtype).contiguous()
+        )
     if found is not None:
         inner, squares = found
         if bool(inner.isfinite().all()) and _in_range(squares, updates.dimension):

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, coordinatewise
 from fl_platform.core.constraints import Between
+from fl_platform.core.order_statistics import magnitude_quantile
 from fl_platform.core.rule import rule
-from fl_platform.core.selection import magnitude_quantile
 from fl_platform.defenses.norm_bound import middle_value
 
 WIDTH = 4096

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.constraints import Above, Between
+from fl_platform.core.order_statistics import magnitudes_of_ranks
 from fl_platform.core.rule import rule
-from fl_platform.core.selection import magnitudes_of_ranks
 from fl_platform.defenses.norm_bound import middle_value
 
 

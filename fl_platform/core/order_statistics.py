@@ -20,7 +20,7 @@ def magnitude_quantile(row: Tensor, share: float) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from fl_platform.core.selection import magnitude_quantile
+        >>> from fl_platform.core.order_statistics import magnitude_quantile
         >>> magnitude_quantile(torch.tensor([-4.0, 1.0, 2.0]), 0.75)
         tensor(3.)
     """
