@@ -39,12 +39,27 @@ from fl_platform.core.deferred import deferring
 from fl_platform.core.native import compiler as native
 from fl_platform.defenses import (
     Chain,
+    arc,
     bucketing,
+    caf,
     centered_clipping,
+    cge,
+    clipping,
+    fed_seca,
+    flame,
+    fltrust,
+    lasa,
+    mea_med,
+    mean,
     median,
+    monna,
     multi_krum,
     nnm,
+    norm_bound,
+    phocas,
     rfa,
+    rlr,
+    sign_guard,
     trimmed_mean,
 )
 from fl_platform.metrics.deviation import deviation
@@ -196,11 +211,40 @@ def cases(rows: Tensor) -> list[Case]:
         Case("MinMax", attack(min_max), lambda: plain.min_max(honest), ratio=25),
         Case("MinSum", attack(min_sum), lambda: plain.min_sum(honest), ratio=25),
         Case("STRIKE", attack(strike), lambda: plain.strike(honest, F), ratio=15),
+        *field_cases(rows, known),
         Case(
             "STRIKE, no compiler",
             without_kernels(attack(strike)),
             lambda: plain.strike(honest, F),
         ),
+    ]
+
+
+def field_cases(rows: Tensor, known: Updates) -> list[Case]:
+    """The field's rules in reads; what is left of each is a floor that the comment states."""
+    own = rows[0].clone()
+
+    def fresh(rule: Callable[..., object], *arguments: object) -> Callable[[], object]:
+        return lambda: rule(Updates(rows), F, *arguments)
+
+    def clipped(mixing: Callable[..., Tensor]) -> Callable[[], object]:
+        return lambda: Chain(mean, [mixing], gate=False)(Updates(rows), F)
+
+    return [
+        Case("CAF, given the Gram", lambda: caf(known, F), reads=1.4),
+        Case("FLAME, given the Gram", lambda: flame(0, noise=0.0)(known, F)),  # norms once known
+        Case("FLTrust", fresh(fltrust, own), reads=2.5),  # 2: products and norms, then the mean
+        Case("CGE", fresh(cge), reads=2.3),  # 2: norms, then the mean; so are the next five
+        Case("norm bound", fresh(norm_bound), reads=2.3),
+        Case("clipping + mean", clipped(clipping), reads=2.3),
+        Case("ARC + mean", clipped(arc), reads=2.3),
+        Case("MoNNA", fresh(monna), reads=2.3),
+        Case("MeaMed", fresh(mea_med), reads=2.5),  # 1 and a network of all ranks
+        Case("Phocas", fresh(phocas), reads=2.5),  # the same
+        Case("RLR", fresh(rlr), reads=3.5),  # 2: signs, then the mean
+        Case("SignGuard", lambda: sign_guard(0)(Updates(rows), F)),  # 2.1 and a gather
+        Case("LASA", fresh(lasa)),  # 4: norms, a quantile, two passes; sorted samples
+        Case("FedSECA", fresh(fed_seca)),  # 5: norms, a quantile, signs twice, the values
     ]
 
 

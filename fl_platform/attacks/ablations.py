@@ -92,11 +92,11 @@ def lie_matched(
     *,
     match: Literal["step", "total", "given"] = "step",
     distance: Annotated[float, AtLeast(0)] = 1.0,
-    side: Side = "below",
+    side: Side = "above",
 ) -> Tensor:
     """LIE with the z that places the row at a given distance from the honest mean.
 
-    .. math:: g_b = \\bar g \\mp z\\,\\sigma,\\quad \\lVert z\\,\\sigma\\rVert = r
+    .. math:: g_b = \\bar g \\pm z\\,\\sigma,\\quad \\lVert z\\,\\sigma\\rVert = r
 
     Args:
         honest: ``(h, d)`` honest updates.
@@ -105,7 +105,7 @@ def lie_matched(
             distance of STRIKE's row from the honest mean; ``given``: ``distance`` times the
             honest root-mean-square radius.
         distance: used where ``match`` is ``given``, >= 0.
-        side: ``below`` or ``above``, as in LIE.
+        side: ``above`` or ``below``, as in LIE.
 
     Returns:
         ``(f, d)`` equal rows, a stride-0 view.
@@ -123,7 +123,7 @@ def lie_matched(
         >>> from fl_platform.attacks import lie_matched
         >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
         >>> lie_matched(honest, 1)
-        tensor([[1.1956, 0.6570]])
+        tensor([[2.8044, 1.3430]])
     """
     check_inputs(honest, num_byzantine)
     if match not in ("step", "total", "given"):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.directions import Deviation, Side, toward
+from fl_platform.attacks.directions import AnySide, Deviation, toward
 from fl_platform.attacks.line_search import halve
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.constraints import Above
@@ -23,7 +23,7 @@ def agr_tailored(
     *,
     target: Literal["any", "krum"] = "any",
     deviation: Deviation = "std",
-    side: Side = "below",
+    side: AnySide = "against",
     start: Annotated[float, Above(0)] = 10.0,
     tolerance: Annotated[float, Above(0)] = 1e-5,
 ) -> Tensor:
@@ -45,7 +45,7 @@ def agr_tailored(
             aggregate is the Byzantine row itself (their attack on Krum). Their attacks on
             Multi-Krum and Bulyan need the set of kept rows, which an aggregate does not contain.
         deviation: v is ``std`` (sigma), ``sign`` or ``unit``, as for ``min_max``.
-        side: v is taken ``below`` (minus) or ``above`` (plus).
+        side: ``against``, ``above`` or ``below``, as for ``min_max``.
         start: gamma of the first query, above 0; the search reaches at most twice this strength.
         tolerance: the difference at which the search ends, above 0.
 

@@ -12,15 +12,20 @@ from fl_platform.core.deferred import chosen
 from fl_platform.core.updates import Updates
 
 Side = Literal["below", "above"]
+AnySide = Literal["against", "below", "above"]
 Deviation = Literal["std", "sign", "unit"]
 
 
-def toward(honest: Updates, kind: Deviation, side: Side = "below") -> Tensor:
+def toward(honest: Updates, kind: Deviation, side: AnySide = "against") -> Tensor:
     """``(d,)`` direction from the honest mean to the Byzantine row, of any length.
 
     ``std``: :math:`\\mp\\sigma`; ``sign``: :math:`\\mp\\mathrm{sign}(\\mu)`; ``unit``:
-    :math:`\\mp\\mu/\\lVert\\mu\\rVert`; minus for ``below``, plus for ``above``.
+    :math:`\\mp\\mu/\\lVert\\mu\\rVert`; minus for ``below``, plus for ``above``. ``against`` is
+    the harmful side: ``below`` for ``sign`` and ``unit``, whose other side goes the way of the
+    honest mean, and ``above`` for ``std`` (see :func:`fl_platform.attacks.lie`).
     """
+    if side == "against":
+        side = "above" if kind == "std" else "below"
     if kind == "std":
         direction = honest.std()
     elif kind == "sign":

@@ -15,7 +15,7 @@ from fl_platform.core.updates import Updates
 
 
 @rule(
-    label="Fang, trimmed mean",
+    label="Fang, RBTM",
     shardable=lambda rule: (
         rule.draw == "edge" or "draws numbers for every coordinate (draw=edge does not)"
     ),

@@ -21,12 +21,12 @@ def lie(
     *,
     z: Annotated[float, AtLeast(0)] = 1.5,
     z_from: Literal["fixed", "baruch", "baruch_n", "ndss21"] = "fixed",
-    side: Side = "below",
+    side: Side = "above",
     ddof: Literal[0, 1] = 0,
 ) -> Tensor:
     """The honest mean shifted by z standard deviations in every coordinate.
 
-    .. math:: (g_b)_k = \\mu_k \\mp z\\,\\sigma_k
+    .. math:: (g_b)_k = \\mu_k \\pm z\\,\\sigma_k
 
     Args:
         honest: ``(h, d)`` honest updates, h + f = n.
@@ -38,7 +38,8 @@ def lie(
             :math:`\\Phi^{-1}\\big(\\tfrac{n-s}{n}\\big)`, the fraction of all clients (ByzPy,
             krum-lib); ``ndss21``: the table shipped with MinMax, which holds :math:`\\Phi` of
             ``baruch``'s fraction where its inverse is meant.
-        side: ``below`` subtracts, ``above`` adds; sigma has no sign of its own.
+        side: ``above`` adds, ``below`` subtracts; sigma has no sign of its own. Default:
+            ``above``, the harmful side (see below).
         ddof: 0 divides the variance by h, 1 by h - 1 (h = 1 gives sigma = 0 for both).
 
     Returns:
@@ -47,11 +48,22 @@ def lie(
     Raises:
         TypeError, ValueError: wrong type or value of an input.
 
+    Why ``above`` harms: the weight from a feature :math:`a_j \\ge 0` to the logit of class c has
+    the update :math:`g_{cj} \\propto (p_c - q_c)\\,a_j` at a client whose samples have a share
+    :math:`q_c` of class c, :math:`p_c` the model's mean probability. Shares of more than two
+    classes are skewed to the right, so updates are skewed to the left: most clients lie above
+    the mean. A row above it hides among them and sends what a client sends that has no class at
+    all, so the answer loses what the few owners of each class taught; a row below repeats it.
+    To first order the loss changes by :math:`\\mp z\\langle\\mu,\\sigma\\rangle`, which is harm
+    above where :math:`\\langle\\mu,\\sigma\\rangle < 0`. ``docs/rules/attacks.md`` (Sides) has the
+    validation accuracies of both.
+
     Source: G. Baruch, M. Baruch, Y. Goldberg, "A Little Is Enough: Circumventing Defenses For
-    Distributed Learning" (2019). The STRIKE authors' code subtracts 1.5 population standard
-    deviations from ``w_i - w``; on our ``g = w - w_i`` that is ``side="above"``. ByzFL adds
-    and divides by h - 1. ``baruch`` at n = 10, f = 2 gives z = 0, which is no attack. It also
-    needs n: if the attack sees only part of the honest rows, set a fixed z.
+    Distributed Learning" (2019), whose code subtracts from gradients (``below``). The code of
+    NDSS 2021 and ByzFL add; the STRIKE authors' code subtracts 1.5 population standard
+    deviations from ``w_i - w``, which on our ``g = w - w_i`` is ``above``. ByzFL divides by
+    h - 1. ``baruch`` at n = 10, f = 2 gives z = 0, which is no attack. It also needs n: if the
+    attack sees only part of the honest rows, set a fixed z.
 
     Example:
         >>> import torch
@@ -59,7 +71,7 @@ def lie(
         >>> from fl_platform.attacks import lie
         >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
         >>> lie(honest, 1, z=1.0)
-        tensor([[-0.3452,  0.0000]])
+        tensor([[4.3452, 2.0000]])
     """
     check_inputs(honest, num_byzantine)
     strength = z if z_from == "fixed" else supporters_z(len(honest), num_byzantine, z_from)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from fl_platform.attacks.directions import Deviation, Side, along, toward
+from fl_platform.attacks.directions import AnySide, Deviation, along, toward
 from fl_platform.attacks.line_search import halve
 from fl_platform.attacks.rows import check_inputs, equal_rows
 from fl_platform.core.deferred import Number, number, over
@@ -23,7 +23,7 @@ def min_max(
     num_byzantine: int,
     *,
     deviation: Deviation = "std",
-    side: Side = "below",
+    side: AnySide = "against",
     search: Search = "closed",
 ) -> Tensor:
     """The farthest row that is no farther from any honest row than two honest rows are apart.
@@ -37,7 +37,9 @@ def min_max(
         num_byzantine: f >= 0.
         deviation: v is ``std`` (sigma), ``sign`` (sign of the mean) or ``unit`` (mean / its
             length); its length, hence sigma's denominator, has no effect.
-        side: v is taken ``below`` (minus) or ``above`` (plus).
+        side: v is taken ``above`` (plus) or ``below`` (minus). Default: ``against``, the harmful
+            side: ``above`` for ``std``, as in LIE, and ``below`` for ``sign`` and ``unit``, whose
+            other side follows the honest mean.
         search: ``closed`` takes the smallest of the h roots; ``halving`` the loop of the
             official STRIKE code: start 10, tolerance 1e-5, never above 20, the last
             strength tried, which may violate the constraint by the tolerance.
@@ -51,9 +53,9 @@ def min_max(
     Source: V. Shejwalkar, A. Houmansadr, "Manipulating the Byzantine: Optimizing Model
     Poisoning Attacks and Defenses for Federated Learning" (2021). Each constraint is convex in
     gamma and holds at 0, so the feasible strengths are [0, gamma*] and the closed form is what
-    every search approaches. The official code takes mean - gamma sigma of ``w_i - w``; for our
-    ``g = w - w_i`` that is ``side="above"``. With ``unit`` the limit of 20 of ``halving`` may
-    be reached.
+    every search approaches. The paper's mean - gamma sigma is of gradients (``below``); the
+    official STRIKE code's is of ``w_i - w``, which on our ``g = w - w_i`` is ``above``. With
+    ``unit`` the limit of 20 of ``halving`` may be reached.
 
     Example:
         >>> import torch
@@ -61,7 +63,7 @@ def min_max(
         >>> from fl_platform.attacks import min_max
         >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
         >>> min_max(honest, 1)
-        tensor([[-0.0416,  0.1295]])
+        tensor([[5.7633, 2.6047]])
     """
     check_inputs(honest, num_byzantine)
     direction = toward(honest, deviation, side)
@@ -75,7 +77,7 @@ def min_sum(
     num_byzantine: int,
     *,
     deviation: Deviation = "std",
-    side: Side = "below",
+    side: AnySide = "against",
     bound: Literal["largest", "smallest"] = "largest",
     search: Search = "closed",
 ) -> Tensor:
@@ -94,7 +96,7 @@ def min_sum(
         honest: ``(h, d)`` honest updates.
         num_byzantine: f >= 0.
         deviation: as for ``min_max``: ``std``, ``sign`` or ``unit``.
-        side: ``below`` or ``above``.
+        side: ``against``, ``above`` or ``below``, as for ``min_max``.
         bound: ``largest`` honest sum (the paper) or ``smallest`` (the authors' own code).
         search: ``closed`` or ``halving``, as for ``min_max``.
 
@@ -113,7 +115,7 @@ def min_sum(
         >>> from fl_platform.attacks import min_sum
         >>> honest = Updates(torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]]))
         >>> min_sum(honest, 1)
-        tensor([[-1.7927, -0.6172]])
+        tensor([[5.7927, 2.6172]])
     """
     check_inputs(honest, num_byzantine)
     if bound not in ("largest", "smallest"):

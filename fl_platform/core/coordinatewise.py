@@ -96,14 +96,72 @@ def mean_of_ranks(updates: Updates, first: int, stop: int) -> Tensor:
     rows = updates.rows()
     if rows is not None and kernels.mean_of_ranks(rows, first, stop, out):
         return out
-    plain = len(updates) > kernels.MOST_WIRES
     for part, chunk in updates.columns(CHUNK):
-        values = list(chunk.unbind(0))
-        if rows is None and kernels.mean_of_ranks(values, first, stop, out[part]):
+        if rows is None and kernels.mean_of_ranks(list(chunk.unbind(0)), first, stop, out[part]):
             continue
-        ordered = list(chunk.sort(0).values.unbind(0)) if plain else _ordered(values, first, stop)
-        mean = _sum(ordered[first:stop]).div_(stop - first)
-        torch.add(mean, 0.0, out=out[part])  # -0 becomes +0
+        _ranks_by_torch(chunk, first, stop, out[part])
+    return out
+
+
+def _ranks_by_torch(chunk: Tensor, first: int, stop: int, out: Tensor) -> None:
+    plain = len(chunk) > kernels.MOST_WIRES
+    values = chunk.sort(0).values if plain else chunk
+    ordered = list(values.unbind(0))
+    ordered = ordered if plain else _ordered(ordered, first, stop)
+    mean = _sum(ordered[first:stop]).div_(stop - first)
+    torch.add(mean, 0.0, out=out)  # -0 becomes +0
+
+
+def middle_of(chunk: Tensor) -> Tensor:
+    """``(w,)`` midpoint median of each column of ``(m, w)`` values."""
+    first, stop = (len(chunk) - 1) // 2, len(chunk) // 2 + 1
+    out = torch.empty_like(chunk[0])
+    if on_device(chunk):
+        ordered = chunk.sort(0).values
+        return ordered[first] + (ordered[stop - 1] - ordered[first]) / 2
+    if not kernels.mean_of_ranks(list(chunk.unbind(0)), first, stop, out):
+        _ranks_by_torch(chunk, first, stop, out)
+    return out
+
+
+Middle = Literal["midpoint", "lower", "upper", "trimmed"]
+
+
+def mean_nearest(updates: Updates, count: int, middle: Middle) -> Tensor:
+    """``(d,)`` mean of each coordinate's ``count`` values nearest to its middle, ties to the lower.
+
+    Args:
+        updates: m rows.
+        count: from 1 to m; for ``trimmed`` above m / 2.
+        middle: a median, or the mean without the m - count lowest and highest values.
+    """
+    out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
+    rows = None if on_device(out) else updates.rows()
+    if rows is not None and kernels.mean_nearest(rows, count, middle, out):
+        return out
+    drop = len(updates) - count
+    for part, chunk in updates.columns(2048):
+        values = None if rows is not None or on_device(out) else list(chunk.unbind(0))
+        if values is not None and kernels.mean_nearest(values, count, middle, out[part]):
+            continue
+        ordered = chunk.sort(0).values
+        if middle == "trimmed":
+            centre = ordered[drop:count].double().mean(0).to(ordered)
+        else:
+            centre = middle_row(ordered, middle)
+        out[part] = nearest_run(ordered, centre, count).mean(0)
+    return out
+
+
+def sign_sums(updates: Updates, weights: Tensor) -> Tensor:
+    """``(d,)`` sum of ``(m,)`` weights times the sign of each coordinate of the rows; one pass."""
+    weights = weights.to(device=updates.device, dtype=updates.dtype)
+    out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
+    rows = None if on_device(out) else updates.rows()
+    if rows is not None and kernels.sign_sums(rows, weights, out):
+        return out
+    for part, chunk in updates.columns():
+        torch.sum(weights[:, None] * chunk.sign(), 0, out=out[part])
     return out
 
 

@@ -174,6 +174,16 @@ def projections(updates: Updates, centre: Tensor, direction: Tensor) -> Tensor:
 
 def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
     """``(m,)`` float64 ``<g_i, direction>`` and ``||g_i||^2``; a chunk is used twice in cache."""
+    stored = None if on_device(updates.device) else updates.rows()
+    found = None
+    if stored is not None:
+        found = kernels.aligned(
+            stored, direction.to(device="cpu", dtype=updates.dtype).contiguous()
+        )
+    if found is not None:
+        inner, squares = found
+        if bool(inner.isfinite().all()) and _in_range(squares, updates.dimension):
+            return inner, squares
     for dtype in (updates.dtype, torch.float64):  # float64 holds every square of a float32
         inner = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
         squares = torch.zeros_like(inner)
@@ -183,8 +193,7 @@ def aligned(updates: Updates, direction: Tensor) -> tuple[Tensor, Tensor]:
                 rows = chunk.to(dtype)
                 inner += _along(rows, along[part])
                 squares += torch.linalg.vector_norm(rows, dim=1).double().square()
-        small = 1e-34 * updates.dimension  # below, float32 squares underflow
-        if bool((inner.isfinite() & squares.isfinite()).all()) and bool(squares.median() >= small):
+        if bool(inner.isfinite().all()) and _in_range(squares, updates.dimension):
             break
     return inner, squares
 
@@ -199,6 +208,21 @@ def _along(rows: Tensor, direction: Tensor) -> Tensor:
     return sums.sum(1, dtype=torch.float64) + rows[:, whole:] @ direction[whole:]
 
 
+def squared_norms(updates: Updates) -> Tensor:
+    """``(m,)`` float64 ``||g_i||^2``."""
+    rows = None if on_device(updates.device) else updates.rows()
+    found = None if rows is None else kernels.offsets(rows, None)
+    if found is not None and _in_range(found, updates.dimension):
+        return found
+    origin = torch.zeros(updates.dimension, dtype=updates.dtype, device=updates.device)
+    return squared_distances_to(updates, origin)
+
+
+def _in_range(squares: Tensor, dimension: int) -> bool:
+    """Whether float32 held the squares: below 1e-34 a coordinate they go under."""
+    return bool(squares.isfinite().all()) and bool(squares.median() >= 1e-34 * dimension)
+
+
 def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
     """``(m,)`` float64 ``||g_i - point||^2``."""
     point = point.to(device=updates.device, dtype=updates.dtype)
@@ -209,8 +233,7 @@ def squared_distances_to(updates: Updates, point: Tensor) -> Tensor:
             return found
     rows = None if on_device(point) else updates.rows()
     found = kernels.offsets(rows, point) if rows is not None else None
-    small = 1e-34 * updates.dimension  # below, float32 squares underflow
-    if found is not None and bool(found.isfinite().all()) and bool(found.median() >= small):
+    if found is not None and _in_range(found, updates.dimension):
         return found
     total = torch.zeros(len(updates), dtype=torch.float64, device=updates.device)
     size = GPU_SLAB if on_device(point) else CHUNK

@@ -214,8 +214,7 @@ class Updates:
 
     @cached_property
     def _squared_norms(self) -> Tensor:
-        origin = torch.zeros(self.dimension, dtype=self.dtype, device=self.device)
-        return self.squared_distances_to(origin)
+        return self.summed(products.squared_norms(self))
 
     def squared_norms(self) -> Tensor:
         """``(m,)`` float64 ``||g_i||^2``, one pass; infinite beyond the range of float64."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, geometry
-from fl_platform.core.coordinatewise import middle_row, nearest_run
+from fl_platform.core.coordinatewise import mean_nearest, middle_row, nearest_run
 from fl_platform.core.rule import rule
 from fl_platform.defenses.krum import DistancePower, Neighbors, krum_ranking
 from fl_platform.defenses.median import MedianKind
@@ -81,6 +81,8 @@ def bulyan(
             f"Expected selection as iterated, one-shot or multi-krum, got {selection!r}."
         )
     theta, parts = len(chosen), []
+    if averaged == "values":
+        return Aggregate(mean_nearest(chosen, theta - 2 * f, center))
     for _, chunk in chosen.columns(2048):
         values = chunk.sort(0).values
         middle = middle_row(values, center)

@@ -7,8 +7,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from fl_platform.core import Aggregate, Updates
+from fl_platform.core import Aggregate, Updates, coordinatewise
 from fl_platform.core.constraints import Between
+from fl_platform.core.order_statistics import magnitude_quantile
 from fl_platform.core.rule import rule
 from fl_platform.defenses.norm_bound import middle_value
 
@@ -41,8 +42,8 @@ def fed_seca(
         sparsity: gamma, 0.9 in the paper.
 
     Guarantees: none in the sense of Definition 1. By default nine tenths of each row are dropped,
-    so for identical rows the aggregate differs from them. No weights. Cost: four reads of the
-    matrix and a selection in each row.
+    so for identical rows the aggregate differs from them. No weights. Cost: five reads of the
+    matrix, and a sorting network of each column.
 
     References:
         Benjamin, Asokan, Yaqub, Nandakumar, FedSECA: Sign Election and Coordinate-wise
@@ -53,38 +54,26 @@ def fed_seca(
     lengths = updates.squared_norms().sqrt()
     usual = middle_value(lengths)
     scales = torch.where(lengths > usual, usual / lengths, 1.0).to(updates.dtype)[:, None]
-    ratios = concordance(updates).to(updates.dtype)
-    floors = torch.stack(
-        [quantile(row.abs(), sparsity) for row in updates.rows() or updates.matrix]
-    )
+    rows = updates.rows() or updates.matrix
+    floors = torch.stack([magnitude_quantile(row, sparsity) for row in rows])[:, None]
+    signs = coordinatewise.sign_sums(updates, concordance(updates)).sign_()
     parts = []
-    for _, chunk in updates.columns(WIDTH):
-        elected = (ratios @ chunk.sign()).sign()
-        clipped = (chunk * scales).abs()
-        ordered = clipped.sort(0).values
-        low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
-        clamped = torch.minimum(clipped, low + (high - low) / 2)
-        agrees = (elected * chunk.sign() > 0) & (chunk.abs() > floors[:, None]) & (clamped > 0)
-        total = torch.where(agrees, clamped, 0.0).sum(0)
-        parts.append(elected * total / agrees.sum(0).clamp_min(1))
+    for part, chunk in updates.columns(WIDTH):
+        sizes = chunk.abs()
+        agrees = (sizes > floors) & (chunk * signs[part] > 0)
+        sizes *= scales
+        torch.minimum(sizes, coordinatewise.middle_of(sizes), out=sizes)
+        agrees &= sizes > 0
+        total = torch.where(agrees, sizes, 0.0).sum(0)
+        parts.append(signs[part] * total / agrees.sum(0).clamp_min(1))
     return Aggregate(torch.cat(parts))
 
 
 def concordance(updates: Updates) -> Tensor:
-    """``(n,)`` float64 rho: share of rows that agree in most signs, minus share of the others."""
+    """``(n,)`` float64 n rho: number of rows that agree in most signs, minus that of the others."""
     n = len(updates)
     agreed = torch.zeros(n, n, dtype=torch.float64, device=updates.device)
     for _, chunk in updates.columns(WIDTH):  # integers up to 4096: exact in float32
         signs = chunk.sign()
         agreed += signs @ signs.T
-    return (agreed.sign().sum(1) / n).clamp_min(0)
-
-
-def quantile(values: Tensor, share: float) -> Tensor:
-    """The quantile of ``(d,)`` values, with linear interpolation; no limit on d."""
-    place = share * (len(values) - 1)
-    low = int(place)
-    first = values.kthvalue(low + 1).values
-    if place == low:
-        return first
-    return first + (place - low) * (values.kthvalue(low + 2).values - first)
+    return agreed.sign().sum(1).clamp_min(0)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.constraints import Above, Between
+from fl_platform.core.order_statistics import magnitudes_of_ranks
 from fl_platform.core.rule import rule
 from fl_platform.defenses.norm_bound import middle_value
 
@@ -67,7 +68,9 @@ def lasa(
     scales = torch.where(lengths > usual, usual / lengths, 1.0).to(updates.dtype)[:, None]
     matrix = updates.matrix
     drop = updates.dimension - int(updates.dimension * (1 - sparsity))
-    floors = [row.abs().kthvalue(drop).values if drop else row.new_tensor(-1.0) for row in matrix]
+    floors = [
+        magnitudes_of_ranks(row, drop - 1)[0] if drop else row.new_tensor(-1.0) for row in matrix
+    ]
     floor = torch.stack(floors)[:, None]
     parts, start = [], 0
     for width in widths:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.coordinatewise import middle_row, nearest_run
+from fl_platform.core.coordinatewise import mean_nearest
 from fl_platform.core.rule import rule
 from fl_platform.defenses.median import MedianKind
 
@@ -23,7 +21,7 @@ def mea_med(updates: Updates, num_byzantine: int, *, center: MedianKind = "midpo
         center: the median for even n, as in :func:`median`.
 
     Guarantees, in the paper, a bounded distance to the honest mean; we know of no kappa.
-    Cost: one read of the matrix and a sort of each column.
+    Cost: one read of the matrix, and a sorting network of each column.
 
     References:
         Xie, Koyejo, Gupta, Generalized Byzantine-tolerant SGD, 2018
@@ -31,8 +29,4 @@ def mea_med(updates: Updates, num_byzantine: int, *, center: MedianKind = "midpo
     """
     if center not in ("midpoint", "lower", "upper"):
         raise ValueError(f"Expected center as midpoint, lower or upper, got {center!r}.")
-    kept, parts = len(updates) - num_byzantine, []
-    for _, chunk in updates.columns(2048):
-        values = chunk.sort(0).values
-        parts.append(nearest_run(values, middle_row(values, center), kept).mean(0))
-    return Aggregate(torch.cat(parts))
+    return Aggregate(mean_nearest(updates, len(updates) - num_byzantine, center))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
 from fl_platform.core import Aggregate, Updates
-from fl_platform.core.coordinatewise import nearest_run
+from fl_platform.core.coordinatewise import mean_nearest
 from fl_platform.core.rule import rule
 
 
@@ -22,15 +20,10 @@ def phocas(updates: Updates, num_byzantine: int) -> Aggregate:
             values the lower one stays.
 
     Guarantees, in the paper, a bounded distance to the honest mean; we know of no kappa.
-    Cost: one read of the matrix and a sort of each column.
+    Cost: one read of the matrix, and a sorting network of each column.
 
     References:
         Xie, Koyejo, Gupta, Phocas: Dimensional Byzantine-resilient Stochastic Gradient Descent,
         2018.
     """
-    n, f, parts = len(updates), num_byzantine, []
-    for _, chunk in updates.columns(2048):
-        values = chunk.sort(0).values
-        trimmed = values[f : n - f].double().mean(0).to(values)
-        parts.append(nearest_run(values, trimmed, n - f).mean(0))
-    return Aggregate(torch.cat(parts))
+    return Aggregate(mean_nearest(updates, len(updates) - num_byzantine, "trimmed"))

@@ -48,9 +48,13 @@ def plan_grid(
     typed = list(arguments[1:] if named else arguments)
     grid = read_grid(arguments[0], home, plugins) if named else Grid("grid", "Grid")
     chosen = [f"experiment={grid.name}"] if named else []
+
+    def values(override: str) -> list[str]:
+        return [value for (value,) in expand([override], home, plugins=plugins)]
+
     combinations = (
         [*chosen, *overrides]
-        for sweep in grid.sweeps(typed)
+        for sweep in grid.sweeps(typed, values)
         for overrides in expand(sweep, home, plugins=plugins)
     )
     planned = plan(combinations, home, plugins=plugins, experiment=grid.name)

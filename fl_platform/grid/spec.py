@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError, read_yaml
 
 Axes = Mapping[str, str]
+RULES = ("attack", "defense", "mixing")
 KEYS = ("title", "axes", "cells", "unknown", "paper")
 OF_PAPER = ("source", "address", "values", "origin")
 
@@ -54,14 +55,34 @@ class Grid:
     unknown: tuple[str, ...] = ()
     paper: Paper | None = None
 
-    def sweeps(self, typed: Sequence[str]) -> list[list[str]]:
-        """One list of sweep overrides per block; ``typed`` replaces axes of the same key."""
+    def sweeps(
+        self, typed: Sequence[str], values: Callable[[str], Sequence[str]] | None = None
+    ) -> list[list[str]]:
+        """One list of sweep overrides per block; ``typed`` replaces axes of the same key.
+
+        Where a block has settings of a rule, such as ``attack.side`` beside ``attack``, a typed
+        list of rules is shared out: that block keeps the rules that it names, and rules that no
+        block names go to the blocks without such settings. A typed setting that some block has
+        replaces it there alone.
+
+        Args:
+            typed: overrides, at most one per key.
+            values: sweep override -> one override per value. Default: split at commas.
+        """
         replacing = {override.partition("=")[0]: override for override in typed}
-        lines = []
-        for block in self.blocks:
-            axes = {key: f"{key}={values}" for key, values in {**self.axes, **block}.items()}
-            lines.append(list({**axes, **replacing}.values()))
-        return lines
+        blocks = [
+            {key: f"{key}={values}" for key, values in {**self.axes, **block}.items()}
+            for block in self.blocks
+        ]
+        shared = [key for key in replacing if any(_has_settings(b, key) for b in blocks)]
+        for key in shared:
+            blocks = _shared_out(blocks, key, replacing.pop(key), values or _at_commas)
+        partial = {k for b in blocks for k in b if _has_settings(b, k.rpartition(".")[0])}
+        for key, override in replacing.items():
+            there = [b for b in blocks if key in b] if key in partial else blocks
+            for block in there:
+                block[key] = override
+        return [list(block.values()) for block in blocks]
 
 
 def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
@@ -126,6 +147,38 @@ def _paper(node: Any, file: Path) -> Paper:
     if values is not None and not values.is_file():
         raise ConfigError(f"{file}: grid.paper.values: expected a file at {values}, got none.")
     return Paper(node["source"], node.get("address", ""), values, node.get("origin", ""))
+
+
+def _has_settings(block: Mapping[str, str], key: str) -> bool:
+    return key in RULES and any(name.startswith(f"{key}.") for name in block)
+
+
+def _at_commas(override: str) -> list[str]:
+    key, _, listed = override.partition("=")
+    return [f"{key}={value.strip()}" for value in listed.split(",")]
+
+
+def _shared_out(
+    blocks: Sequence[dict[str, str]],
+    key: str,
+    override: str,
+    values: Callable[[str], Sequence[str]],
+) -> list[dict[str, str]]:
+    """The blocks with their part of a typed list of rules; blocks without a part are left out."""
+    wanted = values(override)
+    named = [set(values(block[key])) if key in block else set() for block in blocks]
+    unnamed = [value for value in wanted if not any(value in each for each in named)]
+    made = []
+    for block, own in zip(blocks, named, strict=True):
+        rest = [] if _has_settings(block, key) else unnamed
+        part = [value.partition("=")[2] for value in wanted if value in own or value in rest]
+        if part:
+            made.append(block | {key: f"{key}={','.join(part)}"})
+    if unnamed and all(_has_settings(block, key) for block in blocks):
+        bare = {k: v for k, v in blocks[0].items() if not k.startswith(f"{key}.")}
+        rest = [value.partition("=")[2] for value in unnamed]
+        made.append(bare | {key: f"{key}={','.join(rest)}"})
+    return made
 
 
 def _axes(node: Any, key: str, file: Path) -> dict[str, str]:

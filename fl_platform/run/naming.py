@@ -16,7 +16,7 @@ from fl_platform.core.rule import is_agnostic
 
 _LABELLED = ("attack", "defense", "mixing", "observers", "callbacks")
 ROLES = {f.name: f.default for role in (AttackRole, DefenseRole) for f in fields(role)}
-ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
+ALWAYS_SHOWN = ("nu", "z", "scale", "side", "tau", "s", "trim", "skewed_set", "match")
 
 
 def rule_label(node: Mapping[str, Any]) -> str:

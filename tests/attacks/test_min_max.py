@@ -21,12 +21,11 @@ def updates(g, dtype=torch.float64):
 @pytest.mark.parametrize("h", [2, 5, 20])
 def test_closed_forms_equal_plain_bisection_over_the_rows(kind, h):
     g = rows(h, seed=h)
-    np.testing.assert_allclose(
-        min_max(updates(g), 2, deviation=kind)[1], reference.min_max(g, kind), atol=1e-9
-    )
+    sent = min_max(updates(g), 2, deviation=kind, side="below")[1]
+    np.testing.assert_allclose(sent, reference.min_max(g, kind), atol=1e-9)
     for bound in ("largest", "smallest"):
         expected = reference.min_sum(g, kind, bound == "smallest")
-        ours = min_sum(updates(g), 2, deviation=kind, bound=bound)[0]
+        ours = min_sum(updates(g), 2, deviation=kind, side="below", bound=bound)[0]
         np.testing.assert_allclose(ours, expected, atol=1e-9)
 
 
@@ -69,9 +68,20 @@ def test_halving_never_passes_twenty_where_the_closed_form_does(attack):
 @pytest.mark.parametrize("attack", [min_max, min_sum])
 def test_above_mirrors_below_on_negated_updates(attack):
     g = rows(9)
-    below = attack(updates(-g), 2)[0]
+    below = attack(updates(-g), 2, side="below")[0]
     np.testing.assert_allclose(attack(updates(g), 2, side="above")[0], -below, atol=1e-12)
-    assert not np.allclose(attack(updates(g), 2)[0], -below)
+    assert not np.allclose(attack(updates(g), 2, side="below")[0], -below)
+
+
+@pytest.mark.parametrize("attack", [min_max, min_sum])
+@pytest.mark.parametrize(("kind", "side"), [("std", "above"), ("sign", "below"), ("unit", "below")])
+def test_the_default_is_the_harmful_side_of_each_deviation(attack, kind, side):
+    g = rows(9)
+    default = attack(updates(g), 2, deviation=kind)
+    assert torch.equal(default, attack(updates(g), 2, deviation=kind, side=side))
+    if kind != "std":  # a step back: no farther along the honest mean than that mean
+        mean = torch.tensor(g.mean(0))
+        assert float((default[0] - mean) @ mean) < 0
 
 
 @pytest.mark.parametrize("attack", [min_max, min_sum])
@@ -102,7 +112,7 @@ def test_rows_that_are_not_finite_do_not_end_the_run(attack):
 
 def test_numbers_by_hand():
     g = np.array([[0.0], [2.0]])  # mean 1, std 1, diameter 2: from 2 down by 2
-    assert min_max(updates(g), 1).tolist() == [[0.0]]
+    assert min_max(updates(g), 1, side="below").tolist() == [[0.0]]
     assert min_sum(updates(g), 1, side="above").tolist() == [[2.0]]
 
 

@@ -29,6 +29,12 @@ def test_every_cell_composes_and_the_file_begins_with_its_command(name):
     assert grid.title != name
     assert len({cell.config_hash for cell in cells}) == len(cells) > 0
     assert {cell.config.experiment for cell in cells} == {name}
+    attacks = [cell.config.attack for cell in cells]
+    for attack in ("lie", "min_max", "min_sum"):  # on both sides, equally often, or not at all
+        found = Counter(a["side"] for a in attacks if a["_target_"].endswith(f".{attack}"))
+        one_side = name.startswith("papers/") and len(found) == 1  # the side of the source
+        assert one_side or set(found) in (set(), {"above", "below"})
+        assert len(set(found.values())) <= 1
 
 
 @pytest.mark.parametrize("name", ["table1", "fig8", "ablation"])
@@ -43,9 +49,9 @@ def test_table1_is_the_papers_with_its_references():
     _, cells = plan_grid(["table1", "task=digits", "seed=0,1"], REPOSITORY)
     assert rules(cells, "attack") == PAPER | {"none", "absent"}
     assert rules(cells, "defense") == SEVEN | {"mean"}
-    assert len(cells) == 9 * 8 * 2
+    assert len(cells) == (6 + 3 * 2) * 8 * 2
     seeds = Counter(cell.config.seed for cell in cells)
-    assert seeds == {0: 72, 1: 72}
+    assert seeds == {0: 96, 1: 96}
 
 
 def test_the_figures_vary_what_they_are_about():
@@ -66,8 +72,20 @@ def test_the_figures_vary_what_they_are_about():
 
 def test_quick_is_no_attack_and_six_against_five_defenses():
     _, cells = plan_grid(["quick"], REPOSITORY)
-    assert len(cells) == 7 * 5
+    assert len(cells) == (5 + 2 * 2) * 5
     assert "none" in rules(cells, "attack")
+
+
+def test_typed_attacks_keep_their_sides_and_others_need_none():
+    typed = ["attack=none,lie,fang", "defense=mean", "seed=0"]
+    _, cells = plan_grid(["quick", *typed], REPOSITORY)
+    assert [cell.name.partition(" vs ")[0] for cell in cells] == [
+        "none", "fang(side=below)", "lie(z=1.5, side=above)", "lie(z=1.5, side=below)",
+    ]  # fmt: skip
+    _, cells = plan_grid(["quick", *typed, "attack.side=below"], REPOSITORY)
+    assert [cell.config.attack.get("side") for cell in cells] == [None, "below", "below"]
+    with pytest.raises(ConfigError, match="side"):
+        plan_grid(["quick", "attack=none", "attack.side=below"], REPOSITORY)
 
 
 @pytest.mark.parametrize(

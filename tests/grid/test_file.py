@@ -38,6 +38,35 @@ def test_a_block_replaces_an_axis_and_what_is_typed_replaces_both(write):
     assert typed[1] == ["attack=ipm", "seed=range(0,5)", "defense=median", "rounds=3"]
 
 
+APART = """# @package _global_
+grid:
+  axes: {seed: 0}
+  cells:
+    - {attack: "none, strike"}
+    - {attack: "lie, min_max", attack.side: "above, below"}
+"""
+
+
+def test_typed_rules_are_shared_out_to_the_blocks_that_name_them(write):
+    grid = read_grid("small", write(APART))
+    assert grid.sweeps(["attack=lie,none,ipm"]) == [
+        ["seed=0", "attack=none,ipm"],
+        ["seed=0", "attack=lie", "attack.side=above, below"],
+    ]
+    assert grid.sweeps(["attack=min_max", "attack.side=below", "rounds=3"]) == [
+        ["seed=0", "attack=min_max", "attack.side=below", "rounds=3"],
+    ]
+    # A setting that no block is left for is not forgotten: composing refuses it by name.
+    assert grid.sweeps(["attack=none", "attack.side=below"]) == [
+        ["seed=0", "attack=none", "attack.side=below"],
+    ]
+
+
+def test_a_rule_that_no_block_names_runs_without_the_settings_of_others(write):
+    grid = read_grid("small", write(APART.replace('    - {attack: "none, strike"}\n', "")))
+    assert grid.sweeps(["attack=ipm"]) == [["seed=0", "attack=ipm"]]
+
+
 def test_a_grid_without_a_file_is_what_is_typed():
     assert Grid("grid").sweeps(["seed=0,1"]) == [["seed=0,1"]]
 

@@ -1,7 +1,11 @@
 """Two rules that differ show what differs, and everything else is said once."""
 
+from pathlib import Path
+
+import pytest
+
 from fl_platform.report.cells import cells, settings_note
-from fl_platform.report.labels import ATTACKS
+from fl_platform.report.labels import ATTACKS, DEFENSES, printed
 from fl_platform.report.short_names import parsed, short_names
 from tests.report.synthetic import frame
 
@@ -35,3 +39,18 @@ def test_settings_are_said_once_for_each_preset():
     assert "(preset official): LIE: z=1.5, side=above." in note
     assert "(preset paper): LIE: z=0.3." in note
     assert settings_note(cells(frame({"attack": "ipm"}))) == ""
+
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = {"attack": ATTACKS, "defense": DEFENSES, "mixing": DEFENSES}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_rule_has_a_short_readable_label_of_its_own(group):
+    """A rule of the configuration prints as more than its own name, and fits a narrow column."""
+    stacked = {"none", "nnm_bucketing"} if group == "mixing" else set()  # no mixing, two of them
+    names = {path.stem for path in (CONF / group).glob("*.yaml")} - stacked
+    labels = {name: printed(name, GROUPS[group]) for name in names}
+    assert [name for name in names if name not in GROUPS[group]] == []
+    assert [label for label in labels.values() if "_" in label or not 2 <= len(label) <= 16] == []
+    assert len(set(labels.values())) == len(names)

@@ -42,7 +42,7 @@ def rows() -> pd.DataFrame:
 def _label(row: object) -> str:
     attack, told = (str(getattr(row, name)) for name in ("attack", "attack_label"))
     if attack in SIDES:
-        return f"{SIDES[attack]}, {'above' if 'side=above' in told else 'below'}"
+        return f"{SIDES[attack]}, {'below' if 'side=below' in told else 'above'}"
     if attack == "ipm":
         return f"IPM, scale {told.partition('scale=')[2].rstrip(')')}"
     return str(ATTACKS.get(attack, attack))

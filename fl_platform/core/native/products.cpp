@@ -39,9 +39,11 @@ static void fill(const T* const* rows, long m, const T* origin, long at, long n,
   }
 }
 
-// out[i] = sum_k (rows[i][k] - point[k]) * along[k], or its square without `along`
-extern "C" void offsets(const T* const* rows, long m, const T* point, const T* along, long d,
-                        double* out) {
+enum { AHEAD = 1024 };  // bytes; a processor fetches no further than the page by itself
+
+template <bool POINT>
+static void offsets_from(const T* const* rows, long m, const T* point, const T* along, long d,
+                         double* out) {
   enum { SPAN = 1024, U = 4 };  // the span of `point` and `along` stays in the first-level cache
   for (long at = 0; at < d; at += SPAN) {
     const long end = d - at < SPAN ? d : at + SPAN;
@@ -52,21 +54,64 @@ extern "C" void offsets(const T* const* rows, long m, const T* point, const T* a
 #pragma GCC unroll 4
         for (int u = 0; u < U; u++) {
           vec x, y, z;
+          __builtin_prefetch((const char*)(rows[i] + k + u * W) + AHEAD);
           std::memcpy(&x, rows[i] + k + u * W, BYTES);
-          std::memcpy(&y, point + k + u * W, BYTES);
-          x -= y;
+          if (POINT) {
+            std::memcpy(&y, point + k + u * W, BYTES);
+            x -= y;
+          }
           if (along) std::memcpy(&z, along + k + u * W, BYTES);
           else z = x;
           s[u] += x * z;
         }
       double total = 0;
       for (; k < end; k++) {
-        const T apart = rows[i][k] - point[k];
+        const T apart = POINT ? rows[i][k] - point[k] : rows[i][k];
         total += (double)apart * (double)(along ? along[k] : apart);
       }
       s[0] = (s[0] + s[1]) + (s[2] + s[3]);
       for (int l = 0; l < W; l++) total += (double)s[0][l];
       out[i] += total;
+    }
+  }
+}
+
+// out[i] = sum_k (rows[i][k] - point[k]) * along[k], or its square without `along`; without `point`
+// it is zero
+extern "C" void offsets(const T* const* rows, long m, const T* point, const T* along, long d,
+                        double* out) {
+  if (point) offsets_from<true>(rows, m, point, along, d, out);
+  else offsets_from<false>(rows, m, point, along, d, out);
+}
+
+// inner[i] = sum_k rows[i][k] * along[k] and squares[i] = sum_k rows[i][k]^2 in one pass
+extern "C" void aligned(const T* const* rows, long m, const T* along, long d, double* inner,
+                        double* squares) {
+  enum { SPAN = 4096, U = 4 };
+  for (long at = 0; at < d; at += SPAN) {
+    const long end = d - at < SPAN ? d : at + SPAN;
+    for (long i = 0; i < m; i++) {
+      vec p[U] = {}, q[U] = {};
+      long k = at;
+      for (; k + U * W <= end; k += U * W)
+#pragma GCC unroll 4
+        for (int u = 0; u < U; u++) {
+          vec x, z;
+          __builtin_prefetch((const char*)(rows[i] + k + u * W) + AHEAD);
+          std::memcpy(&x, rows[i] + k + u * W, BYTES);
+          std::memcpy(&z, along + k + u * W, BYTES);
+          p[u] += x * z;
+          q[u] += x * x;
+        }
+      double one = 0, two = 0;
+      for (; k < end; k++) {
+        one += (double)rows[i][k] * (double)along[k];
+        two += (double)rows[i][k] * (double)rows[i][k];
+      }
+      for (int u = 0; u < U; u++)
+        for (int l = 0; l < W; l++) one += (double)p[u][l], two += (double)q[u][l];
+      inner[i] += one;
+      squares[i] += two;
     }
   }
 }

@@ -1,5 +1,5 @@
-// The mean of consecutive ranks of every column, by a sorting network.
-// Defined before: NUMBER, SUFFIX (ps or pd), VECTOR_512, VECTOR_256, ROWS, and BODY, the network.
+// A function of the sorted values of every column, by a sorting network.
+// Defined before: NUMBER, SUFFIX (ps or pd), VECTOR_512, VECTOR_256, MASK, ROWS, and BODY.
 #include <cstring>
 #if defined(__AVX512F__) || defined(__AVX__)
 #include <immintrin.h>
@@ -24,6 +24,18 @@ static inline vec larger(vec a, vec b) { return V(max)(a, b); }
 static inline vec add(vec a, vec b) { return V(add)(a, b); }
 static inline vec over(vec a, T b) { return V(div)(a, V(set1)(b)); }
 static inline vec zero() { return V(set1)(T(0)); }
+static inline vec less(vec a, vec b) { return V(sub)(a, b); }
+#if defined(__AVX512F__)
+typedef MASK mask;
+#define COMPARE_(suffix) _mm512_cmp_##suffix##_mask
+#define COMPARE(suffix) COMPARE_(suffix)
+static inline mask above(vec a, vec b) { return COMPARE(SUFFIX)(a, b, _CMP_GT_OQ); }
+static inline vec either(mask m, vec a, vec b) { return V(mask_blend)(m, b, a); }
+#else
+typedef vec mask;
+static inline mask above(vec a, vec b) { return V(cmp)(a, b, _CMP_GT_OQ); }
+static inline vec either(mask m, vec a, vec b) { return V(blendv)(b, a, m); }
+#endif
 #else
 #define BYTES sizeof(T)
 typedef T vec;
@@ -34,6 +46,10 @@ static inline vec larger(vec a, vec b) { return a > b ? a : b; }
 static inline vec add(vec a, vec b) { return a + b; }
 static inline vec over(vec a, T b) { return a / b; }
 static inline vec zero() { return T(0); }
+static inline vec less(vec a, vec b) { return a - b; }
+typedef bool mask;
+static inline mask above(vec a, vec b) { return a > b; }
+static inline vec either(mask m, vec a, vec b) { return m ? a : b; }
 #endif
 static const long N = ROWS, W = BYTES / sizeof(T);
 
@@ -41,7 +57,7 @@ static inline __attribute__((always_inline)) void step(const T* const* rows, lon
   BODY
 }
 
-extern "C" void mean_of_ranks(const T* const* rows, long d, T* out) {
+extern "C" void of_columns(const T* const* rows, long d, T* out) {
   long k = 0;
   for (; k + W <= d; k += W) step(rows, k, out + k);
   if (k == d) return;

@@ -1,0 +1,121 @@
+"""Every attack against every defense behind every mixing: three rounds on digits, server side.
+
+A linear model and twelve clients with few classes each, two of them Byzantine, so that thousands
+of combinations fit in one process. What is a mean of rows must say which one.
+"""
+
+import copy
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from fl_platform import attacks, defenses
+from fl_platform.core import Updates
+from fl_platform.core.context import Context, asks
+from fl_platform.core.rule import first_parameters
+from fl_platform.defenses import Chain
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+N, F, CLASSES, ROUNDS = 12, 2, 10, 3
+SMALL = {"gas": {"groups": 8}, "fang": {"evaluations": 4}}
+SMALL |= {name: {"evaluations": 4} for name in ("optimal_alie", "optimal_ipm")}
+SMALL["agr_tailored"] = {"tolerance": 0.5}
+SMALL["monna"] = {"pivot": "reference"}
+MIXINGS = {"none": [], "nnm_bucketing": ["nnm", "bucketing"]}
+
+
+def choices(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def made(home, name):
+    """A rule of its own for one combination, with few queries and groups."""
+    rule, settings = getattr(home, name), SMALL.get(name, {})
+    if isinstance(rule, type):
+        return rule(0, **settings)
+    return rule(**settings) if settings else rule
+
+
+@pytest.fixture(scope="module")
+def clients():
+    images, labels = load_digits(return_X_y=True)
+    order = labels[: 60 * N].argsort(kind="stable").reshape(2 * N, 30)  # two shards a client
+    index = torch.tensor(order.reshape(2, N, 30).swapaxes(0, 1).reshape(N, 60))
+    return torch.tensor(images, dtype=torch.float32)[index] / 16, torch.tensor(labels)[index]
+
+
+def gradients(model, images, labels):
+    """``(k, 640)`` gradients of the softmax loss, one per client."""
+    probabilities = (images @ model.view(64, CLASSES)).softmax(2)
+    wrong = probabilities - torch.nn.functional.one_hot(labels, CLASSES)
+    return (images.transpose(1, 2) @ wrong).flatten(1) / images.shape[1]
+
+
+def sent_by(attack, honest, own, told, query):
+    """The Byzantine rows, from what the attack asks."""
+    model, images, labels = own
+    inputs = first_parameters(attack)
+    if inputs[:1] == ["update"]:
+        return torch.stack([attack(row) for row in gradients(*own)])
+    if inputs[:1] == ["labels"]:
+        return gradients(model, images, attack(labels, CLASSES))
+    known = {"query": query, **told.asked(asks(attack))}
+    return attack(honest, F, **{name: known[name] for name in inputs if name in known})
+
+
+def three_rounds(clients, attack_name, defense_name, mixing_name):
+    mixings = MIXINGS.get(mixing_name, [mixing_name])
+    attack = made(attacks, attack_name)
+    chain = Chain(made(defenses, defense_name), [made(defenses, name) for name in mixings])
+    images, labels = clients
+    model = torch.zeros(64 * CLASSES)
+    for index in range(ROUNDS):
+        rows = gradients(model, images, labels)
+        honest, before = Updates(rows[F:]), rows.clone()
+        told = Context(
+            clients=torch.arange(N).roll(-F), round=index, sizes=torch.full((N,), 60),
+            losses=torch.ones(N), reference=rows[F:].mean(0), model=model,
+            layers=(320, 320),
+        )  # fmt: skip
+
+        def query(sent, told=told, honest=honest):
+            return copy.deepcopy(chain)(honest.extended(sent), F, context=told).vector
+
+        received = honest
+        if attack_name != "absent":
+            own = model, images[:F], labels[:F]
+            received = honest.extended(sent_by(attack, honest, own, told, query))
+        told = told.rows(torch.arange(len(received)))
+        answer = chain(received, F, context=told)
+        assert torch.equal(rows, before)
+        assert answer.vector.shape == model.shape
+        assert answer.vector.isfinite().all()
+        if answer.weights is not None:
+            assert answer.weights.shape == (len(received),)
+            total = float(answer.weights.sum()) + answer.anchor_weight
+            assert total == pytest.approx(1, abs=1e-6)
+        assert answer.dropped is None or bool((answer.dropped >= N - F).all())
+        model = model - answer.vector
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("attack", choices("attack"))
+def test_every_attack_defense_and_mixing_stays_finite_and_within_its_contract(clients, attack):
+    failed = []
+    for defense, mixing in itertools.product(choices("defense"), choices("mixing")):
+        try:
+            three_rounds(clients, attack, defense, mixing)
+        except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+            failed.append(f"{defense} behind {mixing}: {error!r}")
+    assert failed == []
+
+
+@pytest.mark.parametrize(
+    ("attack", "defense", "mixing"),
+    [("label_flip", "fltrust", "arc"), ("fang", "monna", "nnm"), ("absent", "lasa", "bucketing")],
+)
+def test_a_few_of_them(clients, attack, defense, mixing):
+    three_rounds(clients, attack, defense, mixing)
