@@ -13,5 +13,4 @@ if TYPE_CHECKING:
 # ``Outcome`` is the name of ``GridResult`` up to version 0.1.
 __all__ = ["GridResult", "Options", "Outcome", "dry", "plan_grid", "run_grid"]
 
-if not TYPE_CHECKING:
-    __getattr__ = lazy(__name__, dict.fromkeys(__all__, "runner") | {"plan_grid": "plan"})
+lazy(__name__)
