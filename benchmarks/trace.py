@@ -2,7 +2,8 @@
 
     python benchmarks/trace.py run task=digits attack=strike defense=multi_krum rounds=5
 
-A file is *entered* when one of its functions is called.
+A file is *entered* when one of its functions is called. Printed too: the rooms that the
+configuration of the run passes through, one after the other, as an argument of a function.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Tracer:
     def __init__(self) -> None:
         self.entered: set[str] = set()
         self.pairs: set[tuple[str, str]] = set()
+        self.config: Any = None  # of the run, from the call of `run.runner.run` on
+        self.stays: list[str] = []
 
     def __call__(self, frame: FrameType, event: str, argument: Any) -> None:
         if event != "call" or not frame.f_code.co_flags & inspect.CO_OPTIMIZED:
@@ -35,10 +38,23 @@ class Tracer:
         if not file.startswith(str(PACKAGE)):
             return
         self.entered.add(file)
+        self.follow(frame, Path(file).relative_to(PACKAGE))
         caller = frame.f_back
         origin = "" if caller is None else caller.f_code.co_filename
         if origin.startswith(str(PACKAGE)) and origin != file:
             self.pairs.add((origin, file))
+
+    def follow(self, frame: FrameType, file: Path) -> None:
+        """Add the room of a function that is given the configuration, unless it is in it."""
+        code = frame.f_code
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if self.config is None and (str(file), code.co_name) == ("run/runner.py", "run"):
+            self.config = frame.f_locals["config"]
+        if self.config is None or all(frame.f_locals.get(n) is not self.config for n in names):
+            return
+        room = file.parts[0].removesuffix(".py")
+        if self.stays[-1:] != [room]:
+            self.stays.append(room)
 
 
 def main() -> None:
@@ -71,6 +87,9 @@ def main() -> None:
         f"imported {len(imported)} files, entered {len(tracer.entered)},"
         f" {len(tracer.pairs)} pairs of files"
     )
+    if tracer.stays:
+        returns = len(tracer.stays) - len(set(tracer.stays))
+        print(f"the configuration returns {returns} times: {' '.join(tracer.stays)}")
 
 
 if __name__ == "__main__":

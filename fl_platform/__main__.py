@@ -23,8 +23,8 @@ def main() -> None:
 
 
 def _arena(words: list[str]) -> int:
-    from fl_platform.arena.runner import run_arenas
     from fl_platform.config import ConfigError, find_home
+    from fl_platform.study.arena.runner import run_arenas
 
     parser = argparse.ArgumentParser(prog="fl-platform arena")
     parser.add_argument("overrides", nargs="*")

@@ -371,7 +371,7 @@ def tune(
     home: Home = None,
     plugin: Plugins = None,
 ) -> None:
-    """Create or resume an Optuna study of attack or defense parameters."""
+    """Create or resume a study of attack or defense parameters."""
     place = _home(home)
     if study is not None:
         from fl_platform.study.spec import load_spec
@@ -428,7 +428,7 @@ def arena(
     ignore_mismatch: IgnoreMismatch = False,
 ) -> None:
     """Search the worst case of a defense over many attackers, or continue the search."""
-    from fl_platform.arena.runner import run_arenas
+    from fl_platform.study.arena.runner import run_arenas
 
     outcome = run_arenas(
         overrides or [],
@@ -521,6 +521,26 @@ def sync_runs(
     for folder, reason in report.failed.items():
         print(f"failed: {folder}: {reason}")
     raise typer.Exit(0 if report.complete else 1)
+
+
+@app.command()
+def conformance(
+    rule: Annotated[
+        str | None, typer.Argument(help="Rule of ours, such as krum. Default: all.")
+    ] = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(help="Page whose tables are replaced, such as docs/conformance.md."),
+    ] = None,
+) -> None:
+    """Compare rules with golden vectors and other libraries."""
+    from fl_platform.adapters.conformance import conformance as compare_all
+
+    try:
+        report = compare_all(rule, write=write)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    raise typer.Exit(1 if report.wrong else 0)
 
 
 @runs.command("reap", hidden=True)
@@ -693,6 +713,7 @@ def _exit_code(error: Exception) -> int | None:
     """
     names = {cls.__name__ for cls in type(error).__mro__}
     refusals = {"ConfigError", "DataError", "IdentityMismatch", "ExcessByzantine", "CouldNotRun"}
+    refusals |= {"MissingPackage"}
     if names & refusals:
         return 2
     if names & {"CheckpointError", "RecordError"}:

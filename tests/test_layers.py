@@ -11,9 +11,9 @@ LAYERS = [
     {"core"},
     {"data", "models", "config", "metrics", "tracking"},
     {"attacks", "defenses", "report"},
-    {"federated"},
+    {"federated", "adapters"},
     {"run"},
-    {"grid", "study", "repro", "arena", "console", "doctor"},
+    {"grid", "study", "repro", "console", "doctor"},
     {"cli", "api"},
     {"__main__"},
 ]

@@ -131,7 +131,7 @@ def test_a_run_killed_after_its_last_round_loses_nothing(home, monkeypatch):
 def test_another_machine_or_code_is_refused_by_name(home, monkeypatch):
     asked = config(home)
     folder = run_folder(home, config_hash(asked)).create()
-    folder.introduce(
+    folder.create_or_verify(
         name="old", config_hash=config_hash(asked), experiment="digits", conditions={"threads": 8}
     )
     with pytest.raises(IdentityMismatch, match="threads: 8 then, 1 now"):
@@ -185,7 +185,7 @@ def test_a_callback_can_leave_a_run_that_the_same_call_then_continues(home):
 
     left = run(config(home), home, callbacks=[GivesUp()])
     assert (left.status, left.rounds) == ("KILLED", 2)
-    assert left.reason == "given up by a callback after round 2 of 6"
+    assert left.reason == "stopped by a callback after round 2 of 6"
     assert not run_folder(home, left.config_hash).result_file.exists()
     result = run(config(home), home)
     assert (result.status, result.rounds) == ("FINISHED", 6)

@@ -51,7 +51,7 @@ def call(monkeypatch, capsys):
 def test_what_people_type_is_told_what_it_is_called_here(typed: str, meant: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         compose(["task=digits", "attack=strike", typed], ROOT)
-    text = str(refusal.value).partition(" It has:")[0].partition(" It knows:")[0]
+    text = str(refusal.value).partition(" Choices:")[0].partition(" Expected one of:")[0]
     assert meant in text.replace("'", "")
 
 

@@ -20,7 +20,7 @@ Direction = Literal[
 OF_THE_MODEL = ("undo", "shrink", "back")
 
 
-@rule(label="directional", shardable="draws directions and remembers models of all coordinates")
+@rule(label="directional", shardable="draws directions and keeps models over all coordinates")
 class Directional:
     r"""Updates at a chosen distance from the honest mean, along one direction.
 
@@ -112,7 +112,7 @@ class Directional:
         return since >= 0 and (not self.period or (since // self.period) % 2 == 0)
 
     def _models(self, honest: Updates, model: Tensor | None) -> Tensor | None:
-        """The direction that comes from models, where it is one; remembers the model."""
+        """The direction that is computed from models, if it is one; keeps the model."""
         if self.direction not in OF_THE_MODEL:
             return None
         now = check_model(honest, model, "directional")

@@ -35,6 +35,9 @@ class Mimic:
         score: ``signed`` takes the largest <z, g_i>, ``absolute`` (official code) the
             largest absolute value.
         centre: ``running`` centres on mu; ``current`` (official code) on this round's mean.
+        copied: ``chosen`` as above, or the number of the honest row that is copied in every round
+            (ByzFL, FLPoison, ByzPy and FL-Byz-Lib, with 0), of fewer rows the last; nothing else
+            plays a part then.
 
     The instance is called with honest ``(h, d)`` and f and returns ``(f, d)`` equal rows, a
     stride-0 view; it raises TypeError or ValueError for inputs of a wrong type or value.
@@ -43,7 +46,7 @@ class Mimic:
 
     Source: S. P. Karimireddy, L. He, M. Jaggi, "Byzantine-Robust Learning on Heterogeneous
     Datasets via Bucketing" (2022), as in their code (power step normalised, warm-up of one
-    round by default). ByzFL, FLPoison, ByzPy and FL-Byz-Lib copy client 0 under this name.
+    round by default).
 
     Example:
         >>> import torch
@@ -62,6 +65,7 @@ class Mimic:
         after: Literal["frozen", "again"] = "frozen",
         score: Literal["signed", "absolute"] = "signed",
         centre: Literal["running", "current"] = "running",
+        copied: Literal["chosen"] | Annotated[int, AtLeast(0)] = "chosen",
     ) -> None:
         for name, value, known in (
             ("after", after, ("frozen", "again")),
@@ -72,8 +76,10 @@ class Mimic:
                 raise ValueError(f"Expected {name} {known[0]} or {known[1]}, got {value!r}.")
         if warmup < 1:
             raise ValueError(f"Expected warmup >= 1, got {warmup}.")
+        if copied != "chosen" and not (isinstance(copied, int) and copied >= 0):
+            raise ValueError(f"Expected copied as chosen or a row number, got {copied!r}.")
         self.seed, self.warmup = seed, warmup
-        self.after, self.score, self.centre = after, score, centre
+        self.after, self.score, self.centre, self.copied = after, score, centre, copied
         self.calls = 0
         self.direction: Tensor | None = None
         self.running_mean: Tensor | None = None
@@ -83,6 +89,8 @@ class Mimic:
     def __call__(self, honest: Updates, num_byzantine: int) -> Tensor:
         """``(f, d)`` rows of this round; each call advances the state."""
         check_inputs(honest, num_byzantine)
+        if isinstance(self.copied, int):
+            return self._copies(honest, min(self.copied, len(honest) - 1), num_byzantine)
         learning = self.calls < self.warmup or self.after == "again"
         if learning:
             self._learn(honest)
@@ -93,6 +101,9 @@ class Mimic:
         else:
             row = self.target[0]
         self.calls += 1
+        return self._copies(honest, row, num_byzantine)
+
+    def _copies(self, honest: Updates, row: int | Tensor, num_byzantine: int) -> Tensor:
         only = (torch.arange(len(honest), device=honest.device) == row).double()
         return equal_rows(honest.combine(only), num_byzantine)
 

@@ -1,4 +1,4 @@
-"""Configuration: what a person types, checked against signatures, named by a hash."""
+"""Configuration: files and overrides, checked against signatures and identified by a hash."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Names of the field for what has another name here: the one table that suggestions read."""
+"""Other names of the field for the names of this project: the table of all suggestions."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-# The name here, and what people type for it. Spelling (case, hyphens, underscores) is ignored.
+# The name here, and other names for it. Spelling (case, hyphens, underscores) is ignored.
 NAMES = {
     "rfa": "geometric_median geomed gm weiszfeld",
     "mean": "fedavg average averaging fed_avg no_defense",
@@ -44,7 +44,7 @@ NAMES = {
 
 
 def bare(name: str) -> str:
-    """``name`` in lower case without what separates its words."""
+    """``name`` in lower case without separators."""
     return re.sub(r"[-_ .]", "", name.lower())
 
 
@@ -52,7 +52,7 @@ _MEANT = {bare(alias): name for name, typed in NAMES.items() for alias in typed.
 
 
 def meaning(name: str, known: Iterable[str]) -> str | None:
-    """The one of ``known`` that ``name`` means, by the table or but for its spelling."""
+    """The name in ``known`` that ``name`` means, by the table or up to spelling."""
     listed = list(known)
     wanted = _MEANT.get(bare(name))
     if wanted in listed:

@@ -1,7 +1,7 @@
-"""From what a person typed to one checked configuration, or to one line that says what is wrong.
+"""Composition of one checked configuration from overrides, or an error of one line.
 
-Cheap questions come first: Hydra's grammar and tree, the root's types and bounds, and the names
-of the rules are all settled before any rule's module (and with it torch) is imported.
+Fast checks come first: Hydra's grammar and tree, the root's types and bounds, and the names of
+the rules are all checked before any rule's module (and with it torch) is imported.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def compose(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()
     """The configuration of one run: ``conf/`` of ``home`` with ``overrides`` in Hydra's grammar.
 
     Precedence, lowest first: a rule's code, its yaml, the task and ``config.yaml``, the preset,
-    the experiment file, what was typed. ``plugins`` names packages whose ``__all__`` may be used as
-    ``_target_`` and whose ``conf/`` joins the search.
+    the experiment file, the overrides. ``plugins`` names packages whose ``__all__`` may be used as
+    ``_target_`` and whose ``conf/`` is searched too.
 
     Raises:
-        ConfigError: anything that cannot be run as it stands, named in one line.
+        ConfigError: a configuration that cannot be run; one line with the key.
     """
     typed = parse_overrides(overrides)
     for override in typed:
@@ -81,7 +81,7 @@ def _group(key: str) -> str:
 
 
 def _by_name(config: Config) -> dict[str, Node]:
-    """The nodes of the groups of which a run may have several, by key, in order of names."""
+    """The nodes of groups with several choices per run, by key, in order of names."""
     groups = {
         "callbacks": config.callbacks,
         "loggers": config.loggers,
@@ -100,7 +100,7 @@ def _below(nodes: Mapping[str, Node], group: str) -> dict[str, Node]:
 
 
 def _in_sequence(mixing: Any) -> dict[str, Node]:
-    """The mixings in order by key: no node, one, or several by name (``nnm_bucketing.yaml``)."""
+    """The mixings by key, in order: no node, one, or several by name (``nnm_bucketing.yaml``)."""
     if not mixing:
         return {}
     if not isinstance(mixing, Mapping):
@@ -114,26 +114,26 @@ def _keys(typed: Sequence[Override]) -> set[str]:
     return {override.key_or_group for override in typed}
 
 
-TASK_KEYS = ("state",)  # what rules are shown of a model is the definition's; the rest a task's
+TASK_KEYS = ("state",)  # the definition sets model.tensors; the task sets the rest
 
 
 def apply_preset(preset: Any, nodes: Mapping[str, Any], task: Any, said: Set[str]) -> None:
-    """Write the preset's values into the chosen rules and task, but for keys that were ``said``.
+    """Write the preset's values into the chosen rules and task, except for the keys in ``said``.
 
     Args:
         preset: ``{"rules": {rule name: {parameter: value}}, "tasks": {task name: {key: value}}}``.
         nodes: the chosen rules by key (``attack``, ``defense``, ``mixing.nnm``); written to.
         task: the chosen task; written to.
-        said: dotted keys that a person typed or an experiment file sets.
+        said: dotted keys set by overrides or by an experiment file.
 
     Raises:
-        ConfigError: the preset has another form, or sets what is not its to say.
+        ConfigError: the preset has another form, or sets a key that it may not set.
     """
     if not isinstance(preset, Mapping) or set(preset) - {"rules", "tasks"}:
         expected = "'rules: {rule: {parameter: value}}' and 'tasks: {task: {key: value}}'"
         raise ConfigError(f"preset: expected {expected} and nothing else.")
     for key, node in nodes.items():
-        if isinstance(node, dict):  # else refused later, with a better message
+        if isinstance(node, dict):  # otherwise refused later, with a better message
             values = _values(preset, "rules", target_name(node))
             node.update({n: value for n, value in values.items() if f"{key}.{n}" not in said})
     if isinstance(task, dict):

@@ -1,4 +1,4 @@
-"""What a person reads when a configuration is refused: one line that names the key."""
+"""Errors of a configuration: one line that names the key."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Iterable
 
 from fl_platform.config.aliases import meaning
 
-LONGEST = 800  # characters of a message
+LONGEST = 800  # maximum characters of a message
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be run; its text is one printable line."""
+    """A configuration that cannot be run; the message is one printable line."""
 
     def __init__(self, message: str) -> None:
-        # A value may hold line breaks or terminal codes: shown, never obeyed.
+        # A value may contain line breaks or terminal codes: show them escaped.
         line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
         super().__init__(line if len(line) <= LONGEST else line[: LONGEST - 3] + "...")
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """``value`` as an error message quotes it, cut where it is long."""
+    """``value`` as quoted in an error message, shortened if it is long."""
     yaml_words: dict[object, str] = {None: "null", True: "true", False: "false"}
     text = yaml_words[value] if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'nu'?"`` for a name that means a known one or is close to it, else ``.``"""
+    """``"; did you mean 'nu'?"`` for an alias or a misspelling of a known name, else ``.``"""
     known = list(known)
     meant = meaning(name, known)
     if meant is not None:

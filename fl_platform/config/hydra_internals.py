@@ -1,8 +1,8 @@
 """Hydra's reading and merging of yaml files, without the node of Hydra's own settings.
 
-That node takes nine tenths of the time of a composition and is no part of a run. Hydra has no
-public door around it, so this file is the one that reaches into Hydra; a test compares what comes
-out with the public ``hydra.compose``.
+That node takes nine tenths of the time of a composition and is not part of a run. Hydra has no
+public way to omit it, so this file, and no other, uses Hydra's internals; a test compares the
+result with the public ``hydra.compose``.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def merge(
 ) -> tuple[DictConfig, dict[str, str | None]]:
     """``config.yaml`` of ``folders`` with its groups and overrides, and the choice in each group.
 
-    ``state`` is that of the files: one that is unchanged is not read again.
+    ``state`` is the state of the files: an unchanged file is not read again.
 
     Raises:
-        UnknownKeyError: an override of something that is not there.
-        HydraException, OmegaConfBaseException, yaml.YAMLError: other faults, as they come.
+        UnknownKeyError: an override of an unknown key.
+        HydraException, OmegaConfBaseException, yaml.YAMLError: other faults, unchanged.
     """
     with _without_environment():
         loader = _loader(tuple(folders), state)
@@ -67,19 +67,19 @@ def merge(
 
 
 def choice_parser(folders: Sequence[Path], state: State) -> OverridesParser:
-    """A parser of overrides that also knows the choices of each group, for ``glob(*)``."""
+    """A parser of overrides with the choices of each group, for ``glob(*)``."""
     return OverridesParser.create(config_loader=_loader(tuple(folders), state))
 
 
 class _Parsed(ConfigRepository):
-    """Every file as it was parsed once; merging writes into what it is given, so into a copy."""
+    """Every file, parsed once; merging modifies its input, so it receives a copy."""
 
     def __init__(self, search: ConfigSearchPathImpl) -> None:
         super().__init__(search)
         self._files: dict[str, ConfigResult | None] = {}
 
     def __deepcopy__(self, memo: object) -> _Parsed:
-        return self  # Hydra copies its repository for each composition; this one is shared
+        return self  # Hydra copies its repository for each composition; this one is not copied
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         if ".." in config_path.split("/"):
@@ -92,7 +92,7 @@ class _Parsed(ConfigRepository):
 @lru_cache(maxsize=8)
 def _loader(folders: tuple[Path, ...], state: State) -> ConfigLoaderImpl:
     version.setbase("1.3")
-    Plugins.instance()  # registers the kind of source that reads files
+    Plugins.instance()  # registers the source type that reads files
     search = ConfigSearchPathImpl()
     for folder in folders:
         search.append("main", folder.as_uri())
@@ -104,7 +104,7 @@ def _loader(folders: tuple[Path, ...], state: State) -> ConfigLoaderImpl:
 
 @contextmanager
 def _without_environment() -> Iterator[None]:
-    """No environment value can be read meanwhile, not even into an error."""
+    """Block the environment: no value can be read, not even into an error message."""
     OmegaConf.clear_resolver("oc.env")
     try:
         yield
@@ -112,7 +112,7 @@ def _without_environment() -> Iterator[None]:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
 
 
-State = tuple[tuple[Path, int], ...]  # every file and when it was changed
+State = tuple[tuple[Path, int], ...]  # every file and its time of change
 
 GROUPS = (
     *("task", "model", "partition", "local", "attack", "defense", "mixing", "preset"),
@@ -120,14 +120,14 @@ GROUPS = (
 )
 QUOTED = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"")
 COMMENT = re.compile(r"(^|\s)#.*")
-# Nine aliases of nine aliases of ... become gigabytes on the way to being refused.
+# Nested aliases can expand to gigabytes before they are refused.
 ALIAS = re.compile(r"(?:^|[\s\[{,])[&*]\w")
-# The parser takes 010 for eight.
+# The parser reads 010 as eight.
 OCTAL = re.compile(r"(?:^|[\s\[{,])[-+]?0[0-9_]+(?=$|[\s\]},])")
 
 
 def check_files(folders: Sequence[Path]) -> State:
-    """Read every file in ``folders`` once, until it changes; the state in which they are.
+    """Check every file in ``folders``, again only after a change; their state.
 
     Raises:
         ConfigError: an anchor or alias, a number with a leading zero, or a file over 64 KiB.
@@ -155,6 +155,6 @@ def _fault(file: Path, changed: int) -> str:
         if ALIAS.search(bare):
             return f"{file}: line {number}: expected values written out, got an anchor or alias."
         if OCTAL.search(bare):
-            told = "expected a number without leading zero, or quotes around it"
-            return f"{file}: line {number}: {told}."
+            problem = "expected a number without leading zero, or quotes around it"
+            return f"{file}: line {number}: {problem}."
     return ""

@@ -1,4 +1,4 @@
-"""Hydra's part: overrides and yaml files to one plain tree, its exceptions to one line each."""
+"""Hydra's part: overrides and yaml files to one plain tree, exceptions to one line each."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_fi
 from fl_platform.config.paths import conf_folder, conf_folders, looked_in
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
+from fl_platform.core.attack_schedule import AttackSchedule
 from fl_platform.core.outside import read_yaml
 from fl_platform.core.schedules import KINDS
 
-LONGEST = 4096  # characters of an override; beyond, the parser's recursion is the only limit
+LONGEST = 4096  # characters of an override; beyond, only the parser's recursion is a limit
 FAILURES = (
     HydraException,
     OmegaConfBaseException,
@@ -40,6 +41,7 @@ FAILURES = (
 )
 SCHEDULE_KEYS = {"kind"} | {f.name for kind in KINDS.values() for f in dataclasses.fields(kind)}
 ROLE_KEYS = {f"{group}.{name}" for group in ROLES for name in role_names(group)}
+ROLE_KEYS |= {f"attack.schedule.{field.name}" for field in dataclasses.fields(AttackSchedule)}
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -59,20 +61,20 @@ def parse_overrides(overrides: Sequence[str]) -> list[Override]:
         detail = _first_line(error)
         why = "" if detail.startswith("Error parsing") else f": {detail}"
         meant = _choice_meant(text)
-        told = f"{shown(text)}: expected key=value in Hydra's grammar{why}"
-        raise ConfigError(f"{told}; did you mean {meant}?" if meant else told) from None
+        message = f"{shown(text)}: expected key=value in Hydra's grammar{why}"
+        raise ConfigError(f"{message}; did you mean {meant}?" if meant else message) from None
     for override in parsed:
         if not override.key_or_group:
             raise ConfigError(f"{override.input_line}: expected key=value, got no key.")
         if override.key_or_group.split(".")[0].split("/")[0] == "hydra":
-            raise ConfigError(f"{override.input_line}: Hydra's own settings are no part of a run.")
+            raise ConfigError(f"{override.input_line}: Hydra's own settings are not part of a run.")
     return parsed
 
 
 def compose_tree(
     typed: Sequence[Override], home: Path, plugins: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, str], set[str]]:
-    """The resolved tree, the choice made in each group, and the keys the experiment file sets.
+    """The resolved tree, the choice of each group, and the keys set by the experiment file.
 
     Raises:
         ConfigError: an unknown choice or key, a file that cannot be read, an open reference.
@@ -107,14 +109,14 @@ def _refuse_several_mixings(typed: Sequence[Override]) -> None:
 
 
 def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:
-    """Where configuration files are looked for, in this order."""
+    """The folders that are searched for configuration files, in order."""
     return [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
 
 
 def _for_any_rule(override: Override) -> Override:
-    """Settings of a role and of the root may be set whether a yaml file lists them or not.
+    """Allow settings of a role and of the root also if no yaml file lists them.
 
-    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, is a name.
+    A choice that Hydra's grammar reads as a number, such as ``attack=inf``, becomes a name.
     """
     if override.key_or_group in GROUPS and isinstance(override._value, float):
         return dataclasses.replace(override, _value=str(override._value))
@@ -128,7 +130,7 @@ def _for_any_rule(override: Override) -> Override:
 
 @cache
 def schema_keys(cls: type = Config, dot: str = "") -> frozenset[str]:
-    """The dotted keys of all plain settings of the root; those of nodes and groups are not."""
+    """The dotted keys of all plain settings of the root, without those of nodes and groups."""
     keys: set[str] = set()
     for name, hint in get_type_hints(cls).items():
         if dataclasses.is_dataclass(hint):
@@ -144,15 +146,17 @@ def _translated(error: Exception, folders: Sequence[Path]) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
-        has = f" It has: {', '.join(options)}." if options else ""
+        has = f" Choices: {', '.join(options)}." if options else ""
         from_plugin = _plugin_with(folders, group, name)
-        told = f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{from_plugin}{has}"
-        return ConfigError(told + (looked_in(folders) if group == "experiment" else ""))
+        message = (
+            f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{from_plugin}{has}"
+        )
+        return ConfigError(message + (looked_in(folders) if group == "experiment" else ""))
     return ConfigError(_first_line(error))
 
 
 def _choice_meant(text: str) -> str:
-    """``attack=strike`` for ``strike``, by the files that came installed; empty for no choice."""
+    """``attack=strike`` for ``strike``, by the installed files; empty for no choice."""
     folder = conf_folder(Path.cwd())
     for group in ("attack", "defense", "mixing", "task", "model", "partition", "experiment"):
         names = [path.stem for path in (folder / group).glob("*.yaml")]
@@ -163,31 +167,35 @@ def _choice_meant(text: str) -> str:
 
 
 def _plugin_with(folders: Sequence[Path], group: str, name: str) -> str:
-    """A hint at a package beside a ``conf/`` or in the working directory that has the choice."""
+    """A hint at a package with the choice, beside a ``conf/`` or in the working directory."""
     for place in dict.fromkeys([Path.cwd(), *(folder.parent for folder in folders)]):
         for found in sorted(place.glob(f"*/conf/{group}/{name}.yaml")):
             package = found.parents[2]
             if (package / "__init__.py").is_file() and package.name != "fl_platform":
-                return f" A package has it: add --plugin {package.name}."
+                return f" Package {package.name} contains it: add --plugin {package.name}."
     return ""
 
 
 def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     if key in GROUPS:
-        return ConfigError(f"{key}: expected the name of a choice; its settings are {key}.NAME.")
+        return ConfigError(
+            f"{key}: expected the name of a choice, as {key}=NAME; its settings are {key}.NAME."
+        )
     parent, _, name = key.rpartition(".")
     try:
         node = OmegaConf.select(tree, parent) if parent else tree
     except FAILURES:
         node = None
+    settings = schema_keys() | ROLE_KEYS
+    below_parent = {k.rpartition(".")[2] for k in settings if k.rpartition(".")[0] == parent}
     if not isinstance(node, DictConfig):
-        return ConfigError(f"{key}: there is no such setting.")
+        known = f"{nearest(name, below_parent)} {parent} knows: {', '.join(sorted(below_parent))}."
+        return ConfigError(f"{key}: there is no such setting{known if below_parent else '.'}")
     names = [str(k) for k in node if k != "_target_"]
-    below_parent = {k.rpartition(".")[2] for k in schema_keys() if k.rpartition(".")[0] == parent}
     names += [k for k in (*role_names(parent), *sorted(below_parent)) if k not in names]
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
-    listed = f" It knows: {', '.join(names) or 'none'}."
+    listed = f" Expected one of: {', '.join(names) or 'none'}."
     below = _below(tree, name) if not parent else []
     meant_key = meaning(key, {*schema_keys(), *GROUPS, "rounds"})
     below = below or ([meant_key] if meant_key and meant_key != key else [])
@@ -196,19 +204,21 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
 
 
 def _below(tree: DictConfig, name: str) -> list[str]:
-    """The dotted keys that end in ``name``: who types ``nu=2`` means ``attack.nu=2``."""
+    """The dotted keys that end in ``name``: ``nu=2`` may mean ``attack.nu=2``."""
     raw = OmegaConf.to_container(tree)
     return sorted({key for key, _ in _leaves(raw) if key.rpartition(".")[2] == name})
 
 
 def _first_line(error: Exception) -> str:
-    """The sentence of an exception that a person can use: often that of its cause."""
-    told = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    if isinstance(told, RecursionError):
+    """The useful sentence of an exception: often that of its cause."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, RecursionError):
         return "nested too deeply."
-    text = str(told) if isinstance(told, yaml.YAMLError) else str(told).strip().partition("\n")[0]
-    # Where a debugger or coverage traces, OmegaConf chains its errors and the cause has no key.
-    key = getattr(told, "full_key", None) or getattr(error, "full_key", None)
+    text = (
+        str(cause) if isinstance(cause, yaml.YAMLError) else str(cause).strip().partition("\n")[0]
+    )
+    # Under a debugger or coverage, OmegaConf chains its errors and the cause has no key.
+    key = getattr(cause, "full_key", None) or getattr(error, "full_key", None)
     return f"{key}: {text}" if key and key not in text else text
 
 

@@ -1,4 +1,4 @@
-"""What makes two runs the same run: the canonical form of a configuration, and its SHA-256."""
+"""Identity of a run: the canonical form of a configuration, and its SHA-256."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 from fl_platform.config.schema import Config
 from fl_platform.config.targets import target_name
 
-SCHEMA = 1  # bump by hand where an old value comes to mean something else
+SCHEMA = 1  # increase by hand when an old value gets another meaning
 
-# How and where a run is computed, what it is filed under, where its data lie, and what only stands
-# in for ``rounds`` where nothing is typed: not what the run is.
+# Not part of the identity: how and where a run is computed, its experiment, the location of its
+# data, and the default of ``rounds``.
 LEFT_OUT = ("runtime", "experiment", "task.data.root", "task.rounds", "loggers")
 
-# Settings younger than some recorded run: the dotted key (for a rule's parameter, its target and
-# name with a colon between) and the default under which the run keeps its old name.
+# Settings added after some recorded run: the dotted key (for a rule's parameter, target and name
+# separated by a colon) and the default under which the old hash remains.
 LATER: dict[str, Any] = {
     "task.samples": None,
     "task.root_samples": None,
@@ -40,11 +40,13 @@ LATER: dict[str, Any] = {
     "byzantine.data": "share",
     "server.schedule": None,
     "server.weight_decay": 0.0,
+    "fl_platform.attacks.mimic:copied": "chosen",
+    "attack.schedule": None,
 }
 
 
 def canonical(config: Config) -> dict[str, Any]:
-    """The configuration as plain JSON values, without what does not belong to its identity."""
+    """The configuration as plain JSON values, without the keys outside its identity."""
     return _plain(dataclasses.asdict(config), "", "") | {"schema": SCHEMA}
 
 
@@ -60,12 +62,12 @@ def setting_hash(config: Config) -> str:
 
 
 def differences(before: Config | Mapping[str, Any], after: Config | Mapping[str, Any]) -> list[str]:
-    """One line a key in which two configurations (or canonical forms) differ: ``seed: 0 -> 1``."""
+    """One line per key in which two configurations or canonical forms differ: ``seed: 0 -> 1``."""
     old, new = (
         dict(_leaves(canonical(it) if isinstance(it, Config) else it, "")) for it in (before, after)
     )
     return [
-        f"{key}: {_told(old, key)} -> {_told(new, key)}"
+        f"{key}: {_leaf(old, key)} -> {_leaf(new, key)}"
         for key in sorted(old.keys() | new.keys())
         if key not in old or key not in new or old[key] != new[key]
     ]
@@ -74,7 +76,7 @@ def differences(before: Config | Mapping[str, Any], after: Config | Mapping[str,
 def flat(config: Config) -> dict[str, bool | int | float | str]:
     """Dotted scalars for a tracker: ``attack: strike``, ``attack.nu: 1.0``, ``task.local.lr: 0.1``.
 
-    Null is left out, lists are text, mixings are joined by ``+`` in ``mixing`` and listed by name.
+    Nulls are omitted, lists are text, mixings are joined by ``+`` in ``mixing`` and listed by name.
     """
     tree = canonical(config)
     del tree["schema"]
@@ -105,7 +107,8 @@ def _plain(value: Any, key: str, target: str) -> Any:
             path = f"{key}.{name}" if key else name
             later = f"{rule}:{name}" if rule else path
             plain = _plain(child, path, rule)
-            if path in LEFT_OUT or (later in LATER and plain == LATER[later]):
+            younger = any(k in LATER and plain == LATER[k] for k in {path, later})
+            if path in LEFT_OUT or younger:
                 continue
             kept[str(name)] = plain
         return kept
@@ -129,5 +132,5 @@ def _leaves(node: Any, key: str) -> list[tuple[str, Any]]:
     ]
 
 
-def _told(leaves: Mapping[str, Any], key: str) -> str:
+def _leaf(leaves: Mapping[str, Any], key: str) -> str:
     return json.dumps(leaves[key]) if key in leaves else "(absent)"

@@ -1,4 +1,4 @@
-"""The workspace (home): the folder in which a user's ``conf/`` and ``mlruns/`` lie."""
+"""The workspace (home): the folder of the user's ``conf/`` and ``mlruns/``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def find_home(option: str | Path | None, env: Mapping[str, str], cwd: Path) -> P
     """The folder of ``conf/`` and ``mlruns/``.
 
     ``option`` (``--home``), else ``FL_PLATFORM_HOME``, else the nearest of ``cwd`` and its parents
-    with a ``conf/config.yaml`` of ours or with runs below ``mlruns/``, else ``cwd`` itself. A
-    workspace without a whole ``conf/`` uses the one that came installed.
+    with a ``conf/config.yaml`` of this platform or with runs below ``mlruns/``, else ``cwd``. A
+    workspace without a complete ``conf/`` uses the installed one.
 
     Raises:
-        ConfigError: a folder was named that does not exist.
+        ConfigError: a named folder that does not exist.
     """
     named = {"--home": option, "FL_PLATFORM_HOME": env.get("FL_PLATFORM_HOME")}
     for source, value in named.items():
@@ -39,7 +39,7 @@ def find_home(option: str | Path | None, env: Mapping[str, str], cwd: Path) -> P
 
 
 def _is_ours(main: Path) -> bool:
-    """Whether a ``conf/config.yaml`` is one of this platform: other projects use Hydra too."""
+    """True if a ``conf/config.yaml`` belongs to this platform: other projects use Hydra too."""
     try:
         text = main.read_bytes()[: 1 << 16].decode("utf-8", "replace")
     except OSError:
@@ -49,13 +49,13 @@ def _is_ours(main: Path) -> bool:
 
 
 def conf_folder(home: Path) -> Path:
-    """``home/conf``, or the copy in the installed package where ``home`` has none.
+    """``home/conf``, or the copy in the installed package if ``home`` has none.
 
     Raises:
         ConfigError: neither has a ``config.yaml``.
     """
     package = Path(fl_platform.__file__).parent
-    # An installed package holds its copy; in a checkout ``conf/`` lies beside the package.
+    # An installed package contains its copy; in a checkout ``conf/`` is beside the package.
     for folder in (home, package, package.parent):
         if _is_ours(folder / MAIN):
             return (folder / "conf").resolve()
@@ -63,10 +63,10 @@ def conf_folder(home: Path) -> Path:
 
 
 def conf_folders(home: Path) -> list[Path]:
-    """Where configuration files are looked for: own ones of ``home``, then a whole ``conf/``.
+    """The folders searched for configuration files: those of ``home``, then a complete ``conf/``.
 
-    A ``conf/`` with some files alone, such as ``conf/experiment/mine.yaml``, adds to the whole one
-    that came installed; one with a ``config.yaml`` of another project is left out.
+    A ``conf/`` with some files only, such as ``conf/experiment/mine.yaml``, extends the installed
+    one; a ``conf/`` with a ``config.yaml`` of another project is ignored.
     """
     whole, own = conf_folder(home), (home / "conf").resolve()
     adds = own != whole and own.is_dir() and not (home / MAIN).exists()
@@ -87,21 +87,21 @@ def tuning_folder(home: Path) -> Path:
 
 
 def looked_in(folders: Sequence[Path]) -> str:
-    """A sentence that says where files were looked for."""
-    return f" Looked in: {', '.join(map(str, folders))} (--home names another workspace)."
+    """A sentence with the searched folders."""
+    return f" Searched: {', '.join(map(str, folders))} (--home names another workspace)."
 
 
 def data_node(config: Config, home: Path) -> dict[str, Any]:
-    """The task's data node with its ``root`` spelt out: a relative one lies in ``home``."""
+    """The task's data node with an absolute ``root``: a relative one is below ``home``."""
     node = dict(config.task.data)
     return node | {"root": str(home / node["root"])} if "root" in node else node
 
 
 def refuse_missing_data(config: Config, home: Path) -> None:
-    """Refuse a data file that is not there, before anything heavy is imported.
+    """Refuse a missing data file before any large import.
 
     Raises:
-        ConfigError: with the place where it was looked for.
+        ConfigError: a missing file; the message contains the searched path.
     """
     node = data_node(config, home)
     root, file = node.get("root"), node.get("file")
@@ -109,8 +109,8 @@ def refuse_missing_data(config: Config, home: Path) -> None:
         return
     path, near = Path(root) / file, Path.cwd() / file
     if not path.exists():
-        hint = f" There is {near}: task.data.file={near}" if near.exists() else ""
+        hint = f" Found {near}: use task.data.file={near}" if near.exists() else ""
         raise ConfigError(
-            f"task.data.file: expected a file at {path.absolute()}, got none (a relative one lies"
-            f" in task.data.root, a relative root in the workspace {home}).{hint}"
+            f"task.data.file: expected a file at {path.absolute()}, got none (a relative path is"
+            f" below task.data.root, a relative root below the workspace {home}).{hint}"
         )

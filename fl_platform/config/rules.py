@@ -1,4 +1,4 @@
-"""A rule's signature is its schema: its keyword-only parameters are what may be configured."""
+"""A rule's signature as its schema: the keyword-only parameters are its settings."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fl_platform.config.targets import check_target, load_rule, target_name
 from fl_platform.config.validation import describe, fit
 from fl_platform.core.rule import first_parameters
 
-# What a call of a group's rule gives back, by the class's name: tells a rule from its neighbours
-# in the same package without importing what it returns.
+# The class that a group's rule returns, by name: distinguishes a rule from other functions of the
+# same package without an import of the class.
 GIVES = {
     "attack": "Tensor",
     "defense": "Aggregate",
@@ -26,23 +26,23 @@ GIVES = {
     "observers.metrics": "dict",
     "task.partition": "Partition",
 }
-# Groups whose nodes name a class to construct: what the class has to inherit, by name.
+# Groups whose nodes name a class to construct: the required base class, by name.
 KINDS = {"observers.metrics": "metric", "callbacks": "callback", "loggers": "logger"}
 INHERITS = {"callbacks": "Callback", "loggers": "Logger"}
-# What the run gives a constructor that has a positional parameter of this name.
+# The positional parameters of a constructor that the run supplies.
 GIVEN = {"callbacks": ("seed", "folder"), "loggers": ("seed", "folder", "name")}
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A keyword-only parameter: its type with its marks, and its default if it has one."""
+    """A keyword-only parameter: its type with its constraints, and its default if it has one."""
 
     hint: Any
     default: Any = inspect.Parameter.empty
 
     @property
     def required(self) -> bool:
-        """Whether the configuration has to give a value."""
+        """True if the configuration must set a value."""
         return self.default is inspect.Parameter.empty
 
 
@@ -58,11 +58,11 @@ def parameters(rule: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def fill(node: Mapping[str, Any], group: str, key: str) -> dict[str, Any]:
-    """``node`` with every parameter of its rule and role: checked, defaults filled in.
+    """``node`` with every parameter of its rule and role, checked and with defaults.
 
     Raises:
-        ConfigError: the target is not allowed or is no rule of the group; a parameter that it
-            does not know (with the nearest that it knows), lacks, or cannot take.
+        ConfigError: a target that is not allowed or not a rule of the group; an unknown parameter
+            (the message suggests the nearest one), a missing one, or a wrong value.
     """
     known = written_parameters(check_target(node, group, key), group)
     if known is None:
@@ -74,7 +74,7 @@ def fill(node: Mapping[str, Any], group: str, key: str) -> dict[str, Any]:
 
 
 def written_parameters(target: str, group: str) -> dict[str, Parameter] | None:
-    """The parameters of a rule of ``group`` as its source has them; ``None``: ask the rule."""
+    """The parameters of a rule of ``group``, read from its source; ``None``: import the rule."""
     signature = read_signature(target)
     if signature is None or signature.gives != GIVES.get(group) or signature.free:
         return None
@@ -88,7 +88,7 @@ def written_parameters(target: str, group: str) -> dict[str, Parameter] | None:
 def fit_parameters(
     known: Mapping[str, Parameter], node: Mapping[str, Any], key: str, roles: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """All ``known`` parameters of a rule in their order: from ``node``, else their defaults.
+    """All ``known`` parameters of a rule in order: from ``node``, else their defaults.
 
     Raises:
         ConfigError: a name that is neither a parameter nor one of ``roles``, a missing parameter,
@@ -100,7 +100,7 @@ def fit_parameters(
         if given != "_target_" and given not in knows:
             raise ConfigError(
                 f"{key}.{given}: {name} has no such parameter{nearest(str(given), knows)}"
-                f" It knows: {', '.join(knows) or 'none'}."
+                f" Expected one of: {', '.join(knows) or 'none'}."
             )
     settings = {}
     for given, parameter in known.items():
@@ -119,7 +119,7 @@ def _check_kind(rule: Callable[..., Any], group: str, key: str, target: str) -> 
     if group in INHERITS:
         if INHERITS[group] not in [base.__name__ for base in getattr(rule, "__mro__", ())]:
             raise ConfigError(
-                f"{key}._target_: {target} is no {kind}: expected a class that inherits"
+                f"{key}._target_: {target} is not valid as {kind}: expected a class that inherits"
                 f" {INHERITS[group]}."
             )
         _check_free(rule, kind, key, target, GIVEN[group])
@@ -130,22 +130,22 @@ def _check_kind(rule: Callable[..., Any], group: str, key: str, target: str) -> 
     if GIVES[group] not in lineage:
         got = "no annotation" if gives is None else getattr(gives, "__name__", str(gives))
         raise ConfigError(
-            f"{key}._target_: {target} is no {kind}: it does not give {GIVES[group]}; expected the"
-            f" return annotation -> {GIVES[group]}, got {got}."
+            f"{key}._target_: {target} is not valid as {kind}: it does not return {GIVES[group]};"
+            f" expected the return annotation -> {GIVES[group]}, got {got}."
         )
     _check_places(call, group, key, target)
     if group == "observers.metrics" and (
         first := [name for name in first_parameters(call) if name != "self"]
     ) != ["round"]:
         raise ConfigError(
-            f"{key}._target_: {target} is no metric: expected one positional parameter 'round',"
-            f" got {', '.join(first) or 'none'}."
+            f"{key}._target_: {target} is not valid as metric: expected one positional"
+            f" parameter 'round', got {', '.join(first) or 'none'}."
         )
     if inspect.isclass(rule):
         _check_free(rule, "rule", key, target, ("seed",))
 
 
-# The positional parameters of a call: what the first may be named, and what else there may be.
+# The positional parameters of a call: allowed names of the first, and allowed further ones.
 PLACES = {
     "attack": (("honest", "update", "labels"), ("num_byzantine", "num_classes", "query")),
     "defense": (("updates",), ("num_byzantine",)),
@@ -155,24 +155,24 @@ PLACES = {
 
 
 def _check_places(call: Callable[..., Any], group: str, key: str, target: str) -> None:
-    """Refuse positional parameters that a run does not give, and settings among them."""
+    """Refuse positional parameters that a run does not supply, and positional settings."""
     if group not in PLACES:
         return
-    from fl_platform.core.context import FIELDS  # the rule is imported, and torch with it
+    from fl_platform.core.context import FIELDS  # imports the rule, and with it torch
 
     firsts, others = PLACES[group]
     names = [name for name in first_parameters(call) if name != "self"]
-    told = f"{key}._target_: {target} is no {group.rpartition('.')[2]}"
+    message = f"{key}._target_: {target} is not valid as {group.rpartition('.')[2]}"
     if names[:1] == [] or names[0] not in firsts:
         raise ConfigError(
-            f"{told}: expected a first parameter named {' or '.join(firsts)},"
+            f"{message}: expected a first parameter named {' or '.join(firsts)},"
             f" got {names[0] if names else 'none'}."
         )
     known = {*others, *(() if group == "task.model" else FIELDS)}
     free = [name for name in names[1:] if name not in known]
     if free:
         raise ConfigError(
-            f"{told}: the positional parameter {free[0]} cannot be configured; write"
+            f"{message}: the positional parameter {free[0]} cannot be configured; write"
             f" ', *, {free[0]}: TYPE = DEFAULT' to make it keyword-only."
         )
 
@@ -180,12 +180,12 @@ def _check_places(call: Callable[..., Any], group: str, key: str, target: str) -
 def _check_free(
     rule: Callable[..., Any], kind: str, key: str, target: str, given: Sequence[str]
 ) -> None:
-    """Refuse a constructor with a positional parameter that nobody can give it."""
+    """Refuse a constructor with a positional parameter that the run does not supply."""
     free = [name for name in first_parameters(rule) if name not in given]
     if free:
         raise ConfigError(
-            f"{key}._target_: {target} is no {kind}: its constructor needs {', '.join(free)};"
-            " make them keyword-only, each with its type."
+            f"{key}._target_: {target} is not valid as {kind}: its constructor requires"
+            f" {', '.join(free)}; make them keyword-only, each with its type."
         )
 
 
@@ -195,12 +195,12 @@ _OF_ROLES = {name for group in ROLES for name in role_names(group)}
 def build_rule(node: Mapping[str, Any], seed: int = 0, **given: Any) -> Callable[..., Any]:
     """The rule of a node, with its parameters: ``partial(function, **parameters)`` or an instance.
 
-    Role settings in the node are left to the role. A class is constructed, with ``seed`` and what
-    else is ``given`` by name where its constructor takes it. What ``compose`` checks is checked
-    here again, so that a node written by hand is no way around it.
+    Role settings in the node are left to the role. A class is constructed with ``seed`` and those
+    arguments in ``given`` that its constructor has. The checks of ``compose`` are repeated, so
+    they also apply to a node written by hand.
 
     Raises:
-        ConfigError: a target that no group may name, or parameters that the rule cannot take.
+        ConfigError: a target that is not allowed in any group, or wrong parameters.
     """
     rule = load_rule(node, None, "rule")
     own = parameters(rule)

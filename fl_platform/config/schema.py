@@ -1,7 +1,7 @@
-"""The root of a run's configuration: what may be said, and within which bounds.
+"""The root of a run's configuration: all settings and their bounds.
 
 Nodes of rules (attack, defense, mixing, the task's data and model) are plain mappings here: their
-schema is the signature of the function that they call (``signature.py``).
+schema is the signature of the function that they call (``rules.py``).
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 from fl_platform.config.targets import target_name
 from fl_platform.config.validation import build_dataclass, fit
+from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
 from fl_platform.core.schedules import KINDS, Schedule
 
 Node = dict[str, Any]
 MOST_THREADS = 1024
-LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of our own values
+LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of logged values
 
 
 def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
@@ -34,8 +35,17 @@ def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
     return build_dataclass(KINDS[kind], {k: v for k, v in node.items() if k != "kind"}, key)
 
 
+def attack_schedule(node: Node | None) -> AttackSchedule:
+    """The schedule that an attack's ``schedule`` describes; ``ALWAYS`` for null.
+
+    Raises:
+        ConfigError: an unknown field, or a wrong value.
+    """
+    return build_dataclass(AttackSchedule, node or {}, "schedule")
+
+
 def _filled_schedule(settings: object) -> None:
-    """Check the schedule of ``settings`` and fill its defaults in, so that it has one form."""
+    """Check the schedule of ``settings`` and fill in its defaults, for one canonical form."""
     node: Node | None = settings.schedule  # type: ignore[attr-defined]
     schedule = schedule_of(node)
     if node is not None and schedule is not None:
@@ -61,7 +71,7 @@ def _share(settings: object, *names: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Local:
-    """How an honest client trains; its optimiser starts anew every round."""
+    """Training of an honest client; its optimizer starts anew in every round."""
 
     epochs: int | None = None
     steps: int | None = None
@@ -81,7 +91,7 @@ class Local:
             object.__setattr__(self, "epochs", 1)
         both = f"null beside epochs={self.epochs} (exactly one of the two)"
         _bounded(self.epochs is None or self.steps is None, "steps", both, self.steps)
-        whole = "fresh with epochs: only steps can end inside a pass (cycling needs steps)"
+        whole = "fresh with epochs: only steps can end inside a pass (cycling requires steps)"
         _bounded(self.walk == "fresh" or self.steps is not None, "walk", whole, self.walk)
         _filled_schedule(self)
         _at_least(1, self, "epochs", "steps", "batch")
@@ -94,7 +104,7 @@ class Local:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """Data, model, how the data are spread over clients, and local training."""
+    """Data, model, partition of the data over clients, and local training."""
 
     name: str
     data: Any
@@ -123,7 +133,7 @@ class Task:
         if self.partition != "writer":
             node = self.partition
             how = node if isinstance(node, str) else target_name(node)
-            wanted = f"how many clients share the data with partition={how}"
+            wanted = f"the number of clients for partition={how}"
             _bounded(self.clients is not None, "clients", wanted, None)
         if self.clients is not None and self.sampled is not None:
             most = f"at most task.clients={self.clients}"
@@ -132,7 +142,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The seed of which data there are and who holds them; null: that of the run."""
+    """Seed of the data and their partition; null: the seed of the run."""
 
     seed: int | None = None
 
@@ -142,7 +152,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Byzantine:
-    """How many clients are Byzantine, what data they hold, and how they come up in a round."""
+    """Number of Byzantine clients, their data, and their sampling in a round."""
 
     fraction: float | None = None
     count: int | None = None
@@ -160,26 +170,26 @@ class Byzantine:
 
     @property
     def share(self) -> float | int:
-        """The fraction as a real number, or the count as a whole one."""
+        """The fraction as a real number, or the count as a whole number."""
         return self.count if self.count is not None else float(self.fraction or 0)
 
     def number(self, clients: int) -> int:
-        """f of a population: the count, or the fraction rounded up as the official code does."""
+        """f of a population: the count, or the fraction rounded up as in the official code."""
         if self.count is not None:
             return self.count
         return math.ceil(round(self.share * clients, 9))  # 0.07 * 100 is 7.000000000000001
 
-    def refuse_majority(self, clients: int, told: str) -> None:
+    def refuse_majority(self, clients: int, described: str) -> None:
         """Refuse more than half of ``clients``, and a fraction that rounds up to half of them.
 
         Raises:
-            ValueError: the message names the key, and the clients as ``told``.
+            ValueError: the message names the key, and the clients as ``described``.
         """
         f = self.number(clients)
         if self.count is None:
-            _bounded(2 * f < clients, "byzantine.fraction", f"fewer than half of {told}", f)
+            _bounded(2 * f < clients, "byzantine.fraction", f"fewer than half of {described}", f)
         else:
-            _bounded(2 * f <= clients, "byzantine.count", f"at most half of {told}", f)
+            _bounded(2 * f <= clients, "byzantine.count", f"at most half of {described}", f)
 
     def drawn(self, clients: int, sampled: int) -> int:
         """f_t of each round where ``fixed_share`` draws ``sampled`` participants."""
@@ -188,7 +198,7 @@ class Byzantine:
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """The momentum that clients keep over the rounds, how far it is damped, and who keeps it."""
+    """The momentum of clients over the rounds, its dampening, and the place that stores it."""
 
     momentum: float = 0.0
     dampening: float = 0.0
@@ -202,7 +212,7 @@ class Worker:
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """The optimizer that takes the aggregate for a gradient; SGD with lr 1 is eq. 3."""
+    """The server's optimizer, with the aggregate as gradient; SGD with lr 1 is eq. 3."""
 
     optimizer: Literal["sgd", "fedavgm", "fedadam"] = "sgd"
     lr: float = 1.0
@@ -223,7 +233,7 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Evaluate every so many rounds; report the mean of the last ``tail`` evaluations."""
+    """Rounds per evaluation; the mean of the last ``tail`` evaluations is reported."""
 
     every: int = 1
     tail: int = 10
@@ -234,7 +244,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Observer:
-    """An observer that looks every so many rounds; 0: never."""
+    """Rounds per measurement; 0: never."""
 
     every: int = 0
 
@@ -244,7 +254,7 @@ class Observer:
 
 @dataclass(frozen=True, kw_only=True)
 class SkewObserver(Observer):
-    """Skew every ``every`` rounds, its sign-flip null every ``null_every``; 0: never."""
+    """Rounds per skew measurement, and per measurement of its sign-flip null; 0: never."""
 
     null_every: int = 0
 
@@ -254,7 +264,7 @@ class SkewObserver(Observer):
 
 @dataclass(frozen=True, kw_only=True)
 class Observers:
-    """What is measured of a round; ``metrics`` by the name under which their values are logged."""
+    """Measurements of a round; ``metrics`` by the name under which their values are logged."""
 
     skew: SkewObserver = field(default_factory=SkewObserver)
     cloud: Observer = field(default_factory=Observer)
@@ -268,9 +278,9 @@ class Observers:
 
 @dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """How and where it is computed and told: no part of what is computed.
+    """Settings that do not change the result: where and how a run is computed and reported.
 
-    ``name`` is what the run is called; empty: its rules, task and seed.
+    ``name`` is the name of the run; empty: its rules, task and seed.
     """
 
     name: str = ""
@@ -298,7 +308,7 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One run, whole; ``compose`` makes it, ``config_hash`` names it."""
+    """One complete run, created by ``compose`` and identified by ``config_hash``."""
 
     task: Task
     attack: Node
@@ -326,17 +336,33 @@ class Config:
         if n is not None:
             self.byzantine.refuse_majority(n, f"task.clients={n} Byzantine")
         share, attack = self.byzantine.share, self._attack
-        plays = f"a share above 0 for attack={attack} (attack=none serves with 0)"
+        plays = f"a share above 0 for attack={attack} (with 0 use attack=none)"
         key = "byzantine.fraction" if self.byzantine.count is None else "byzantine.count"
         _bounded(share > 0 or attack == "none", key, plays, share)
         if self.byzantine.data != "share":
-            dealt = "share with task.partition=writer, the data's own"
+            dealt = "share with task.partition=writer, the data's own partition"
             _bounded(self.task.partition != "writer", "byzantine.data", dealt, self.byzantine.data)
         idle = self.byzantine.data == "none" and share > 0 and attack == "none"
-        trains = "share or iid for attack=none, under which all clients train"
+        trains = "share or iid for attack=none, with which all clients train"
         _bounded(not idle, "byzantine.data", trains, self.byzantine.data)
+        self._check_schedule()
         if n is not None:
             self.refuse_idle(n)
+
+    def _check_schedule(self) -> None:
+        """Refuse an attack that no round has, and Byzantine clients that cannot train."""
+        node, dealt = self.attack.get("schedule"), self.byzantine.data
+        if not isinstance(node, dict):
+            return
+        schedule = build_dataclass(AttackSchedule, node, "attack.schedule")
+        key, name = "attack.schedule", self._attack
+        _bounded(name != "none" or schedule == ALWAYS, key, "null for attack=none", node)
+        last = f"a round below rounds={self.rounds}"
+        _bounded(schedule.start < self.rounds, f"{key}.start", last, schedule.start)
+        trains = f"share or iid for {key}, under which Byzantine clients train in some rounds"
+        _bounded(dealt != "none" or not schedule.rests, "byzantine.data", trains, dealt)
+        shared = f"share for {key}.switch, under which every client is honest at times"
+        _bounded(dealt == "share" or not schedule.switch, "byzantine.data", shared, dealt)
 
     @property
     def data_seed(self) -> int:
@@ -348,10 +374,10 @@ class Config:
         return str(self.attack.get("_target_")).rpartition(".")[2]
 
     def refuse_idle(self, clients: int) -> None:
-        """Refuse an attack that no round lets play, or that no round could show what it asks for.
+        """Refuse an attack without Byzantine clients, or with more known updates than a round has.
 
         Args:
-            clients: n of the population, which data with writers tell only when they are read.
+            clients: n of the population; data with writers determine it when they are read.
 
         Raises:
             ValueError: the message names the key.
@@ -373,18 +399,22 @@ class Config:
 
 @dataclass(frozen=True, kw_only=True)
 class AttackRole:
-    """What the adversary sees: all honest updates, its own clients', or those of k clients."""
+    """Knowledge of the adversary, and the rounds of its attack."""
 
     knowledge: Literal["all", "own"] | int = "all"
+    schedule: Node | None = None
 
     def __post_init__(self) -> None:
+        schedule = attack_schedule(self.schedule)
+        node = None if schedule == ALWAYS else asdict(schedule)
+        object.__setattr__(self, "schedule", node)  # one form for one meaning
         if isinstance(self.knowledge, int) and self.knowledge < 1:
             raise ValueError(f"knowledge: expected all, own or k >= 1, got {self.knowledge}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DefenseRole:
-    """What the server does where f exceeds what the rule tolerates, and the f it is told."""
+    """Action of the server if f exceeds the rule's limit, and the assumed f."""
 
     on_excess_f: Literal["clamp", "keep_model", "error"] = "clamp"
     assumed_f: int | None = None
@@ -396,7 +426,7 @@ class DefenseRole:
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRole:
-    """Rounds between two measurements; the first round is measured."""
+    """Rounds per measurement; the first round is measured."""
 
     every: int = 1
 
@@ -418,7 +448,7 @@ def role_names(group: str) -> tuple[str, ...]:
 
 
 def role(node: Mapping[str, Any], group: str) -> Any:
-    """The role settings in ``node``, as the class in ``ROLES``, defaults filled in.
+    """The role settings in ``node`` with defaults, as the class in ``ROLES``.
 
     Raises:
         ConfigError: a wrong value.

@@ -1,7 +1,7 @@
-"""A rule's signature read from its source: a refused configuration does not wait for torch.
+"""A rule's signature read from its source, to refuse a configuration without importing torch.
 
-Only what can be read without running anything is read: the names a package passes on, literals,
-and type expressions of the few words below. Whatever goes beyond gives ``None``, and the rule is
+Only source that needs no execution is read: names that a package re-exports, literals, and type
+expressions of the few names below. For anything else the result is ``None``, and the rule is
 imported and inspected instead.
 """
 
@@ -27,18 +27,18 @@ WORDS |= {"Any": Any, "Annotated": Annotated, "Literal": Literal}
 
 
 class _UnreadableError(Exception):
-    """This source says more than can be read without running it."""
+    """Source that cannot be read without execution."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What a rule's source says of it.
+    """The signature of a rule, from its source.
 
     Attributes:
-        hints: type of each keyword-only parameter, marks included.
-        defaults: of those that have one.
-        gives: the name of the class that a call returns.
-        free: positional parameters of a class's constructor but for ``seed``.
+        hints: type of each keyword-only parameter, with its constraints.
+        defaults: default values of parameters that have one.
+        gives: name of the class that a call returns.
+        free: positional parameters of a class's constructor, without ``seed``.
     """
 
     hints: dict[str, Any]
@@ -48,7 +48,7 @@ class Signature:
 
 
 def read_signature(target: str) -> Signature | None:
-    """The signature of a public rule of this package, or None where it has to be imported."""
+    """The signature of a public rule of this package, or None if it must be imported."""
     package, _, name = target.rpartition(".")
     try:
         home = _module(package).imports.get(name, ("", ""))
@@ -60,9 +60,9 @@ def read_signature(target: str) -> Signature | None:
 
 
 def read_labels(package: str) -> dict[str, str]:
-    """The printed name of each public rule of a package of ours that states one, by its name.
+    """The printed names of the public rules of a package of this project, by name.
 
-    It is read off ``@rule(label="...")``; nothing is imported, so a report needs no torch.
+    Read from ``@rule(label="...")`` without an import, so a report does not import torch.
     """
     labels = {}
     for name in filter(str.islower, public_names(_file(package))):
@@ -79,7 +79,7 @@ def read_labels(package: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Module:
-    """What a module's top level calls by which name, and what it takes from where."""
+    """The names at a module's top level: its definitions and its imports."""
 
     definitions: dict[str, ast.AST]
     imports: dict[str, tuple[str, str]]
@@ -139,7 +139,7 @@ def _signature(module: _Module, name: str) -> Signature:
 
 
 def _value(node: ast.AST | None, module: _Module) -> Any:
-    """What a type or a default says; a walk over the few forms that ours have."""
+    """The value of a type or a default, for the few forms that this project uses."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name) and node.id in module.definitions:

@@ -1,4 +1,4 @@
-"""Many configurations from one line, in Hydra's own sweep grammar."""
+"""Several configurations from one line, in Hydra's sweep grammar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST = 20_000  # runs of one command: each takes some kilobytes while it is plan
 
 
 def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ()) -> list[list[str]]:
-    """One list of overrides for each combination; the last override varies fastest.
+    """One list of overrides per combination; the last override varies fastest.
 
     ``seed=0,1,2``, ``attack.nu=range(0.25,1.01,0.25)``, ``defense=choice(mean,median)`` and
     ``defense=glob(*,exclude=mean)`` are sweeps; anything else is one value.
@@ -40,7 +40,9 @@ def expand(overrides: Sequence[str], home: Path, *, plugins: Sequence[str] = ())
         except FAILURES as error:
             raise ConfigError(f"{text}: {error}") from None
         if not values:
-            raise ConfigError(f"{text}: expected at least one value, it matches none.")
+            raise ConfigError(
+                f"{text}: expected at least one value, got a pattern that matches none."
+            )
         ways.append([f"{key}={value}" for value in values])
         if math.prod(map(len, ways)) > MOST:
             raise ConfigError(

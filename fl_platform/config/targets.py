@@ -1,9 +1,9 @@
-"""Which code a configuration may name: the public rules of a group's package, nothing else.
+"""The code that a configuration may name: the public rules of a group's package, nothing else.
 
 A ``_target_`` is compared, as text, with the names in the package's ``__all__``, which is read
-from its source; nothing is imported before that. A prefix test would not do:
-``fl_platform.attacks.torch.load`` begins like a rule. After import the object must have been
-defined inside the package, which stops names that the package only passes on.
+from its source; nothing is imported before that. A prefix test is not sufficient:
+``fl_platform.attacks.torch.load`` starts like a rule. After import the object must be defined
+inside the package, which excludes names that the package only imports.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ PACKAGES = {
     "task.model": "fl_platform.models",
     "task.partition": "fl_platform.data.partitions",
 }
-PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package has none of its own
-_plugins: dict[str, Path] = {}  # what a person admitted by name in this process
+# Rules of other libraries under names of ours: further rules of these groups.
+ADAPTERS = "fl_platform.adapters"
+ADAPTED = ("attack", "defense")
+PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package itself has no rules
+_plugins: dict[str, Path] = {}  # plug-ins admitted in this process
 
 
 def admit(plugin: str, home: Path) -> Path:
-    """Admit the package or module ``plugin``; the folder in which it lies or looked for ``conf/``.
+    """Admit the package or module ``plugin``; the folder that contains it, for its ``conf/``.
 
     Raises:
         ConfigError: no top-level package of that name on the path or in ``home``.
@@ -51,12 +54,12 @@ def admit(plugin: str, home: Path) -> Path:
 
 
 def admitted() -> tuple[str, ...]:
-    """The plugins admitted in this process; another one has to admit them again."""
+    """The plugins admitted in this process; another process must admit them again."""
     return tuple(_plugins)
 
 
 def borrowed(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Path]:
-    """The plugins whose rules ``nodes`` name, in order of names, and the source of each."""
+    """The plugins whose rules ``nodes`` name, in order of names, with their sources."""
     named = {str(node.get("_target_")).partition(".")[0] for node in nodes}
     return {plugin: _plugins[plugin] for plugin in sorted(named & _plugins.keys())}
 
@@ -67,12 +70,12 @@ def target_name(node: Mapping[str, Any]) -> str:
 
 
 def check_target(node: Any, group: str | None, key: str) -> str:
-    """The ``_target_`` of ``node`` if its group may name it; reads text, imports nothing.
+    """The ``_target_`` of ``node`` if its group allows it; reads text, imports nothing.
 
-    ``group=None``: if any group may.
+    ``group=None``: if any group allows it.
 
     Raises:
-        ConfigError: not a rule's node, or a name outside the public names of the group's package.
+        ConfigError: not the node of a rule, or not a public name of the group's package.
     """
     if not isinstance(node, Mapping):
         raise ConfigError(f"{key}: expected a choice of the group, got {shown(node)}.")
@@ -80,6 +83,8 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     packages = [PACKAGES[group]] if group in PACKAGES else []
     if group is None:
         packages = sorted(set(PACKAGES.values()))
+    if group is None or group in ADAPTED:
+        packages.append(ADAPTERS)
     root = Path(fl_platform.__file__).parent
     sources = {
         name: root.joinpath(*name.split(".")[1:], "__init__.py") for name in packages
@@ -97,12 +102,12 @@ def check_target(node: Any, group: str | None, key: str) -> str:
 
 
 def _plugin_hint(target: object) -> str:
-    """Say which ``--plugin`` is missing, where the target's package can be imported."""
+    """A hint at the missing ``--plugin``, if the target's package can be imported."""
     package = target.partition(".")[0] if isinstance(target, str) else ""
     if not package.isidentifier() or package in _plugins or package == fl_platform.__name__:
         return ""
     found = PathFinder.find_spec(package, [*sys.path, str(Path.cwd())])
-    return f" If it is a package of yours: add --plugin {package}." if found else ""
+    return f" For a rule of your own package: add --plugin {package}." if found else ""
 
 
 def check_exporter(name: str) -> str:
@@ -121,7 +126,7 @@ def check_exporter(name: str) -> str:
 
 
 def public_names(source: Path) -> tuple[str, ...]:
-    """The names in the ``__all__`` of a module's source, without running it."""
+    """The names in the ``__all__`` of a module's source, without execution."""
     return _names_in(source, source.stat().st_mtime_ns)
 
 
@@ -139,7 +144,7 @@ def load_rule(node: Mapping[str, Any], group: str | None, key: str) -> Callable[
     """The function or class that a node names; imports its package.
 
     Raises:
-        ConfigError: the name is not allowed, or leads to something defined elsewhere.
+        ConfigError: a name that is not allowed, or of an object defined in another package.
     """
     target = check_target(node, group, key)
     package, _, name = target.rpartition(".")

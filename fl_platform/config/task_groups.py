@@ -1,8 +1,8 @@
 """Groups that choose a part of the task by name: ``model=resnet18``, ``partition=sorted``.
 
-Both stand beside the task in the tree, so that what a task's file says of its own network or
-partition is replaced and not merged with them. The result is one configuration whichever way it
-was said: ``partition=dirichlet`` is ``task.partition=dirichlet``.
+Both are beside the task in the tree: they replace the network or partition in a task's file and
+are not merged with it. Both forms give the same configuration: ``partition=dirichlet`` is
+``task.partition=dirichlet``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from fl_platform.config.errors import ConfigError
 from fl_platform.config.targets import target_name
 
-PARTS = ("data", "model", "partition")  # of the task: what is a node and not a plain value
+PARTS = ("data", "model", "partition")  # keys of the task that are nodes, not plain values
 PLAIN = {"iid": "iid", "dirichlet": "dirichlet", "by_writer": "writer"}  # older than the group
 OF_DIRICHLET = ("beta", "minimum")
 EXCLUSIVE = {
@@ -27,13 +27,13 @@ def take_task_groups(tree: dict[str, Any], said: Set[str]) -> dict[str, str]:
 
     Args:
         tree: the composed tree; written to.
-        said: dotted keys that a person typed or an experiment file sets.
+        said: dotted keys set by overrides or by an experiment file.
 
     Returns:
-        The key in the task of each choice, and the group in which its settings are typed.
+        The key in the task of each choice, and the group of its settings.
 
     Raises:
-        ConfigError: a setting of the part that the choice replaces was said too.
+        ConfigError: a setting of the replaced part is set too.
     """
     chosen = {}
     for group in ("model", "partition"):
@@ -58,7 +58,7 @@ def take_task_groups(tree: dict[str, Any], said: Set[str]) -> dict[str, str]:
 
 
 def prefer_typed(tree: Mapping[str, Any], said: Set[str]) -> None:
-    """Leave out what a yaml file has where a person asked for that which excludes it."""
+    """Omit values of a yaml file that a typed setting excludes."""
     for key, others in EXCLUSIVE.items():
         for other in others:
             parent, _, name = other.rpartition(".")
@@ -71,7 +71,7 @@ def prefer_typed(tree: Mapping[str, Any], said: Set[str]) -> None:
 
 
 def _partition(task: dict[str, Any], node: Mapping[str, Any], plain: str | None) -> None:
-    """A partition older than the group keeps its plain name, so that old runs keep theirs."""
+    """The plain name of a partition older than the group, so that old hashes remain."""
     if plain is None:
         task |= {"partition": dict(node), "beta": None, "minimum": 0}
         return

@@ -1,8 +1,8 @@
-"""Whether a value is what a type says; the one check for the root and for every rule.
+"""The check of a value against a type, for the root and for every rule.
 
-Stricter than a conversion: ``rounds=1e3``, ``rounds=true`` and ``nu='1'`` are refused, since a
-value that had to be guessed at is a value that somebody mistyped. Only an integer where a real
-number is due is taken, and becomes one, so that ``1`` and ``1.0`` are one configuration.
+Stricter than a conversion: ``rounds=1e3``, ``rounds=true`` and ``nu='1'`` are refused, since they
+are probably typing errors. Only an integer in place of a real number is accepted, and converted,
+so that ``1`` and ``1.0`` are one configuration.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def fit(value: Any, hint: Any, key: str) -> Any:
-    """``value`` as ``hint`` describes it, or a refusal that names ``key``.
+    """``value`` in the type of ``hint``; a refusal names ``key``.
 
     Raises:
         ConfigError: another type, an unknown choice, out of range, NaN, infinite, or empty.
@@ -48,10 +48,10 @@ def fit(value: Any, hint: Any, key: str) -> Any:
 
 
 def build_dataclass(cls: type[T], values: Any, key: str = "") -> T:
-    """An instance of the dataclass ``cls`` from a mapping, every field checked.
+    """An instance of the dataclass ``cls`` from a mapping with every field checked.
 
     Raises:
-        ConfigError: an unknown key (with the nearest known one), a missing one, or a wrong value;
+        ConfigError: an unknown key (with the nearest known one), a missing key, or a wrong value;
             a ``ValueError`` of ``__post_init__`` is passed on with ``key`` before it.
     """
     dot = f"{key}." if key else ""
@@ -63,7 +63,7 @@ def build_dataclass(cls: type[T], values: Any, key: str = "") -> T:
         if name not in fields:
             raise ConfigError(
                 f"{dot}{name}: there is no such setting{nearest(str(name), fields)}"
-                f" {key or 'The root'} knows: {', '.join(fields)}."
+                f" Expected one of: {', '.join(fields)}."
             )
     for name, field in fields.items():
         free = (field.default, field.default_factory) == (dataclasses.MISSING,) * 2
@@ -78,7 +78,7 @@ def build_dataclass(cls: type[T], values: Any, key: str = "") -> T:
 
 
 def describe(hint: Any) -> str:
-    """A type in the words of an error message."""
+    """The description of a type for an error message."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return " and ".join(str(mark) for mark in inner[1:])

@@ -25,7 +25,9 @@ class Context:
         clients: ``(m,)`` int64 number of the client of each row.
         round: t, from 0.
         sizes: ``(m,)`` number of training samples that each client reports.
-        losses: ``(m,)`` training loss that each client reports.
+        losses: ``(m,)`` training loss that each client reports: the mean over its local steps. A
+            Byzantine client that trains reports its own; for one that does not, see
+            `Adversary.losses`.
         reference: ``(d,)`` the server's own update, trained on its own data.
         model: ``(d,)`` the global model w_t at the start of the round.
         layers: number of coordinates of each parameter tensor, in order; they sum to d.
@@ -79,4 +81,4 @@ def requires(rule: Any) -> frozenset[str]:
 
 
 def _at(values: Tensor | None, index: Tensor) -> Tensor | None:
-    return None if values is None else values[index.to(values.device)]
+    return None if values is None else values[sent(index, values.device)]

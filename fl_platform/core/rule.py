@@ -41,7 +41,8 @@ class Facts:
 
     Attributes:
         label: printed name in tables and figures.
-        tolerates: function n -> largest accepted f; ``None``: a minority.
+        tolerates: function n -> largest accepted f; ``None``: a minority. It is also given the
+            settings of the rule that it names as keywords.
         kappa: function ``(n, f, **parameters)`` -> constant of (f, kappa)-robustness; infinite
             if the rule has none, ``None`` if none is known for these parameters.
         shardable: ``True`` if the rule works on some of the coordinates of all rows because
@@ -52,7 +53,7 @@ class Facts:
     """
 
     label: str | None = None
-    tolerates: Callable[[int], int] | None = None
+    tolerates: Callable[..., int] | None = None
     kappa: Callable[..., float | None] | None = None
     shardable: bool | str | Callable[[Any], bool | str] | None = None
     trims: Callable[..., int] | None = None
@@ -72,7 +73,7 @@ class _Marks(Protocol):
 def rule(
     *,
     label: str | None = None,
-    tolerates: Callable[[int], int] | None = None,
+    tolerates: Callable[..., int] | None = None,
     kappa: Callable[..., float | None] | None = None,
     shardable: bool | str | Callable[[Any], bool | str] | None = None,
     trims: Callable[..., int] | None = None,
@@ -154,7 +155,9 @@ def largest_f(rule: Callable[..., Any], n: int) -> int:
         (24, 23)
     """
     stated = getattr(unwrapped(rule), "largest_f", None)
-    return int(stated(n)) if stated is not None else (n - 1) // 2
+    if stated is None:
+        return (n - 1) // 2
+    return int(stated(n, **settings_of(rule)) if hasattr(stated, "looks_at") else stated(n))
 
 
 def unwrapped(rule: Any) -> Any:
@@ -195,12 +198,19 @@ def is_agnostic(rule: Any) -> bool:
     return first_parameters(rule)[:1] in (["update"], ["labels"])
 
 
-def _at_least_none(limit: Callable[[int], int]) -> Callable[[int], int]:
-    """At least 0: f = 0 is allowed for every rule and every n >= 1."""
+def _at_least_none(limit: Callable[..., int]) -> Callable[..., int]:
+    """At least 0: f = 0 is allowed for every rule and every n >= 1.
 
-    def stated_limit(n: int) -> int:
-        return max(limit(n), 0)
+    The limit is given those settings that it names.
+    """
+    named = inspect.signature(limit).parameters.values()
+    looks_at = {p.name for p in named if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
+    def stated_limit(n: int, **settings: Any) -> int:
+        return max(limit(n, **{k: v for k, v in settings.items() if k in looks_at}), 0)
+
+    if looks_at:
+        stated_limit.looks_at = looks_at  # type: ignore[attr-defined]
     return stated_limit
 
 
@@ -224,7 +234,7 @@ def _waiting(function: Callable[P, R]) -> Rule[P, R]:
 
 
 def _door(
-    function: Callable[..., Any], name: str, limit: Callable[[int], int] | None
+    function: Callable[..., Any], name: str, limit: Callable[..., int] | None
 ) -> Callable[..., Any]:
     """``function`` with a tensor of rows wrapped as `Updates`, and f checked against ``limit``."""
     names = list(inspect.signature(function).parameters)
@@ -243,7 +253,7 @@ def _door(
             updates = args[place] if len(args) > place else given[rows]
             if len(args) > count or "num_byzantine" in given:
                 f = args[count] if len(args) > count else given["num_byzantine"]
-                _check_count(name, len(updates), f, limit)
+                _check_count(name, f, len(updates), limit(len(updates), **given))
         return function(*args, **given)
 
     return admitted
@@ -270,9 +280,9 @@ def as_updates(rows: Any, name: str = "the rule", parameter: str = "updates") ->
     )
 
 
-def _check_count(name: str, n: int, f: object, limit: Callable[[int], int]) -> None:
-    if isinstance(f, bool) or not isinstance(f, int) or not 0 <= f <= limit(n):
+def _check_count(name: str, f: object, n: int, most: int) -> None:
+    if isinstance(f, bool) or not isinstance(f, int) or not 0 <= f <= most:
         raise ValueError(
-            f"Expected num_byzantine as a whole number from 0 to {limit(n)}, the limit of {name}"
+            f"Expected num_byzantine as a whole number from 0 to {most}, the limit of {name}"
             f" for n={n} rows, got f={f!r}; lower f, take more clients, or choose another rule."
         )

@@ -17,6 +17,8 @@ from fl_platform.core.rng import stream_seed
 from fl_platform.core.rule import as_updates, largest_f, unwrapped
 from fl_platform.defenses.gate import accepted
 
+# What belongs to one client alone, so that a mixed row has none of it.
+PER_CLIENT = {"clients": "which client sent each row", "losses": "the loss of each client"}
 OnExcessF = Literal["clamp", "keep_model", "error"]
 
 
@@ -166,12 +168,13 @@ class Chain:
                 updates = updates.mixed(step)
                 made = step if made is None else step.to(made) @ made
                 context = context.mixed(step)
-        lost = context.clients is None and received.clients is not None
-        if lost and "clients" in self._asked[-1]:
-            raise ValueError(
-                f"Expected no mixing of rows before {_name_of(self.rule)}, which requires the"
-                " client of each row; leave the mixing out, or choose clipping or arc."
-            )
+        for name, what in PER_CLIENT.items():
+            lost = getattr(context, name) is None and getattr(received, name) is not None
+            if lost and name in self._asked[-1]:
+                raise ValueError(
+                    f"Expected no mixing of rows before {_name_of(self.rule)}, which requires"
+                    f" {what}; leave the mixing out, or choose clipping or arc."
+                )
         answer = self.rule(updates, f, **context.asked(self._asked[-1]))
         result = as_aggregate(answer, _name_of(self.rule))
         if made is None or result.weights is None:

@@ -17,6 +17,11 @@ DistancePower = Literal[1, 2, 4]
 Averaged = Literal["n-f", "n-f-2", "n-2f-2"] | Annotated[int, AtLeast(1)]
 
 
+def _tolerates(n: int, *, neighbors: Neighbors = "n-f-2") -> int:
+    """2f + 2 < n in the paper; with one neighbour more a minority, where kappa is finite too."""
+    return (n - 1) // 2 if neighbors == "n-f-1" else (n - 3) // 2
+
+
 def _kappa(
     n: int, f: int, *, neighbors: Neighbors, distance_power: int, averaged: Averaged = 1
 ) -> float | None:
@@ -26,7 +31,7 @@ def _kappa(
     return (3 + 2 * math.sqrt(2)) * (n - f) / nearest if nearest > 0 else math.inf
 
 
-@rule(label="Krum", tolerates=lambda n: (n - 3) // 2, kappa=_kappa, shardable=True)
+@rule(label="Krum", tolerates=_tolerates, kappa=_kappa, shardable=True)
 def krum(
     updates: Updates,
     num_byzantine: int,
@@ -43,7 +48,7 @@ def krum(
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f, with 2f + 2 < n.
+        num_byzantine: f, with 2f + 2 < n, or 2f < n for ``n-f-1``.
         neighbors: number of closest *other* rows in the sum: ``n-f-2`` is the paper's,
             ``n-f-1`` is ByzFL's and ByzPy's.
         distance_power: p: 2 in the paper; 1 in FLPoison; 4 (squared twice) in epfml and fedlib.
@@ -70,7 +75,7 @@ def krum(
     )
 
 
-@rule(label="Multi-Krum", tolerates=lambda n: (n - 3) // 2, kappa=_kappa, shardable=True)
+@rule(label="Multi-Krum", tolerates=_tolerates, kappa=_kappa, shardable=True)
 def multi_krum(
     updates: Updates,
     num_byzantine: int,
@@ -83,7 +88,7 @@ def multi_krum(
 
     Args:
         updates: n rows of dimension d.
-        num_byzantine: f, with 2f + 2 < n.
+        num_byzantine: f, with 2f + 2 < n, or 2f < n for ``n-f-1``.
         neighbors: number of closest *other* rows in the sum: ``n-f-2`` (Blanchard et al.,
             the STRIKE authors' code) or ``n-f-1`` (ByzFL, ByzPy).
         distance_power: p: 2 in the paper; 1 in FLPoison; 4 (squared twice) in epfml and fedlib.

@@ -1,10 +1,10 @@
-"""One run over several processes: who trains which client and holds which coordinates.
+"""One run over several processes: the division of clients and coordinates.
 
-Process r of R trains the r-th part of a round's clients and so begins with some whole rows; one
-exchange turns them into all rows of the r-th part of the coordinates, on which attack, defense
-and metrics work through `ShardedUpdates`; the aggregate's parts are gathered for the server's
-step, which every process takes alike. Besides its own clients' rows, n d / R numbers, a process
-holds n d / R numbers more, never n d.
+Process r of R trains the r-th part of a round's clients and so starts with some whole rows. One
+exchange turns them into all rows of the r-th part of the coordinates, which attack, defense and
+metrics use through `ShardedUpdates`. The aggregate's parts are gathered for the server's step,
+which is equal in every process. Besides its own clients' rows, n d / R numbers, a process holds
+n d / R further numbers, never n d.
 """
 
 from __future__ import annotations
@@ -24,45 +24,45 @@ from fl_platform.federated.callbacks.roles import rule_name
 
 
 class Alone:
-    """The only process: every client and every coordinate are its own."""
+    """A single process, with all clients and all coordinates."""
 
     rank, size = 0, 1
 
     def share(self, count: int) -> slice:
-        """Which of ``count`` clients or coordinates are this process's; shares differ by one."""
+        """This process's part of ``count`` clients or coordinates; sizes differ by at most 1."""
         return self._share(count, self.rank)
 
     def width(self, dimension: int) -> int:
-        """How many of ``dimension`` coordinates are this process's."""
+        """Number of ``dimension`` coordinates of this process."""
         own = self.share(dimension)
         return int(own.stop - own.start)
 
     def exchange(self, own: Tensor, received: Tensor) -> Tensor:
-        """Whole rows of a few clients become a few coordinates of all clients.
+        """Exchange of whole rows of some clients for some coordinates of all clients.
 
         Args:
             own: ``(n_r, d)`` rows of this process's share of the n clients.
             received: ``(n, d_r)`` written: this process's coordinates of all n rows.
 
         Returns:
-            ``(n, d_r)``: ``own`` where there is one process, ``received`` else.
+            ``(n, d_r)``: ``own`` for a single process, else ``received``.
         """
         return own
 
     def updates(self, matrix: Tensor) -> Updates:
-        """Updates of which this process holds ``(m, d_r)``."""
+        """Updates with ``(m, d_r)`` in this process."""
         return Updates(matrix)
 
     def whole(self, part: Tensor) -> Tensor:
-        """``(d,)`` from every process's ``(d_r,)``."""
+        """``(d,)`` from the ``(d_r,)`` of all processes."""
         return part
 
     def sum(self, part: Tensor) -> Tensor:
-        """The sum of every process's ``part``."""
+        """The sum of ``part`` over all processes."""
         return part
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is true in some process."""
+        """True if ``flag`` is true in at least one process."""
         return flag
 
     def _share(self, count: int, rank: int) -> slice:
@@ -72,13 +72,13 @@ class Alone:
 
 
 class Ranks(Alone):
-    """Process ``rank`` of ``size`` that talk through torch's default process group."""
+    """Process ``rank`` of ``size`` in torch's default process group."""
 
     def __init__(self, rank: int, size: int, device: torch.device) -> None:
         self.rank, self.size, self.device = rank, size, device
 
     def exchange(self, own: Tensor, received: Tensor) -> Tensor:
-        """One row of each process at a time, so that 2 d numbers are on their way, not n d."""
+        """Exchange one row per process at a time, so that 2 d numbers are in transit, not n d."""
         dimension, width = own.shape[1], received.shape[1]
         cuts = [self._share(dimension, r) for r in range(self.size)]
         rows = [self._share(len(received), r) for r in range(self.size)]
@@ -113,15 +113,15 @@ class Ranks(Alone):
         return torch.cat([one[:width] for one, width in zip(parts, widths, strict=True)])
 
     def sum(self, part: Tensor) -> Tensor:
-        """The sum of every process's ``part``, the same bits for all."""
+        """The sum of ``part`` over all processes, with the same bits on each."""
         return self._reduced(part, distributed.ReduceOp.SUM)
 
     def largest(self, part: Tensor) -> Tensor:
-        """The elementwise maximum of every process's ``part``."""
+        """The elementwise maximum of ``part`` over all processes."""
         return self._reduced(part, distributed.ReduceOp.MAX)
 
     def any(self, flag: bool) -> bool:
-        """Whether ``flag`` is true in some process."""
+        """True if ``flag`` is true in at least one process."""
         return bool(self.largest(torch.tensor(int(flag))))
 
     def _reduced(self, part: Tensor, how: Any) -> Tensor:
@@ -134,13 +134,13 @@ def join(trainer: Trainer, rules: Iterable[Any], dimension: int) -> Alone:
     """This process's place among those of ``trainer``.
 
     Args:
-        trainer: with Lightning's ``strategy="ddp"`` where it has several processes.
+        trainer: a trainer, with Lightning's ``strategy="ddp"`` for several processes.
         rules: attack, mixings and defense of the run.
         dimension: d.
 
     Raises:
-        ValueError: another strategy, fewer coordinates than processes, or a rule that looks at
-            all coordinates by other ways than `Updates`; the message names it.
+        ValueError: another strategy, fewer coordinates than processes, or a rule that reduces over
+            coordinates without `Updates`; the message names it.
     """
     size = trainer.world_size
     if size == 1:
@@ -148,10 +148,12 @@ def join(trainer: Trainer, rules: Iterable[Any], dimension: int) -> Alone:
     if not isinstance(trainer.strategy, DDPStrategy):
         raise ValueError(
             f"Expected strategy='ddp' for {size} processes, got"
-            f" {type(trainer.strategy).__name__}; every process needs the whole model."
+            f" {type(trainer.strategy).__name__}; every process requires the whole model."
         )
     if dimension < size:
-        raise ValueError(f"Expected at most one process a coordinate, got {size} for {dimension}.")
+        raise ValueError(
+            f"Expected at most one process per coordinate, got {size} for {dimension}."
+        )
     reasons = [f"{rule_name(rule)} {why}" for rule in rules if (why := unfit(rule)) is not None]
     if reasons:
         raise ValueError(
@@ -162,15 +164,15 @@ def join(trainer: Trainer, rules: Iterable[Any], dimension: int) -> Alone:
 
 
 def unfit(rule: Any) -> str | None:
-    """Why a rule cannot work on a part of the coordinates; ``None`` if it can.
+    """The reason why a rule cannot work on a part of the coordinates; ``None`` if it can.
 
-    It stands on the rule: ``@rule(shardable=True)``, or an attribute ``shardable = True`` of a
-    rule that is no more than a callable. All that such a rule adds up along a vector it asks of
-    ``Updates`` (``dot``, ``length``, ``summed``). A rule that states nothing is refused.
+    The rule states it: ``@rule(shardable=True)``, or an attribute ``shardable = True`` of a rule
+    that is only a callable. Such a rule computes every sum along a vector by ``Updates`` (``dot``,
+    ``length``, ``summed``). A rule that states nothing is refused.
     """
     stated = facts_of(rule).shardable
     if callable(stated):
         stated = stated(unwrapped(rule))
     if isinstance(stated, str):
         return stated
-    return None if stated else "is not known to (state @rule(shardable=True) on it if it is)"
+    return None if stated else "does not state it (add @rule(shardable=True) if it is true)"

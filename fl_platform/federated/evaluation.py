@@ -1,4 +1,4 @@
-"""How good the global model is on held-out samples."""
+"""Evaluation of the global model on held-out samples."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fl_platform.core.vector import flatten
 from fl_platform.federated.client_training.stacked_network import StackedNetwork, stacking_obstacle
 from fl_platform.federated.federation import Samples
 
-# Values of the images that go through the model together: on a CPU their activations stay near
-# the cache, on a GPU a step has enough to do. With more than 2,000 images cuDNN computes small
-# float32 maps by Fourier transforms, which on an H200 takes 46 ms in place of 14 for CIFAR-10.
+# Number of values of the images in one batch: on a CPU their activations stay near the cache, on a
+# GPU a step is a full load. With more than 2,000 images cuDNN computes small float32 maps by
+# Fourier transforms, which on an H200 takes 46 ms instead of 14 for CIFAR-10.
 VALUES = {"cpu": 2**22, "cuda": 2**23}
 MOST = {"cpu": 500, "cuda": 2000}  # images
 
@@ -36,7 +36,7 @@ class Score:
 
 
 def batch_size(samples: Samples) -> int:
-    """Images a step of evaluation: a fixed rule of their size and device."""
+    """Images per step of evaluation: a fixed rule of their size and device."""
     kind = "cuda" if samples.inputs.device.type == "cuda" else "cpu"
     return max(1, min(MOST[kind], VALUES[kind] // samples.inputs[0].numel()))
 
@@ -58,7 +58,7 @@ def evaluate(
         model: from inputs to ``(B, num_classes)`` outputs.
         samples: on the model's device.
         num_classes: C.
-        batch: images a step; ``None`` for `batch_size`.
+        batch: images per step; ``None`` for `batch_size`.
         channels_last: how images and the weights of convolutions lie in memory.
         stacked: whether to compute as `StackedNetwork` does, where it knows the layers; ``None``:
             on a GPU, where its products over small maps are faster than cuDNN's.

@@ -1,4 +1,4 @@
-"""The clients' samples, held once in memory: inputs, targets, and who owns which rows."""
+"""The clients' samples, once in memory: inputs, targets, and the rows of each client."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Samples:
     def read(
         self, index: Tensor | slice, change: Callable[[Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The normalised inputs and the targets at ``index``; ``change`` comes before that."""
+        """The normalised inputs and the targets at ``index``; ``change`` is applied first."""
         inputs = self.inputs[index]
         if change is not None:
             inputs = change(inputs)
@@ -63,7 +63,7 @@ class Samples:
 
     @cached_property
     def host_targets(self) -> Tensor:
-        """The targets on the CPU, copied once: a GPU is waited for at the first question alone."""
+        """The targets on the CPU, copied once: only the first call waits for a GPU."""
         return self.targets.cpu()
 
     @cached_property
@@ -78,8 +78,8 @@ class Federation:
     Attributes:
         samples: every training sample once.
         clients: for each client the int64 indices of its samples.
-        num_classes: how many classes the targets can take.
-        idle: clients that never train and may hold nothing.
+        num_classes: number of classes of the targets.
+        idle: clients that never train and may have no samples.
     """
 
     samples: Samples
@@ -115,7 +115,7 @@ class Federation:
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
-        """Samples of each client; one without any claims as many as the others have on average."""
+        """Number of samples per client; a client without samples reports the mean of the others."""
         sizes = [len(index) for index in self.clients]
         mean = max(1, round(sum(sizes) / max(1, sum(size > 0 for size in sizes))))
         return tuple(size or mean for size in sizes)

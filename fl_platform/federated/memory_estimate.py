@@ -1,4 +1,4 @@
-"""What a run takes of a GPU's memory, by formula: an estimate before anything runs."""
+"""Estimate of a run's GPU memory by formula, before the run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from fl_platform.models.size import work_per_image
 
 FLOAT = 4  # bytes
 CONTEXT = 700 * 2**20  # of a process on a card: CUDA's context and the libraries; assumed
-STACKS_MOST = 2**34  # a way that trains clients side by side takes them in chunks below this
+STACKS_MOST = 2**34  # limit of a chunk of clients that are trained in parallel
 SIDE_BY_SIDE = ("stacked", "vmapped")
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes on the device, for n clients of which m train, d parameters and batches of B.
+    """Bytes on the device, for n participants of which m train, d parameters and batches of B.
 
     Attributes:
-        context: what a process takes before its first tensor.
+        context: memory of a process before its first tensor.
         rows: ``4 n d``, the matrix of updates.
         server: ``4 n d`` again, for sorted or extended rows, and eight vectors of ``4 d``.
         trainer: ``4 c (3 d + 2 B (a + u))``: parameters, gradients and momentum of the c clients
             that train side by side (1, or m up to 16 GiB), and for each image of a batch the a
             values that leave layers, the u values of unfolded inputs, and a gradient for each.
-        data: the images as bytes and eight bytes a label, of training and evaluation.
+        data: the images as bytes and eight bytes per label, of training and evaluation.
         evaluation: ``4 E (i + 2 l)`` for steps of E images of i values, l of the largest layer.
         model: ``16 d``: the global weights, their gradient, a flat copy, an optimizer's moment.
     """
@@ -41,7 +41,7 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return sum(astuple(self))
 
 
@@ -60,11 +60,11 @@ def footprint(
     Args:
         model: the network, on any device.
         image_shape: channels, height, width.
-        clients: participants of a round, n.
-        trained: how many of them train, m.
+        clients: number of participants of a round, n.
+        trained: number of them that train, m.
         batch: images of a client's step, B.
-        images: of training and of evaluation, one byte a value.
-        way: that trains the clients.
+        images: images of training and of evaluation, one byte per value.
+        way: name of the client trainer.
     """
     work = work_per_image(model, image_shape)
     d = sum(value.numel() for value in model.parameters())

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from fl_platform.core import Updates, generator
+from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
 from fl_platform.core.context import Context
 from fl_platform.core.deferred import Number, deferring, number, on_device
 from fl_platform.core.precision import tensor_float32
@@ -49,8 +50,8 @@ from fl_platform.federated.server_step import (
 from fl_platform.federated.worker_momentum import WorkerMomentum
 
 
-class Diverged(RuntimeError):  # noqa: N818 - a way to end, named like its status
-    """The run has left the numbers: its model or most of a round is not finite."""
+class Diverged(RuntimeError):  # noqa: N818 - an end of a run, named like its status
+    """The run has diverged: its model or most updates of a round are not finite."""
 
 
 class FederatedModule(LightningModule):
@@ -65,16 +66,16 @@ class FederatedModule(LightningModule):
         model: the global model.
         federation: the clients' samples.
         local: how clients train.
-        byzantine: the share of Byzantine clients, a real number from 0 below 0.5: ceil(share × n)
-            of them; or how many, a whole number of at most half of the clients.
-        sampled: participants a round; ``None`` for all.
+        byzantine: the share of Byzantine clients, a real number from 0 to below 0.5, of which
+            ceil(share × n) are drawn; or their number, at most half of the clients.
+        sampled: participants per round; ``None`` for all.
         sampling: ``"random"`` or ``"fixed_share"``, see `sample_cohort`.
-        state: ``"parameters"``: rules see parameters only, running statistics are averaged with
-            the rule's weights (uniform where it has none) and Byzantine clients report the
-            server's own; ``"all"``: buffers are attacked and aggregated like parameters, as in
+        state: ``"parameters"``: rules receive parameters only, running statistics are averaged with
+            the rule's weights (uniform if it has none) and Byzantine clients report the server's
+            own; ``"all"``: buffers are attacked and aggregated like parameters, as in
             the STRIKE authors' code, and stepped by plain subtraction.
-        seed: of every stream of this run.
-        server: makes the server's optimizer from its parameters.
+        seed: seed of every stream of this run.
+        server: function from parameters to the server's optimizer.
         server_schedule: factor of the server's rate in each round; ``None`` for 1.
         worker_momentum: beta of the momentum that each client keeps over rounds, see
             `WorkerMomentum`; 0 for none.
@@ -82,10 +83,10 @@ class FederatedModule(LightningModule):
         worker_clients: who keeps it: ``"all"`` who train, or the ``"honest"``, so that Byzantine
             clients that train send this round's update.
         loss: of the clients, from outputs and targets to a scalar.
-        way: how clients are trained, see `fl_platform.federated.client_training.select`.
-        should_stop: asked between clients; may raise to leave a long round.
-        root: samples of the server's own as a federation of one client, for rules that ask for a
-            ``reference``: each round the server trains on them like a client.
+        way: name of the client trainer, see `fl_platform.federated.client_training.select`.
+        should_stop: called between two clients; may raise to end a long round.
+        root: the server's own samples as a federation of one client, for rules that require a
+            ``reference``: in each round the server trains on them like a client.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class FederatedModule(LightningModule):
         whole = isinstance(byzantine, int)
         if not (0 <= 2 * byzantine <= len(federation) if whole else 0 <= byzantine < 0.5):
             raise ValueError(
-                "Expected a Byzantine share from 0 below 0.5, or a number of at most half of"
+                "Expected a Byzantine share from 0 to below 0.5, or a number of at most half of"
                 f" {len(federation)} clients, got {byzantine}."
             )
         if sampled is not None and not 1 <= sampled <= len(federation):
@@ -145,16 +146,27 @@ class FederatedModule(LightningModule):
 
     @property
     def population(self) -> tuple[int, int] | None:
-        """(n, f) where every round has the same, under full participation; else ``None``."""
+        """(n, f) with full participation, where all rounds have the same; else ``None``."""
         if self.sampled is not None and self.sampled < len(self.federation):
             return None
         return len(self.federation), len(self.byzantine)
 
     @property
     def offered(self) -> frozenset[str]:
-        """The fields of `Context` that a round of this module fills."""
-        known = {"clients", "round", "sizes", "model", "layers"}
+        """The fields of `Context` that a round of this module provides."""
+        known = {"clients", "round", "sizes", "losses", "model", "layers"}
         return frozenset(known if self._root is None else known | {"reference"})
+
+    @property
+    def _schedule(self) -> AttackSchedule:
+        return ALWAYS if self._adversary is None else self._adversary.schedule
+
+    def _members(self, index: int) -> tuple[int, ...]:
+        """The clients that are Byzantine in round ``index``, whether they attack in it or not."""
+        draw = self._schedule.draw(index)
+        if draw == 0:
+            return self.byzantine
+        return byzantine_clients(len(self.federation), len(self.byzantine), self.seed, draw)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The server's optimizer; SGD at rate 1 is federated averaging.
@@ -165,20 +177,21 @@ class FederatedModule(LightningModule):
         return self._server(self.model.parameters())
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """One item an epoch: an epoch is a round, its number is ``global_step``."""
+        """One item per epoch: an epoch is a round, its number is ``global_step``."""
         return DataLoader([0], batch_size=1)  # type: ignore[arg-type]
 
     def setup(self, stage: str) -> None:
-        """Find the roles and this process's place; refuse what does not fit together."""
+        """Find the roles and this process's part; refuse incompatible settings."""
         self._aggregator, self._adversary = find_roles(self.trainer)
         if self._adversary is not None and not self.byzantine:
             raise ValueError(
-                f"Expected a Byzantine client for {rule_name(self._adversary.rule)} to play, got"
+                f"Expected a Byzantine client for {rule_name(self._adversary.rule)}, got"
                 " byzantine=0; give FederatedModule a share, or leave the adversary out."
             )
-        if self.federation.idle and (self._adversary is None or self._adversary.trains):
+        rests = self._schedule.rests or self._schedule.switch
+        if self.federation.idle and (self._adversary is None or self._adversary.trains or rests):
             raise ValueError(
-                "Expected an adversary whose clients do not train, because"
+                "Expected an adversary whose clients do not train in any round, because"
                 f" {len(self.federation.idle)} clients hold no data."
             )
         rules = [self._aggregator.chain.rule, *self._aggregator.chain.mixings]
@@ -188,11 +201,11 @@ class FederatedModule(LightningModule):
         if self._worker[0] and self._ranks.size > 1:
             raise ValueError(
                 "Expected worker momentum 0 for several processes, got"
-                f" {self._worker[0]}: each client's momentum lies in one process."
+                f" {self._worker[0]}: each client's momentum is in one process only."
             )
 
     def on_fit_start(self) -> None:
-        """Bring the samples to the device and lay out the matrices of rows once."""
+        """Move the samples to the device and allocate the matrices of rows once."""
         self.federation = self.federation.to(self.device)
         self._clients = Clients(
             self.federation, self.local, self.seed, self._loss, self._should_stop
@@ -216,11 +229,11 @@ class FederatedModule(LightningModule):
             self._lay_out_momentum()
 
     def _lay_out_momentum(self) -> None:
-        """A row of momentum for each client that trains, in the order of a round of them all."""
+        """A row of momentum per client that trains, in the order of a round with all clients."""
         assert self._rows is not None
         like = self._rows[:, : sum(p.numel() for p in self.model.parameters())]
         everybody = range(len(self.federation))
-        if self._adversary is None:
+        if self._adversary is None or self._schedule.rests or self._schedule.switch:
             order = list(everybody)
         else:
             order = [i for i in everybody if i not in self.byzantine]
@@ -232,41 +245,43 @@ class FederatedModule(LightningModule):
             self._momentum_state = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the momentum of the clients, where they keep any."""
+        """Add the momentum of the clients, if they have any."""
         if self._momentum is not None:
             checkpoint["worker_momentum"] = self._momentum.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the momentum of the clients for `on_fit_start`."""
+        """Store the momentum of the clients for `on_fit_start`."""
         self._momentum_state = checkpoint.get("worker_momentum")
 
     def _width(self) -> int:
-        """d, the number of coordinates that rules see."""
+        """d, the number of coordinates of an update."""
         return sum(t.numel() for t in state_tensors(self.model, self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
-        """One communication round; reduced precision is for the clients' training alone."""
+        """One communication round; reduced precision is for the clients' training only."""
         clock = _Clock()
         index = self.global_step
+        members = self._members(index)
         cohort = sample_cohort(
-            index, len(self.federation), self.byzantine, self.sampled, self.sampling, self.seed
+            index, len(self.federation), members, self.sampled, self.sampling, self.seed
         )
-        told = self._aggregator.told(len(cohort.byzantine))
-        if self._adversary is None:
+        told = self._aggregator.assumed(len(cohort.byzantine))
+        if self._adversary is None or not self._schedule.strength(index):
             cohort = Cohort(tuple(sorted(cohort.honest + cohort.byzantine)), ())
         kind = self.device.type
-        # Weights move in place between steps: autocast's cache would keep the first step's.
+        # Weights change in place between steps: autocast's cache would keep those of the first
+        # step.
         with torch.autocast(kind, enabled=torch.is_autocast_enabled(kind), cache_enabled=False):
             trained = self._train(index, cohort)
             reference = self._train_root(index)
         clock.lap("local")
-        # Else the products of attacks, defenses and metrics would be rounded too.
+        # Otherwise the products of attacks, defenses and metrics would be rounded too.
         with torch.autocast(kind, enabled=False), tensor_float32(False):
-            context = self._context(index, cohort, reference)
+            context = self._context(index, cohort, trained, reference)
             done, values = self._settled(context, cohort, trained, told, clock)
             loss = {"round/loss": values["loss"]} if cohort.honest else {}
             metrics = loss | self._rates(index) | self._observed(done, values)
-            step_schedulers(self.trainer)  # observers see the rate of this round
+            step_schedulers(self.trainer)  # observers read the rate of this round
             clock.lap("observers")
         self._report(done, metrics | clock.seconds)
 
@@ -306,7 +321,7 @@ class FederatedModule(LightningModule):
         *,
         again: bool = False,
     ) -> tuple[Round, dict[str, Any]]:
-        """Attack, defense, the server's step, and what the observers measure."""
+        """Attack, defense, the server's step, and the measurements of the observers."""
         assert context.round is not None
         index = context.round
         updates, honest, byzantine, known = self._attack(context, cohort, trained.rows, told)
@@ -333,7 +348,7 @@ class FederatedModule(LightningModule):
         return done, numbers
 
     def _train(self, index: int, cohort: Cohort) -> Trained:
-        """Train who trains this round."""
+        """Train the clients of this round."""
         assert self._way is not None
         assert self._rows is not None
         self._way.clients = replace(self._clients, settings=self.local.at(index))
@@ -374,10 +389,15 @@ class FederatedModule(LightningModule):
             keep = own if self._worker_clients == "honest" else len(clients)
             self._momentum.apply(clients[:keep], rows[:keep, :d])
         if isinstance(adversary, AgnosticAdversary):
-            adversary.transform(rows[own:])
+            adversary.transform(rows[own:], adversary.schedule.strength(index))
         loss = self._ranks.sum(losses[0].sum()) / h
+        everyone = None
+        if "losses" in self._aggregator.chain.asked:
+            everyone = loss.new_zeros(count)
+            everyone[share] = torch.cat(losses).to(loss)
+            everyone = self._ranks.sum(everyone)
         received = rows if self._received is None else self._received[:count]
-        return Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss)
+        return Trained(self._ranks.exchange(rows, received), buffer_rows, honest, loss, everyone)
 
     def _attack(
         self, context: Context, cohort: Cohort, rows: Tensor, told: int
@@ -398,17 +418,18 @@ class FederatedModule(LightningModule):
         honest = self._ranks.updates(rows[:h])
         own = self._ranks.updates(rows[h:]) if adversary.trains else None
         reference = adversary.reference(honest, own, self.seed, index)
-        query = self._aggregator.rehearsal(honest, told, self._arrival(index, h + f), context)
-        sent = adversary.attack(reference, f, query, context)
+        query = self._aggregator.query_oracle(honest, told, self._arrival(index, h + f), context)
+        strength = adversary.schedule.strength(index)
+        sent = adversary.attack(reference, f, query, context, strength)
         known = len(reference) if isinstance(adversary.knowledge, int) else None
         return (honest.extended(sent) if len(sent) else honest), honest, sent, known
 
     def _arrival(self, index: int, size: int) -> Tensor:
-        """The order in which the rows of round ``index`` reach the server."""
+        """The order in which the rows of round ``index`` arrive at the server."""
         return torch.randperm(size, generator=generator(self.seed, "arrival", index))
 
     def _train_root(self, index: int) -> Tensor | None:
-        """``(d,)`` the update of the server's own samples, this process's part of it."""
+        """``(d,)`` update on the server's own samples, this process's part of it."""
         if self._root_way is None:
             return None
         self._root_way.clients = replace(self._root_way.clients, settings=self.local.at(index))
@@ -423,10 +444,12 @@ class FederatedModule(LightningModule):
         self._root_way.train((0,), index, (parameters, buffers), rows[:, :d], room, None)
         return rows[0, self._ranks.share(rows.shape[1])]
 
-    def _context(self, index: int, cohort: Cohort, reference: Tensor | None) -> Context:
+    def _context(
+        self, index: int, cohort: Cohort, trained: Trained, reference: Tensor | None
+    ) -> Context:
         """What the server knows of the round, rows in the order honest, Byzantine.
 
-        The model is laid out as a vector only where a rule asks for it.
+        The model is laid out as a vector, and losses are collected, only where a rule asks.
         """
         clients = cohort.honest + cohort.byzantine
         asked = self._aggregator.chain.asked | getattr(self._adversary, "asked", frozenset())
@@ -439,16 +462,27 @@ class FederatedModule(LightningModule):
             clients=torch.tensor(clients),
             round=index,
             sizes=torch.tensor([self.federation.sizes[i] for i in clients]),
+            losses=self._reported(cohort, trained.losses),
             reference=reference,
             model=model,
             layers=tuple(tensor.numel() for tensor in tensors),
         )
 
+    def _reported(self, cohort: Cohort, losses: Tensor | None) -> Tensor | None:
+        """``(m,)`` losses of the trained clients, and those that the others report."""
+        adversary, f = self._adversary, len(cohort.byzantine)
+        if losses is None or not isinstance(adversary, Adversary) or adversary.trains or f == 0:
+            return losses
+        return torch.cat([losses, adversary.losses(losses, f)])
+
     def _rates(self, index: int) -> dict[str, float]:
-        """The scheduled rates of round ``index``; empty where none is scheduled."""
-        scheduled = self.local.schedule is not None
-        own = {"round/local_lr": self.local.at(index).lr} if scheduled else {}
-        return own | self._server_step.rate(index)
+        """The scheduled rates and attack of round ``index``; empty without a schedule."""
+        rates = {}
+        if self._schedule != ALWAYS:
+            rates["round/attack_strength"] = self._schedule.strength(index)
+        if self.local.schedule is not None:
+            rates["round/local_lr"] = self.local.at(index).lr
+        return rates | self._server_step.rate(index)
 
     def _refuse_divergence(self, done: Round, finite: bool) -> None:
         """Raise `Diverged` once the model or most of a round is not finite."""
@@ -479,7 +513,7 @@ class FederatedModule(LightningModule):
             except Diverged as reason:
                 reasons.append(reason)
         if self._ranks.any(bool(reasons)):
-            raise reasons[0] if reasons else Diverged(f"round {done.index}: told by process 0")
+            raise reasons[0] if reasons else Diverged(f"round {done.index}: reported by process 0")
         return metrics
 
     def _report(self, done: Round, metrics: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""What observers may read of a finished round."""
+"""The data of a finished round, for observers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fl_platform.federated.sampling import Cohort
 
 @dataclass(frozen=True)
 class Round:
-    """One communication round; in each of several processes, that process's coordinates of it.
+    """One communication round; with several processes, the local coordinates of it.
 
     Attributes:
         index: t, from 0.
-        cohort: who took part.
+        cohort: the participants.
         updates: every received row, honest clients first.
-        honest: ``(h, d)`` the honest rows; the very object that the attack was given, so that
-            what it worked out (median, distances) is not worked out again; ``None`` in a sampled
-            round without honest clients.
-        byzantine: ``(f_t, d)`` what the Byzantine clients sent; a stride-0 view where all sent
-            the same, so that reading it copies nothing.
-        num_byzantine: f as the defense was told it.
-        aggregate: what the defense made of the rows.
-        known: how many honest updates the attack was shown, where its knowledge is a number k:
+        honest: ``(h, d)`` the honest rows; the same object that the attack received, so that its
+            statistics (median, distances) are not computed again; ``None`` in a sampled round
+            without honest clients.
+        byzantine: ``(f_t, d)`` the Byzantine rows; a stride-0 view if all are equal, which is
+            read without a copy.
+        num_byzantine: the assumed f.
+        aggregate: the result of the defense.
+        known: number of honest updates that the attack received, if its knowledge is a number k:
             k, or all of a round that has fewer; else ``None``.
     """
 
@@ -40,5 +40,5 @@ class Round:
 
     @property
     def num_honest(self) -> int:
-        """h, how many of the rows are honest."""
+        """h, the number of honest rows."""
         return len(self.cohort.honest)

@@ -1,4 +1,4 @@
-"""Who takes part in a round, as a pure function of (seed, round)."""
+"""The participants of a round, as a pure function of (seed, round)."""
 
 from __future__ import annotations
 
@@ -26,18 +26,22 @@ class Cohort:
     byzantine: tuple[int, ...]
 
 
-def byzantine_clients(num_clients: int, share: float | int, seed: int) -> tuple[int, ...]:
+def byzantine_clients(
+    num_clients: int, share: float | int, seed: int, draw: int = 0
+) -> tuple[int, ...]:
     """The ids of the Byzantine clients, drawn from their own stream.
 
     Args:
         num_clients: n.
         share: a fraction of n, of which ceil(fraction × n) are drawn, or their number.
         seed: the run's seed.
+        draw: how often they have been drawn before, under a schedule whose identities switch.
     """
-    # 0.3 * 10 is 3.0000000000000004 in floating point: rounding first keeps ceil honest.
+    # 0.3 * 10 is 3.0000000000000004 in floating point: round before ceil.
     whole = isinstance(share, int)
     count = share if whole else math.ceil(round(share * num_clients, 9))
-    order = torch.randperm(num_clients, generator=generator(seed, "byzantine"))
+    stream = generator(seed, "byzantine", draw) if draw else generator(seed, "byzantine")
+    order = torch.randperm(num_clients, generator=stream)
     return tuple(sorted(order[:count].tolist()))
 
 
@@ -55,7 +59,7 @@ def sample_cohort(
         round_index: t, from 0.
         num_clients: n, the population.
         byzantine: ids of the Byzantine clients in the population.
-        sampled: participants a round; ``None`` for all.
+        sampled: participants per round; ``None`` for all.
         sampling: ``"random"`` draws from the population, so that f_t is random;
             ``"fixed_share"`` draws exactly round(|byzantine| / n × sampled) Byzantine clients.
         seed: the run's seed.

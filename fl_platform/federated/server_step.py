@@ -25,19 +25,21 @@ State = Literal["parameters", "all"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What training left in this process.
+    """The result of the training in this process.
 
     Attributes:
-        rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all who trained.
+        rows: ``(trained, d_r)`` its coordinates (all, where it is alone) of all trained clients.
         buffer_rows: changes of the buffers by the clients that trained here, honest first.
         honest: which of the honest rows trained here.
-        loss: mean of all honest clients; NaN where none took part.
+        loss: mean of all honest clients; NaN without honest participants.
+        losses: ``(trained,)`` of all trained clients; ``None`` if no rule asks for them.
     """
 
     rows: Tensor
     buffer_rows: Tensor | None
     honest: range
     loss: Tensor
+    losses: Tensor | None = None
 
 
 class ServerStep:

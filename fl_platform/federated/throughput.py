@@ -1,4 +1,4 @@
-"""How fast a run trains: images and floating-point operations a second, round by round."""
+"""Throughput of a run: images and floating-point operations per second, per round."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fl_platform.models.size import work_per_image
 class Throughput(Callback):
     """``speed/images_per_second`` and ``speed/training_teraflops`` of whole rounds.
 
-    A round lasts from the end of the one before to its own end, so server side, evaluation and
-    commit are in it; the first one of a process also pays for what later ones find ready. Images
-    are those that the clients' steps of SGD read, operations those of `work_per_image`.
+    A round lasts from the end of the previous one to its own end, with server side, evaluation and
+    commit; the first round of a process also contains one-time costs. Images are those that the
+    clients' steps of SGD read, operations those of `work_per_image`.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Throughput(Callback):
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """The two rates of this round."""
+        """Both rates of this round."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         trained = done.cohort.honest

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class WorkerMomentum:
-    """One row of momentum a client, applied to the update that it would send.
+    """One row of momentum per client, applied to its update.
 
     .. math:: m_i \\leftarrow \\beta m_i + (1 - \\delta) g_i, \\quad m_i = 0 \\text{ at first}
 
@@ -18,13 +18,13 @@ class WorkerMomentum:
     in a round keeps its row.
 
     Args:
-        clients: ids of all who may train, in the order in which a round of all of them has them.
-        like: ``(*, d)``, whose dtype and device the rows have.
+        clients: ids of all clients that may train, in the order of a round with all of them.
+        like: ``(*, d)`` tensor with the dtype and device of the rows.
         momentum: beta, from 0 below 1.
         dampening: delta, from 0 below 1.
 
     Raises:
-        ValueError: beta or delta is out of range.
+        ValueError: beta or delta out of range.
 
     References:
         S. P. Karimireddy, L. He, M. Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via
@@ -45,7 +45,7 @@ class WorkerMomentum:
         self._places = {client: place for place, client in enumerate(clients)}
 
     def apply(self, clients: Sequence[int], updates: Tensor) -> None:
-        """Take the clients' updates ``(len(clients), d)`` in, and put their momentum in place."""
+        """Replace the clients' updates ``(len(clients), d)`` by their momentum, in place."""
         places = [self._places[client] for client in clients]
         if places == list(range(len(self.rows))):  # a round of all clients: one pass over both
             self._move(self.rows, updates)
@@ -62,10 +62,10 @@ class WorkerMomentum:
         return {"rows": self.rows.to("cpu", copy=True)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Continue with the rows of a checkpoint.
+        """Restore the rows of a checkpoint.
 
         Raises:
-            ValueError: they are of another number of clients or coordinates.
+            ValueError: another number of clients or coordinates.
         """
         rows = state["rows"]
         if rows.shape != self.rows.shape:

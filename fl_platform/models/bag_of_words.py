@@ -25,16 +25,16 @@ def bag_of_words(
 ) -> nn.Module:
     """The mean of the tokens' vectors, then a linear layer.
 
-    Tokens that fill sequences up count like any other.
+    Padding tokens count like any other token.
 
     Args:
         num_classes: outputs.
         image_shape: ``(L,)``, the length of a sequence.
         vocabulary: tokens are numbers below it.
-        width: of a token's vector.
+        width: size of a token's vector.
 
     Raises:
-        ValueError: the inputs are no sequences.
+        ValueError: inputs that are not sequences.
     """
     if len(image_shape) != 1:
         raise ValueError(f"bag_of_words needs sequences of tokens (L,), got inputs {image_shape}.")

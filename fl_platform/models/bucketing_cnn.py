@@ -20,14 +20,14 @@ def bucketing_cnn(
 ) -> nn.Module:
     """Two convolutions, dropout, two linear layers; 1,199,882 parameters for MNIST.
 
-    It is the network of PyTorch's MNIST example. Its second dropout is named two-dimensional there
-    but acts on vectors, where it drops each number on its own, as here.
+    It is the network of PyTorch's MNIST example. The second dropout there is called two-dimensional
+    but is applied to vectors, where it drops each number independently, as here.
 
     Args:
         num_classes: outputs.
         image_shape: channels, height, width; sides of at least 6 pixels.
-        channel_dropout: chance of a channel to be dropped after the convolutions.
-        dropout: chance of a hidden number to be dropped.
+        channel_dropout: probability that a channel is dropped after the convolutions.
+        dropout: probability that a hidden number is dropped.
         masks: ``drawn``: each step draws its own, as dropout is meant. ``fixed``: one mask per
             position in the batch for the whole run and all clients, see `FixedDropout`. That is
             what the authors' code does: it restores the state of the random generator after each

@@ -1,4 +1,4 @@
-"""The small networks that ByzFL trains on MNIST."""
+"""The small networks of ByzFL for MNIST."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cnn_mnist(num_classes: int, image_shape: tuple[int, ...]) -> nn.Module:
         image_shape: channels, height, width; sides of at least 16 pixels.
 
     Raises:
-        ValueError: the image is smaller than the two convolutions and poolings need.
+        ValueError: an image that is too small for the two convolutions and poolings.
 
     References:
         ByzFL, ``cnn_mnist``, https://github.com/LPD-EPFL/byzfl
@@ -56,7 +56,7 @@ def fc_mnist(
 
     Args:
         num_classes: outputs.
-        image_shape: of one input.
+        image_shape: shape of one input.
         hidden: width of the hidden layer.
 
     References:

@@ -1,4 +1,4 @@
-"""The small convolutional network that LEAF introduced for FEMNIST, as the paper uses it."""
+"""The small convolutional network of LEAF for FEMNIST, as in the paper."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def femnist_cnn(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Modul
         image_shape: channels, height, width; sides of at least 4 pixels.
 
     Raises:
-        ValueError: the image is smaller than the two poolings need.
+        ValueError: an image that is too small for the two poolings.
 
     References:
         S. Caldas et al., LEAF: A Benchmark for Federated Settings, 2018,

@@ -8,15 +8,15 @@ from torch import nn
 def lenet(num_classes: int, image_shape: tuple[int, ...]) -> nn.Module:
     """Two convolutions and three linear layers; 61,706 parameters for 10 classes of 28 x 28.
 
-    With ReLU and maximum pooling, as it is used today. Images are padded by two pixels, so that
-    28 x 28 has the paper's 32 x 32.
+    With ReLU and max pooling, as usual today. Images are padded by two pixels: 28 x 28 becomes the
+    paper's 32 x 32.
 
     Args:
         num_classes: outputs.
         image_shape: channels, height, width; sides of at least 12 pixels.
 
     Raises:
-        ValueError: the image is smaller than the two convolutions and poolings need.
+        ValueError: an image that is too small for the two convolutions and poolings.
 
     References:
         Y. LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 1998.

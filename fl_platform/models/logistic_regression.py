@@ -12,6 +12,6 @@ def logistic_regression(num_classes: int, image_shape: tuple[int, ...]) -> nn.Mo
 
     Args:
         num_classes: outputs.
-        image_shape: of one input.
+        image_shape: shape of one input.
     """
     return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(image_shape), num_classes))

@@ -1,4 +1,4 @@
-"""torchvision's ResNet-18 from random weights, the paper's network for ImageNet-12."""
+"""ResNet-18 of torchvision with random weights, the paper's network for ImageNet-12."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def resnet18(
 ) -> nn.Module:
     """ResNet-18; 11,182,668 parameters for 12 classes, with either normalisation.
 
-    Batch normalisation (the paper's) keeps running statistics beside the parameters, 9,620
-    numbers that a federated run must decide about (``task.state``). Group normalisation has none.
+    Batch normalisation (the paper's) has running statistics beside the parameters, 9,620 numbers
+    whose aggregation ``task.state`` sets. Group normalisation has none.
 
     Args:
         num_classes: outputs.
@@ -31,13 +31,13 @@ def resnet18(
             parameters for 10 classes).
 
     Raises:
-        ValueError: the images are not in colour.
+        ValueError: images without three channels.
 
     References:
         K. He et al., Deep Residual Learning for Image Recognition, CVPR 2016;
         Y. Wu, K. He, Group Normalization, ECCV 2018.
     """
-    from torchvision import models  # seconds to import, needed by this network alone
+    from torchvision import models  # takes seconds to import, used by this network only
 
     if image_shape[0] != 3:
         raise ValueError(f"resnet18 needs images of 3 channels, got {image_shape[0]}.")

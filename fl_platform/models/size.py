@@ -1,4 +1,4 @@
-"""How large a model is, and how much work an image is to it."""
+"""The size of a model, and the operations per image."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def num_parameters(model: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Work:
-    """What one image is to a model.
+    """The work of a model per image.
 
     Attributes:
         forward: floating-point operations of a forward pass; a multiply-add is two.
-        training: of a forward and a backward pass.
-        activations: values that leave layers.
-        largest: the most values that leave one layer.
+        training: operations of a forward and a backward pass.
+        activations: number of outputs of all layers.
+        largest: number of outputs of the largest layer.
         unfolded: values of the convolutions' inputs, unfolded to the rows of a product.
     """
 
@@ -36,18 +36,18 @@ class Work:
 def work_per_image(
     model: nn.Module, image_shape: tuple[int, ...], dtype: torch.dtype = torch.float32
 ) -> Work:
-    """Count from the shapes of the layers that one image goes through.
+    """Count the operations from the shapes of the layers for one image.
 
-    Operations are those of convolutions and linear layers, a product each for the outputs, the
-    gradient of the weights and, but for the first layer, the gradient of the inputs; all other
-    layers, some percent, are not counted. The small AlexNet has 29.9 and 86.8 million on
+    Operations are those of convolutions and linear layers: one product each for the outputs, the
+    gradient of the weights and, except in the first layer, the gradient of the inputs. All other
+    layers, a few percent, are not counted. The small AlexNet has 29.9 and 86.8 million on
     CIFAR-10's images. A copy on the CPU takes one image in evaluation mode: milliseconds, where
     tensors without storage would first import a compiler for seconds.
 
     Args:
-        model: from images to outputs; on any device, never touched.
+        model: from images to outputs; on any device, not modified.
         image_shape: channels, height, width; of tokens, their number.
-        dtype: of an input as the model takes it; an integer type for tokens.
+        dtype: type of an input; an integer type for tokens.
     """
     twin = copy.deepcopy(model).to("cpu", torch.float32).eval()
     products: list[int] = []

@@ -1,4 +1,4 @@
-"""AlexNet cut down to CIFAR-10's images, the paper's network for that task."""
+"""AlexNet reduced to CIFAR-10's images, the paper's network for that task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def small_alexnet(num_classes: int, image_shape: tuple[int, int, int]) -> nn.Mod
         image_shape: channels, height, width; sides of at least 29 pixels.
 
     Raises:
-        ValueError: the image is smaller than the three poolings need.
+        ValueError: an image that is too small for the three poolings.
 
     References:
         A. Krizhevsky, I. Sutskever, G. E. Hinton, ImageNet Classification with Deep

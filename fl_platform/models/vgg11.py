@@ -17,16 +17,16 @@ def vgg11(
 ) -> nn.Module:
     """Eight convolutions and one linear layer; 9,225,610 parameters for 10 classes in colour.
 
-    The convolutions are those of torchvision's; its three linear layers, made for 224 x 224
-    pixels, are one here, as usual for CIFAR.
+    The convolutions are those of torchvision; its three linear layers, for 224 x 224 pixels, are
+    replaced by one, as usual for CIFAR.
 
     Args:
         num_classes: outputs.
         image_shape: channels, height, width; sides of at least 32 pixels.
-        norm: "batch" normalises after each convolution (5,504 parameters more).
+        norm: "batch": normalise after each convolution (5,504 more parameters).
 
     Raises:
-        ValueError: the image is smaller than the five poolings need.
+        ValueError: an image that is too small for the five poolings.
 
     References:
         K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image

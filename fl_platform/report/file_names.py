@@ -34,9 +34,9 @@ _Item = TypeVar("_Item", bound=_Named)
 
 
 def by_file_name(items: Sequence[_Item]) -> dict[str, _Item]:
-    """The items by file name without ending: kind, task, and what tells equal ones apart.
+    """The items by file name without ending: kind, task, and the difference of equal ones.
 
-    Two settings of one task are told apart by the values in which they differ
+    Names of two settings of one task contain the values in which they differ
     (``curves-digits-beta-0.1``); names that are equal even so get a number.
     """
     found: dict[str, _Item] = {}

@@ -1,4 +1,4 @@
-"""From a checked configuration to the objects of a run: data, model, roles, module."""
+"""The objects of a run from its configuration: data, model, roles, module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, build_rule, data_node, flat
-from fl_platform.config.schema import Local, Runtime, role, schedule_of
+from fl_platform.config.schema import Local, Runtime, attack_schedule, role, schedule_of
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
 from fl_platform.data import (
@@ -49,13 +49,15 @@ class Population:
     """The data of a run, split over its clients.
 
     Attributes:
-        dataset: as loaded, validation samples set aside.
-        partition: who holds which training sample.
+        source: the node of the data set, with its folder resolved.
+        dataset: the loaded data without validation samples.
+        partition: the training samples of each client.
         federation: the clients' samples.
-        held_out: evaluation sets by name: ``test``, and ``validation`` where there is one.
-        root: the server's own samples as those of one client, where it has any.
+        held_out: evaluation sets by name: ``test``, and ``validation`` if there is one.
+        root: the server's own samples, as those of one client, if it has any.
     """
 
+    source: dict[str, Any]
     dataset: Dataset
     partition: Partition
     federation: Federation
@@ -64,14 +66,15 @@ class Population:
 
 
 def load_population(config: Config, home: Path) -> Population:
-    """Load the task's data and split it; a relative ``root`` of the data lies in ``home``.
+    """Load the task's data and split it; a relative ``root`` of the data is below ``home``.
 
     Raises:
-        DataError: the data are absent, damaged or too few.
-        ConfigError: the data do not go together with what was asked for.
+        DataError: missing, damaged or too few data.
+        ConfigError: data that do not fit the configuration.
     """
     with refused("task.data"):
-        dataset = load_dataset(data_node(config, home))
+        source = data_node(config, home)
+        dataset = load_dataset(source)
     if config.task.samples is not None:
         dataset = subset(dataset, config.task.samples, config.data_seed)
     dataset, images, labels = hold_out(dataset, config.task.validation, config.data_seed)
@@ -95,11 +98,11 @@ def load_population(config: Config, home: Path) -> Population:
             dataset.num_classes,
             partition.idle,
         )
-    return Population(dataset, partition, federation, held_out, root)
+    return Population(source, dataset, partition, federation, held_out, root)
 
 
 def build_partition(config: Config, dataset: Dataset) -> Partition:
-    """Who holds which training sample."""
+    """The partition of the training samples over clients."""
     task, byzantine, seed = config.task, config.byzantine, config.data_seed
     how: Any = task.partition if isinstance(task.partition, str) else build_rule(task.partition)
 
@@ -113,12 +116,12 @@ def build_partition(config: Config, dataset: Dataset) -> Partition:
 
 
 def load_dataset(node: Mapping[str, Any]) -> Dataset:
-    """The data set of a `data_node`; kept while its files stay: the runs of a grid share it.
+    """The data set of a `data_node`, cached while its files are unchanged, for the runs of a grid.
 
     Raises:
-        DataError: the data are absent, damaged or not what they claim to be.
+        DataError: missing or damaged data, or data with another digest.
     """
-    key = json.dumps(node, sort_keys=True)  # lists of means are no keys
+    key = json.dumps(node, sort_keys=True)  # lists of means are not hashable
     dataset = _load(key)
     if dataset.files == stamps(Path(path) for path, *_ in dataset.files):
         return dataset
@@ -139,7 +142,7 @@ def build_model(config: Config, dataset: Dataset) -> nn.Module:
 
 
 def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choice:
-    """The way that clients of this run train; a function of its configuration and device."""
+    """The client trainer of this run; a function of its configuration and device."""
     with torch.device("meta"):
         model = build_network(config, dataset)
     local, shape = config.task.local, dataset.image_shape
@@ -151,7 +154,7 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
 
 
 def build_roles(config: Config) -> list[Any]:
-    """The aggregator, and the adversary unless there is no attack."""
+    """The aggregator, and the adversary if there is an attack."""
     defense = role(config.defense, "defense")
     with refused("mixing"):
         mixings = [build_rule(node, config.seed) for node in config.mixing]
@@ -163,17 +166,19 @@ def build_roles(config: Config) -> list[Any]:
         attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
         with refused("attack", TypeError):
-            roles.append(adversary(attack, knowledge=role(config.attack, "attack").knowledge))
+            plays = role(config.attack, "attack")
+            schedule = attack_schedule(plays.schedule)
+            roles.append(adversary(attack, knowledge=plays.knowledge, schedule=schedule))
         if config.byzantine.data == "none" and roles[-1].trains:
             raise ConfigError(
                 f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"
-                " clients train on data of their own, got 'none'."
+                " clients train on their own data, got 'none'."
             )
     return roles
 
 
 def build_callbacks(config: Config, folder: Path) -> list[Callback]:
-    """The callbacks of the configuration; one that asks for ``folder`` writes its files there."""
+    """The callbacks of the configuration; ``folder`` parameters receive the artifacts' folder."""
     nodes = config.callbacks.values()
     with refused("callbacks"):
         return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
@@ -226,7 +231,7 @@ def local_training(local: Local) -> LocalTraining:
 
 
 def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """The optimizer that steps on the aggregate.
+    """The server's optimizer, with the aggregate as gradient.
 
     SGD at rate 1 is federated averaging (eq. 3); with momentum it is FedAvgM (Hsu, Qi and Brown,
     "Measuring the Effects of Non-Identical Data Distribution", 2019). FedAdam is Adam on the
@@ -245,10 +250,10 @@ def server_optimizer(config: Config, parameters: Iterable[Tensor]) -> torch.opti
 
 
 def resolve_device(runtime: Runtime) -> torch.device:
-    """The device of a run: ``auto`` is the first GPU where there is one, else the CPU.
+    """The device of a run: ``auto`` is the first GPU if there is one, else the CPU.
 
     Raises:
-        ConfigError: a GPU that this machine has not, or a precision that the device has not.
+        ConfigError: a GPU that this machine does not have, or a precision that the device lacks.
     """
     wanted = runtime.device
     if wanted == "auto":
@@ -262,7 +267,7 @@ def resolve_device(runtime: Runtime) -> torch.device:
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
         raise ConfigError(
-            f"runtime.device: expected one of {count} GPUs that torch finds here, got {wanted};"
+            f"runtime.device: expected one of the {count} GPUs that torch finds, got {wanted};"
             " use cpu or auto."
         )
     return device

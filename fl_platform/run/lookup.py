@@ -1,4 +1,4 @@
-"""The stored result of a configuration, where it is one of the data that it names today."""
+"""The stored result of a configuration, if it was computed from the present data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Seen = dict[Path, str | None]
 
 
 def remember(home: Path, node: Mapping[str, Any], files: Iterable[Stamp], digest: str) -> None:
-    """Keep the digest of the data of a `data_node` while its ``files`` stay as they are."""
+    """Store the digest of the data of a `data_node`, valid while its ``files`` are unchanged."""
     known = {"digest": digest, "files": [list(stamp) for stamp in files]}
     if not known["files"]:
         return
@@ -30,13 +30,13 @@ def remember(home: Path, node: Mapping[str, Any], files: Iterable[Stamp], digest
 
 
 def digest_of(config: Config, home: Path, seen: Seen | None = None) -> str | None:
-    """The digest of the data that ``config`` names; loads them only where nobody remembers it.
+    """The digest of the data that ``config`` names; loads the data only if no digest is stored.
 
-    ``None`` where the configuration's own identity says all (data without a ``root``), and where
-    the data are not there: nothing is downloaded for it.
+    ``None`` if the config hash identifies the data (no ``root``), and if the data are missing:
+    nothing is downloaded for a digest.
 
     Args:
-        seen: answers of this very moment, so that the many cells of a grid look once; added to.
+        seen: digests of the present call, shared by the runs of a grid; new ones are added.
     """
     node = data_node(config, home)
     if "root" not in node or not Path(node["root"]).exists():
@@ -76,31 +76,31 @@ def _memory(home: Path, node: Mapping[str, Any]) -> Path:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         return read_record(path, KnownData)
-    except RuntimeError:  # damaged: it is written anew
+    except RuntimeError:  # damaged: written again
         return None
 
 
 class OtherData(IdentityMismatch):
-    """The stored result is of other data than those that lie where the configuration says."""
+    """A stored result that was computed from other data than the present ones."""
 
-    def _told(self, path: Path, pairs: str) -> str:
+    def _message(self, path: Path, pairs: str) -> str:
         return (
-            f"Expected the data that the stored result in {path} was computed from, got others"
-            f" ({pairs}). Let task.data.root name those, or use --restart (run anew; the old run is"
-            " kept aside) or --ignore-mismatch (show it all the same)."
+            f"Expected the data from which the stored result in {path} was computed, got others"
+            f" ({pairs}). Set task.data.root to those, or use --restart (run again; the old run is"
+            " kept in a renamed folder) or --ignore-mismatch (show the stored result)."
         )
 
 
 def stored(config: Config, home: Path, seen: Seen | None = None) -> Result | None:
-    """The result of a run that is over, else ``None``; needs neither torch nor Lightning.
+    """The result of a finished run, else ``None``; imports neither torch nor Lightning.
 
-    Only where the digest of the data is not known yet are they, and so torch, loaded once.
+    Only if the digest of the data is not stored yet, the data, and so torch, are loaded once.
 
     Args:
-        seen: digests of this very moment, for whoever asks of many runs; see `digest_of`.
+        seen: digests of the present call, for a call with many runs; see `digest_of`.
 
     Raises:
-        OtherData: it was computed from other data; ``runtime.continue_anyway`` lets it pass.
+        OtherData: a result of other data; ``runtime.continue_anyway`` accepts it.
     """
     identity = config_hash(config)
     result = finished(home, identity)
@@ -114,11 +114,11 @@ def stored(config: Config, home: Path, seen: Seen | None = None) -> Result | Non
 
 
 def of_other_code(config: Config, home: Path) -> tuple[str, ...]:
-    """What computed the stored run and is not today's: ``code_fingerprint``, ``plugin.NAME``."""
+    """Code of the stored run that has changed since: ``code_fingerprint``, ``plugin.NAME``."""
     was = conditions(home, config_hash(config))
     return tuple(name for name, now in provenance.code(config).items() if was.get(name) != now)
 
 
 def conditions(home: Path, identity: str) -> dict[str, str]:
-    """What alters the bits of a run, as it was recorded for the run with that hash."""
+    """The recorded conditions of the run with that hash."""
     return (run_folder(home, identity).describe() or {}).get("conditions", {})

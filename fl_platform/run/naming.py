@@ -1,4 +1,4 @@
-"""How runs and rules are called on screen: ``strike(nu=1) vs multi_krum, digits s0``."""
+"""Printed names of runs and rules: ``strike(nu=1) vs multi_krum, digits s0``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ALWAYS_SHOWN = ("nu", "z", "scale", "tau", "s", "trim", "skewed_set", "match")
 
 
 def rule_label(node: Mapping[str, Any]) -> str:
-    """A rule's name with what it is known by and whatever departs from the defaults."""
+    """A rule's name with its main parameters and all that differ from their defaults."""
     name = target_name(node)
     rule = load_rule(node, None, "rule")
     known = parameters(rule)
@@ -36,25 +36,25 @@ def rule_label(node: Mapping[str, Any]) -> str:
         for key, default in ROLES.items()
         if key not in known
         and node.get(key, default) != default
-        # what others know is nothing to an attack that sees its own client alone
+        # knowledge has no effect on an attack that receives its own client's update only
         and not (key == "knowledge" and is_agnostic(rule))
     ]
     return f"{name}({', '.join(shown)})" if shown else name
 
 
 def mixing_label(config: Config) -> str:
-    """The mixings in order, joined by ``+``; empty where there is none."""
+    """The mixings in order, joined by ``+``; empty if there is none."""
     return "+".join(rule_label(node) for node in config.mixing)
 
 
 def run_name(config: Config, *, apart: str = "") -> str:
-    """What a run is called: ``runtime.name``, or attack, defense with its mixings, task, seed.
+    """The name of a run: ``runtime.name``, or attack, defense with its mixings, task, seed.
 
-    What tells the runs of a grid apart comes first: narrow columns cut the end.
+    The parts in which the runs of a grid differ come first: narrow columns cut the end.
 
     Args:
-        config: of the run.
-        apart: what else tells it from others, such as ``beta=0.1``; stands before the task.
+        config: configuration of the run.
+        apart: further differences, such as ``beta=0.1``; placed before the task.
     """
     if config.runtime.name:
         return config.runtime.name
@@ -80,7 +80,7 @@ def task_of(name: str) -> str:
 
 
 def run_names(configs: Sequence[Config]) -> list[str]:
-    """A name for each run of a grid; runs of one task that differ in further settings say so."""
+    """A name per run of a grid, with the further settings in which runs of one task differ."""
     settings = [_further(config) for config in configs]
     values: dict[str, dict[str, set[str]]] = {}
     for config, found in zip(configs, settings, strict=True):
@@ -103,7 +103,7 @@ def run_names(configs: Sequence[Config]) -> list[str]:
 
 
 def _further(config: Config) -> dict[str, str]:
-    """The settings that no label of a rule and no seed tells."""
+    """The settings that are neither in a label of a rule nor a seed."""
     return {
         key: _short(value)
         for key, value in flat(config).items()
@@ -112,7 +112,7 @@ def _further(config: Config) -> dict[str, str]:
 
 
 def run_tags(config: Config) -> dict[str, str]:
-    """What runs are grouped and searched by."""
+    """Tags for grouping and searching runs."""
     return {
         "task": config.task.name,
         "attack": target_name(config.attack),

@@ -1,4 +1,4 @@
-"""The files that a finished run leaves: resolved config, figures, final weights."""
+"""Files of a finished run: resolved config, figures, final weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fl_platform.data import classes_per_client
 from fl_platform.federated import FederatedModule
 from fl_platform.federated.evaluation import Score
 from fl_platform.run.build import Population
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.checkpoint import weights_sha256
 from fl_platform.tracking.history import History
@@ -29,11 +29,11 @@ from fl_platform.tracking.history import History
 
 def write_artifacts(
     config: Config,
-    record: RunRecord,
+    record: ActiveRun,
     population: Population,
     module: FederatedModule,
 ) -> list[Path]:
-    """Write all artifacts into the run's folder of them; their paths."""
+    """Write all artifacts into the run's folder of artifacts; their paths."""
     folder, history = record.folder, record.journal.history
     yaml = OmegaConf.to_yaml(OmegaConf.create(dataclasses.asdict(config)))
     write_atomic(folder.artifacts / "config.yaml", yaml.encode())
@@ -50,8 +50,8 @@ def write_artifacts(
 
 
 def accuracy_figure(history: History) -> Figure:
-    """Test accuracy over the rounds; validation beside it where there is any."""
-    # Fixed margins: a computed layout draws everything twice, a tenth of a short run.
+    """Test accuracy over the rounds, and validation accuracy if there is any."""
+    # Fixed margins: a computed layout draws everything twice, which takes a tenth of a short run.
     figure = Figure(figsize=(5, 3))
     figure.subplots_adjust(left=0.12, right=0.97, bottom=0.17, top=0.95)
     axes = figure.add_subplot(xlabel="round", ylabel="accuracy (%)", ylim=(0, 100))
@@ -66,7 +66,7 @@ def accuracy_figure(history: History) -> Figure:
 
 
 def partition_figure(counts: torch.Tensor, byzantine: tuple[int, ...]) -> Figure:
-    """Samples of each class at each client, ``(n, C)``; Byzantine clients are marked below."""
+    """Samples per class and client, ``(n, C)``; Byzantine clients are marked below."""
     figure = Figure(figsize=(7, 3))
     figure.subplots_adjust(left=0.07, right=1.02, bottom=0.17, top=0.95)
     axes = figure.add_subplot(xlabel="client (^ Byzantine)", ylabel="class")
@@ -88,7 +88,7 @@ def summary(
     weights: Mapping[str, Tensor],
     config: Config,
 ) -> dict[str, Any]:
-    """What a result says beside status and accuracy over the evaluations; see `Result`."""
+    """Further entries of a result beside status and accuracy; see `Result`."""
     validation = [value for _, value in history.curve("validation/accuracy")]
     per_class = scores["test"].per_class if "test" in scores else ()
     return {

@@ -1,4 +1,4 @@
-"""Where a number comes from: code, versions, machine, data."""
+"""Provenance of a number: code, versions, machine, data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from importlib import metadata
 from pathlib import Path
 
 from fl_platform.config import Config
-from fl_platform.config.targets import borrowed
+from fl_platform.config.targets import ADAPTERS, borrowed
 
 PACKAGE = Path(__file__).resolve().parents[1]
-# What computes the bits of a run. A change elsewhere (report, tracking, command line) leaves a run
-# resumable and a reference exact.
+# The code that determines the bits of a run. After a change of other code (report, tracking,
+# command line) a run can still be resumed, and a reference stays exact.
 COMPUTES = (
     "core",
     "attacks",
@@ -29,7 +29,7 @@ COMPUTES = (
 )
 _CPUINFO = Path("/proc/cpuinfo")
 _VECTORS = ("avx", "fma", "amx", "sse4", "sve", "asimd")
-# Read by torch, MKL, oneDNN and OpenBLAS: which vector instructions they use.
+# Variables by which torch, MKL, oneDNN and OpenBLAS choose vector instructions.
 _INSTRUCTIONS = (
     *("ATEN_CPU_CAPABILITY", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE"),
     *("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"),
@@ -39,7 +39,7 @@ DEPENDENCIES = ("torch", "torchvision", "lightning", "numpy", "omegaconf", "scik
 
 @functools.cache
 def code_fingerprint() -> str:
-    """SHA-256 over names and contents of the source files that compute a run's bits."""
+    """SHA-256 over names and contents of the source files that determine a run's bits."""
     return _fingerprint(PACKAGE, sources())
 
 
@@ -52,16 +52,27 @@ def sources() -> list[Path]:
 
 
 def code(config: Config) -> dict[str, str]:
-    """The fingerprint of all code that computes a run: the package's, and its plugins' by name.
+    """The fingerprints of all code that computes a run: the package, and its plugins by name.
 
-    A plugin counts where the configuration names a rule of it, not where it was merely admitted.
+    A plugin is included if the configuration names a rule of it, not if it is only admitted.
     """
     task = config.task
     nodes = [config.attack, config.defense, *config.mixing, task.data, task.model]
     nodes += [*config.callbacks.values(), *config.observers.metrics.values()]
     nodes += [task.partition] if isinstance(task.partition, dict) else []
     own = {"code_fingerprint": code_fingerprint()}
+    if any(str(node.get("_target_")).startswith(ADAPTERS + ".") for node in nodes):
+        own["plugin.byzfl"] = _adapted("byzfl")
     return own | {f"plugin.{name}": _plugin(source) for name, source in borrowed(nodes).items()}
+
+
+def _adapted(package: str) -> str:
+    """The fingerprint of the adapters, and the version of the package behind them."""
+    digest = _fingerprint(PACKAGE, (PACKAGE / "adapters").rglob("*.py"))
+    try:
+        return f"{metadata.version(package)} {digest}"
+    except metadata.PackageNotFoundError:
+        return f"absent {digest}"
 
 
 def _plugin(source: Path) -> str:
@@ -79,7 +90,7 @@ def _fingerprint(root: Path, files: Iterable[Path]) -> str:
 
 @functools.cache
 def git_state() -> tuple[str, bool]:
-    """(commit, dirty) of the checkout that holds the package; ("", False) where there is none."""
+    """(commit, dirty) of the checkout with the package; ("", False) without a checkout."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(PACKAGE), *arguments]
@@ -94,7 +105,7 @@ def git_state() -> tuple[str, bool]:
 
 
 def code_tags() -> dict[str, str]:
-    """What a parent run is tagged with: the commit, whether the tree has changes, the code."""
+    """Tags of a parent run: the commit, uncommitted changes, the code fingerprint."""
     commit, dirty = git_state()
     return {
         "commit": commit,
@@ -105,7 +116,7 @@ def code_tags() -> dict[str, str]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of what computes the numbers."""
+    """Versions of Python and of the libraries that compute the numbers."""
     found = {"python": platform.python_version()}
     for name in DEPENDENCIES:
         try:
@@ -116,7 +127,7 @@ def versions() -> dict[str, str]:
 
 
 def instructions() -> dict[str, str]:
-    """The processor, and the variables that keep libraries from using all of it."""
+    """The processor, and the variables that limit the instructions libraries use."""
     limits = {name: os.environ[name] for name in _INSTRUCTIONS if os.environ.get(name)}
     return {"processor": processor(), **limits}
 

@@ -1,4 +1,4 @@
-"""What only data and network can tell is refused before round 1, in one line with its key."""
+"""Checks that require data and network, before round 1: a refusal is one line with its key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fl_platform.config import Config, ConfigError, build_rule
 from fl_platform.data import DataError, Dataset
 from fl_platform.federated import Federation
 
-_KEYED = re.compile(r"[a-z_]+(\.\w+)*: ")  # a message that names its key already
+_KEYED = re.compile(r"[a-z_]+(\.\w+)*: ")  # a message that already names its key
 
 
 @contextmanager
@@ -22,26 +22,26 @@ def refused(key: str, *also: type[Exception]) -> Iterator[None]:
     """Turn a ``ValueError`` of the part at ``key`` into one line that names the key.
 
     Args:
-        also: further exceptions that are meant for a user there.
+        also: further exceptions with a message for the user.
 
     Raises:
-        ConfigError: the part's own message, after the key; a `DataError` stays one.
+        ConfigError: the key and the message of the part; a `DataError` is not changed.
     """
-    told_errors: tuple[type[Exception], ...] = (ValueError, *also)
+    user_errors: tuple[type[Exception], ...] = (ValueError, *also)
     try:
         yield
     except (ConfigError, DataError):
         raise
-    except told_errors as error:
-        told = str(error)
-        raise ConfigError(told if _KEYED.match(told) else f"{key}: {told}") from None
+    except user_errors as error:
+        message = str(error)
+        raise ConfigError(message if _KEYED.match(message) else f"{key}: {message}") from None
 
 
 def build_network(config: Config, dataset: Dataset) -> nn.Module:
     """The task's network for these data, on torch's default device.
 
     Raises:
-        ConfigError: it cannot be built for inputs of this shape.
+        ConfigError: a network that cannot be built for inputs of this shape.
     """
     build, shape = build_rule(config.task.model), dataset.image_shape
     with refused("task.model"):
@@ -51,29 +51,29 @@ def build_network(config: Config, dataset: Dataset) -> nn.Module:
             if len(shape) == 3:
                 raise
             name = str(config.task.model.get("_target_")).rpartition(".")[2]
-            told = (
+            problem = (
                 str(error) if name in str(error) else f"{name} cannot be built for inputs {shape}"
             )
-            raise ConfigError(f"task.model: {told}; choose another with model=NAME.") from None
+            raise ConfigError(f"task.model: {problem}; choose another with model=NAME.") from None
     return network
 
 
 def check_network(config: Config, dataset: Dataset, federation: Federation) -> None:
-    """Refuse a network that cannot take a step on these data.
+    """Refuse a network that cannot be trained on these data.
 
     Raises:
-        ConfigError: it does not take the inputs, does not give a score for each class, or
-            normalises over batches where a batch has one sample.
+        ConfigError: a network that does not accept the inputs, does not return a score per class,
+            or normalises over batches of one sample.
     """
     with torch.device("meta"):
         network = build_network(config, dataset)
     _check_batches(config, network, federation)
     tokens = dataset.train_images.dtype == torch.int64
     try:
-        if tokens:  # only a real pass finds a token beyond the vocabulary
+        if tokens:  # only a real pass detects a token beyond the vocabulary
             raise NotImplementedError
         scores = network(_inputs(dataset, torch.device("meta")))
-    except Exception:  # also what a meta tensor cannot do: a real pass tells
+    except Exception:  # also raised by operations without meta tensors: try a real pass
         with torch.random.fork_rng([]):
             network = build_network(config, dataset)
             scores = _scores(network, dataset, config)

@@ -1,4 +1,4 @@
-"""The outcome of a run, as it is stored and printed."""
+"""The outcome of a run, as stored and printed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class Result:
     """The outcome of one run; accuracies in percent.
 
     Attributes:
-        status: ``FINISHED``, ``KILLED`` (resumable) or ``DIVERGED``; ``reason`` says why.
-        rounds: rounds that are done.
+        status: ``FINISHED``, ``KILLED`` (resumable) or ``DIVERGED``, with ``reason``.
+        rounds: number of completed rounds.
         accuracy_last: on the test set, at the last evaluation; ``None`` for a diverged run.
         accuracy_tail: mean of the last evaluations (ten unless configured otherwise).
-        accuracy_best: highest of all; chosen on the test set, so no honest estimate.
+        accuracy_best: highest of all; selected on the test set, so biased upwards.
         validation_tail: like ``accuracy_tail`` on samples held out of the training set.
-        accuracy_per_class: at the last evaluation; empty where nothing was run.
+        accuracy_per_class: at the last evaluation; empty if no round was run.
         seconds: wall time of the process that ended the run.
         seconds_training: of local training, over all processes.
         weights_sha256: of the final parameters and buffers.
-        alarms: rounds' values that came out otherwise when a round was run again; 0 is right.
+        alarms: number of values that differed when a round was repeated; 0 is correct.
     """
 
     run_id: str
@@ -51,7 +51,7 @@ class Result:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Result:
-        """The result with the entries of ``result.json``; what it does not know it passes over."""
+        """The result with the entries of ``result.json``; unknown entries are ignored."""
         known = {field.name for field in fields(cls)}
         values = {key: value for key, value in stored.items() if key in known}
         return cls(**{**values, "accuracy_per_class": tuple(values["accuracy_per_class"])})
@@ -61,13 +61,13 @@ _NEEDED = tuple(field.name for field in fields(Result) if field.name not in ("re
 
 
 def finished(home: Path, config_hash: str) -> Result | None:
-    """The stored result of a run that is over, else ``None``; imports neither torch nor Lightning.
+    """The stored result of a finished run, else ``None``; imports neither torch nor Lightning.
 
-    The journal's status decides: a process that was killed between the result and the last word
-    of the journal has not finished.
+    The journal's status decides: a run that was killed between the result and the last record of
+    the journal is not finished.
 
     Raises:
-        RecordError: a file of the run does not fit, or is another run's.
+        RecordError: a wrong file, or a file of another run.
     """
     folder = run_folder(home, config_hash)
     described = folder.describe()
@@ -80,8 +80,8 @@ def finished(home: Path, config_hash: str) -> Result | None:
     if stored is None:
         return None
     if described["config_hash"] != config_hash or stored["status"] != history.status:
-        told = f"expected {config_hash[:16]} {history.status}, got {stored['status']}"
-        raise RecordError(folder.result_file, f"{folder.result_file}: {told}.")
+        problem = f"expected {config_hash[:16]} {history.status}, got {stored['status']}"
+        raise RecordError(folder.result_file, f"{folder.result_file}: {problem}.")
     content = {"name": described["name"], **stored, "alarms": len(history.alarms)}
     absent = [name for name in _NEEDED if name not in content]
     if absent:

@@ -1,4 +1,4 @@
-"""The story of one run: config -> data -> model -> roles -> trainer -> result."""
+"""The steps of one run: config -> data -> model -> roles -> trainer -> result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from fl_platform.config import Config, ConfigError, config_hash, data_node, flat
+from fl_platform.config import Config, ConfigError, config_hash, flat
 from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
@@ -43,32 +43,32 @@ from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
 from fl_platform.run.refusals import check_network
 from fl_platform.run.result import Result
-from fl_platform.tracking.active_run import RunRecord, Status
+from fl_platform.tracking.active_run import ActiveRun, Status
 from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
 
 
 def run(
     config: Config, home: Path, *, parent_run_id: str = "", callbacks: Sequence[Callback] = ()
 ) -> Result:
-    """Run ``config`` to its end, from wherever an earlier process left it.
+    """Run ``config`` to its end, starting from the last checkpoint if there is one.
 
-    A finished run is not run again: its stored result is returned. SIGTERM and SIGINT leave at a
-    round boundary with a checkpoint; the same call then continues.
+    A finished run is not repeated: its stored result is returned. SIGTERM and SIGINT end the run
+    after a round with a checkpoint; the same call then continues.
 
     Args:
-        config: what to run.
-        home: where ``mlruns/`` and relative data roots lie.
-        parent_run_id: of the grid, study or suite that this run belongs to.
-        callbacks: further ones of Lightning; one that sets ``trainer.should_stop`` leaves the run
-            KILLED with a checkpoint, as a signal does.
+        config: configuration of the run.
+        home: folder of ``mlruns/`` and of relative data roots.
+        parent_run_id: id of the parent run: a grid, study or suite.
+        callbacks: further Lightning callbacks; if one sets ``trainer.should_stop``, the run ends as
+            KILLED with a checkpoint, as after a signal.
 
     Raises:
-        ConfigError: what only device and data can tell: more Byzantine clients than the defense
-            tolerates, more participants than clients, a way to train that this device lacks.
-        RunOwned: another living process works on this run.
-        IdentityMismatch: the folder's unfinished run was begun under other conditions, or its
-            finished one is of other data.
-        CheckpointError: no checkpoint of the run is intact.
+        ConfigError: a check that requires device and data: more Byzantine clients than the defense
+            tolerates, more participants than clients, a client trainer that this device lacks.
+        RunOwned: another process is running this run.
+        IdentityMismatch: an unfinished run in the folder with other conditions, or a finished one
+            of other data.
+        CheckpointError: no intact checkpoint of the run.
     """
     if not config.runtime.fresh and (result := stored(config, home)) is not None:
         return result
@@ -76,10 +76,11 @@ def run(
     torch.set_num_threads(config.runtime.threads)
     device = resolve_device(config.runtime)
     free_earlier_runs(device)
-    if config.task.clients is not None:  # known before the data are: they need not be read
+    if config.task.clients is not None:  # known before the data are read
         refuse_excess(config, config.task.clients)
     population = load_population(config, home)
-    refuse_excess(config, len(population.federation))
+    if config.task.clients is None:
+        refuse_excess(config, len(population.federation))
     dataset = population.dataset
     check_network(config, dataset, population.federation)
     choice = choose_local(config, device, dataset)
@@ -87,7 +88,7 @@ def run(
         tensor_float32(config.runtime.precision == "tf32"),
         deterministic(config.runtime.deterministic),
         Stopper() as stopper,
-        RunRecord.open(
+        ActiveRun.open(
             home,
             name=run_name(config),
             config_hash=config_hash(config),
@@ -100,7 +101,7 @@ def run(
         ) as record,
     ):
         record.start(params=flat(config), tags=tags(config, population))
-        remember(home, data_node(config, home), dataset.files, dataset.digest)
+        remember(home, population.source, dataset.files, dataset.digest)
         between = stopper.between_clients
         module: FederatedModule = build_module(config, population, between, choice.way)
         score = functools.partial(
@@ -117,7 +118,7 @@ def run(
             for path in write_artifacts(config, record, population, module):
                 record.publish(path)
         scores = evaluation.scores
-        if status == "FINISHED" and not scores:  # killed after its last round: nothing was left
+        if status == "FINISHED" and not scores:  # killed after its last round: no round is left
             with trainer.precision_plugin.forward_context():
                 scores = {
                     name: score(module.model, samples.to(module.device), dataset.num_classes)
@@ -132,8 +133,8 @@ def run(
 def free_earlier_runs(device: torch.device) -> None:
     """Free the GPU memory of earlier runs of this process; does nothing on a CPU.
 
-    A module and its trainer refer to each other, so their tensors stay until Python's collector
-    runs, which counts objects and not bytes: a worker kept the stacks of all its runs.
+    A module and its trainer refer to each other, so their tensors are kept until Python's garbage
+    collector runs, which counts objects, not bytes: a worker would keep the memory of all its runs.
     """
     if device.type == "cuda":
         gc.collect()
@@ -141,10 +142,9 @@ def free_earlier_runs(device: torch.device) -> None:
 
 
 def refuse_excess(config: Config, clients: int) -> None:
-    """Refuse numbers of clients that cannot work before a folder is made for the run.
+    """Refuse impossible numbers of clients before a folder is created for the run.
 
-    Where a round's participants are drawn, ``on_excess_f`` decides in each round instead whether
-    the defense tolerates f.
+    With sampled participants, ``on_excess_f`` is applied in each round instead.
     """
     sampled, f = config.task.sampled, config.byzantine.number(clients)
     if sampled is not None and sampled > clients:
@@ -166,7 +166,7 @@ def refuse_excess(config: Config, clients: int) -> None:
 def conditions(
     config: Config, device: torch.device, population: Population, way: str
 ) -> dict[str, Any]:
-    """What alters the bits of a run beside its configuration."""
+    """The conditions of a run: everything beside its configuration that may change its bits."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     dtype = torch.float64 if config.runtime.precision == "64-true" else torch.float32
     on_processor = {} if device.type == "cuda" else provenance.instructions()
@@ -187,7 +187,7 @@ def conditions(
 
 
 def tags(config: Config, population: Population) -> dict[str, Any]:
-    """What runs are searched and grouped by, and where their data and code come from."""
+    """Tags for searching and grouping runs, with the provenance of data and code."""
     commit, dirty = provenance.git_state()
     return {
         **run_tags(config),
@@ -202,11 +202,11 @@ def tags(config: Config, population: Population) -> dict[str, Any]:
 def build_trainer(
     config: Config,
     device: torch.device,
-    record: RunRecord,
+    record: ActiveRun,
     stopper: Stopper,
     observers: list[Any],
 ) -> Trainer:
-    """Lightning's trainer: one epoch of one step a round, nothing automatic but the loop."""
+    """Lightning's trainer: one epoch of one step per round; only the loop is automatic."""
     callbacks, precision = [*build_roles(config), *observers], config.runtime.precision
     if config.runtime.progress != "none":
         live = {"bar": True, "plain": False}.get(config.runtime.progress)
@@ -224,8 +224,8 @@ def build_trainer(
             ],
             log_every_n_steps=1,
             callbacks=callbacks,
-            # SLURM's own environment would requeue the job, save beside our checkpoint, and
-            # resume from any hpc_ckpt_*.ckpt that lies in the working directory.
+            # Lightning's SLURM environment would requeue the job, save a second checkpoint, and
+            # resume from any hpc_ckpt_*.ckpt in the working directory.
             plugins=[DigestCheckpointIO(record.checkpoint), LightningEnvironment()],
             default_root_dir=record.folder.path,
             enable_checkpointing=True,
@@ -237,30 +237,30 @@ def build_trainer(
 
 
 def fit(
-    trainer: Trainer, module: FederatedModule, record: RunRecord, stopper: Stopper
+    trainer: Trainer, module: FederatedModule, record: ActiveRun, stopper: Stopper
 ) -> tuple[Status, str]:
     """Train from the last commit, if any, to the end: the run's status and the reason for it."""
     resume = record.checkpoint.path if record.checkpoint.exists() else None
-    # Lightning loads a checkpoint before it converts the model: float64 would be rounded on the way
+    # Lightning loads a checkpoint before it converts the model, which would round float64
     trainer.precision_plugin.convert_module(module)
     try:
         with _quiet():
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except Diverged as reason:
         return "DIVERGED", str(reason)
-    except (Stopped, SIGTERMException):  # Lightning's own, where its handler was first
+    except (Stopped, SIGTERMException):  # by Lightning's handler, if it ran first
         return "KILLED", f"stopped inside a round by signal {stopper.signal}"
     done, rounds = trainer.global_step, trainer.max_epochs or 0
     if done < rounds and stopper.signal is not None:
         return "KILLED", f"stopped by signal {stopper.signal}"
     if done < rounds:
-        return "KILLED", f"given up by a callback after round {done} of {rounds}"
+        return "KILLED", f"stopped by a callback after round {done} of {rounds}"
     return "FINISHED", ""
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's advice on data loaders and hardware, which is not about federations."""
+    """Suppress Lightning's advice on data loaders and hardware, which does not apply here."""
     names = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
     before = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():

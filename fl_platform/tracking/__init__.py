@@ -1,1 +1,1 @@
-"""Runs on disk and in MLflow: journal, checkpoint, lock, forwarding. Only here is MLflow known."""
+"""Runs on disk: journal, checkpoint, lock; and their upload. Only this package uses MLflow."""

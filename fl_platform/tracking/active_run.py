@@ -1,4 +1,4 @@
-"""The run loop's one handle on tracking: open, resume, log, commit, finish."""
+"""Tracking of one active run: open, resume, log, commit, finish."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from fl_platform.tracking.system_metrics import MachineSampler
 from fl_platform.tracking.uploader import follow
 
 
-class Cadence:
-    """Says at a round's end whether a commit is due.
+class CheckpointInterval:
+    """The interval between commits, checked at the end of each round.
 
-    Due once ``max(minimum, cost / share)`` seconds have passed since the last commit ended, where
-    ``cost`` is the mean of the last three commits: commits then take at most about ``share`` of a
-    run, whatever the disk, and a kill loses at most that interval and one round.
+    A commit is due ``max(minimum, cost / share)`` seconds after the end of the last one, where
+    ``cost`` is the mean time of the last three commits. Commits thus take at most about ``share``
+    of a run on any disk, and a kill loses at most that interval and one round.
 
     Args:
-        minimum: seconds; no commit comes sooner after the last.
-        share: of the time, in (0, 1), that commits may take.
-        clock: seconds from any origin that never run backwards.
+        minimum: least number of seconds between two commits.
+        share: share of the time for commits, in (0, 1).
+        clock: monotonic seconds from any origin.
     """
 
     def __init__(
@@ -61,15 +61,15 @@ class Cadence:
 
     @property
     def interval(self) -> float:
-        """Seconds between the end of a commit and the next."""
+        """Seconds from the end of a commit to the next commit."""
         cost = sum(self._costs) / len(self._costs) if self._costs else 0.0
         return max(self.minimum, cost / self.share)
 
     def due(self) -> bool:
-        """Whether the round that just ended should be committed."""
+        """True if a commit is due at the end of this round."""
         return self._clock() - self._last >= self.interval
 
-    def __enter__(self) -> Cadence:
+    def __enter__(self) -> CheckpointInterval:
         self._begun = self._clock()
         return self
 
@@ -86,10 +86,10 @@ _FINAL = ("FINISHED", "DIVERGED")
 _TURNS = 100
 
 
-class RunRecord:
-    """One run's folder, held under its lock.
+class ActiveRun:
+    """The folder of one run, opened under its lock.
 
-    Left by an exception, the run is marked KILLED (a signal) or FAILED, and can be resumed.
+    On an exception the run is marked KILLED (a signal) or FAILED, and can be resumed.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class RunRecord:
         self.journal = Journal(folder.journal, head(described))
         self._stamper = Stamper(described, self.journal)
         self.checkpoint = CheckpointFile(folder.checkpoint, self._stamper)
-        self.cadence = Cadence()
+        self.cadence = CheckpointInterval()
         self._lock, self._home, self._tracking = lock, home, tracking
         self._sampler: MachineSampler | None = None
         self._open = True
@@ -118,19 +118,19 @@ class RunRecord:
         parent_run_id: str = "",
         fresh: bool = False,
         continue_anyway: bool = False,
-    ) -> RunRecord:
-        """Take the run with this hash, new or known; see :meth:`RunFolder.introduce`.
+    ) -> ActiveRun:
+        """Open the run with this hash, new or existing; see :meth:`RunFolder.create_or_verify`.
 
         Raises:
-            RunOwned: another process works on it.
-            IdentityMismatch: it was started under other conditions.
+            RunOwned: another process is running it.
+            IdentityMismatch: the run was started under other conditions.
         """
         folder = run_folder(home, config_hash)
         lock = _take(folder)
         try:
             if fresh:
                 lock = _begin_afresh(folder, lock)
-            described = folder.introduce(
+            described = folder.create_or_verify(
                 name=name,
                 config_hash=config_hash,
                 experiment=experiment,
@@ -146,15 +146,15 @@ class RunRecord:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The stored result where this run is over, else None.
+        """The stored result if this run is finished, else None.
 
         Raises:
-            RecordError: it does not fit, or is another run's.
+            RecordError: a wrong file, or the file of another run.
         """
         return self.folder.result if self.journal.history.status in _FINAL else None
 
-    def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> RunRecord:
-        """Say RUNNING, write what is new of ``params`` and ``tags``, begin to sample and to upload.
+    def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> ActiveRun:
+        """Write the status RUNNING and new ``params`` and ``tags``; start sampling and upload.
 
         The run's conditions become tags too. ``params`` may be nested.
         """
@@ -173,17 +173,17 @@ class RunRecord:
         return self
 
     def log(self, round_index: int, values: Mapping[str, float]) -> None:
-        """Journal one round's values."""
+        """Append the values of one round to the journal."""
         self.journal.metrics(round_index, values)
 
     def commit(self, write: Callable[[], None]) -> None:
-        """Make the journal durable, then let ``write`` save the checkpoint; measures the cost."""
+        """Make the journal durable, then save the checkpoint by ``write``; measure the time."""
         with self.cadence:
             self._stamper.mark = self.journal.flush()
             write()
 
     def publish(self, path: Path, folder: str = "") -> None:
-        """Note a file inside the run folder as an artifact, shown under ``folder`` in MLflow."""
+        """Record a file in the run folder as an artifact, shown under ``folder`` in MLflow."""
         inside = path.resolve().relative_to(self.folder.path.resolve())
         self.journal.note("artifact", path=str(inside), folder=folder)
 
@@ -195,7 +195,7 @@ class RunRecord:
         reason: str = "",
         tail: int = 10,
     ) -> dict[str, Any]:
-        """End the run: store its result, say its status, let go; the uploader copies the rest.
+        """End the run: store result and status, release the lock; the uploader copies the rest.
 
         Args:
             result: the run's own entries; ``accuracy_last``, ``accuracy_tail``, ``accuracy_best``
@@ -203,7 +203,7 @@ class RunRecord:
                 config_hash are added. NaN becomes null.
 
         Returns:
-            The result as stored; stored as ``result.json`` only where the run is over for good.
+            The result; it is stored as ``result.json`` only if the run is finished.
         """
         if self._sampler is not None:
             self._sampler.close()
@@ -225,7 +225,7 @@ class RunRecord:
         return stored
 
     def close(self) -> None:
-        """Stop sampling and let the run go; does nothing the second time."""
+        """Stop sampling and release the run; a second call does nothing."""
         if not self._open:
             return
         self._open = False
@@ -236,7 +236,7 @@ class RunRecord:
         finally:
             self._lock.release()
 
-    def __enter__(self) -> RunRecord:
+    def __enter__(self) -> ActiveRun:
         return self
 
     def __exit__(
@@ -248,12 +248,12 @@ class RunRecord:
         if self._open and error is not None:
             killed = isinstance(error, KeyboardInterrupt | SystemExit)
             why = f"{type(error).__name__}: {reason(error)}"
-            with contextlib.suppress(OSError):  # a full disk takes no last word either
+            with contextlib.suppress(OSError):  # a full disk accepts no status either
                 self.finish("KILLED" if killed else "FAILED", reason=why)
         self.close()
 
     def _note_clouds(self) -> None:
-        """Journal the digests of kept clouds, so that a report draws no other run's."""
+        """Record the digests of stored clouds, so that a report detects those of another run."""
         known = self.journal.history.digests
         for file in sorted(self.folder.artifacts.glob("cloud_*.npz")):
             path = f"{self.folder.artifacts.name}/{file.name}"
@@ -267,13 +267,13 @@ class RunRecord:
         values: dict[str, float] = {}
         for key, value in stored.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
-                # clocks are not compared when a killed ending is repeated
+                # times are not compared when the end of a killed run is repeated
                 values[f"{'time' if key.startswith('seconds') else 'result'}/{key}"] = value
         self.journal.metrics(step, values)
 
 
 def _take(folder: RunFolder) -> RunLock:
-    """Make the folder and lock it; again where another process moved it away in between."""
+    """Create and lock the folder; repeat if another process moved it in between."""
     for _ in range(_TURNS):
         with contextlib.suppress(FileNotFoundError):
             return take(folder.create().lock)
@@ -281,14 +281,14 @@ def _take(folder: RunFolder) -> RunLock:
 
 
 def _begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
-    """Put the old run aside and lock the new folder; both while the old lock is held.
+    """Rename the old run and lock the new folder, both under the old lock.
 
     Raises:
-        RunOwned: another process took the new folder first; it then works on the new run.
+        RunOwned: another process locked the new folder first and is running the new run.
     """
     if not folder.used:
         return lock
-    with contextlib.suppress(JournalError):  # what is unreadable is put aside too
+    with contextlib.suppress(JournalError):  # an unreadable run is renamed too
         journal = Journal(folder.journal)
         journal.note("tags", values={"superseded": "true"})
         journal.close()

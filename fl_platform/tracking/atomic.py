@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside the target, synced, then renamed over it."""
+"""Files that are complete or absent: written beside the target, synced, then renamed over it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Bytes = bytes | bytearray | memoryview
 
 
 def write_atomic(target: Path, *chunks: Bytes, mode: int = 0o600) -> None:
-    """Replace ``target`` by the joined ``chunks``; a reader sees the old file or the new one.
+    """Replace ``target`` by the joined ``chunks``; readers see the old file or the new one.
 
-    File and folder are synced, so that a success also survives a loss of power. Every error
-    reaches the caller, and the old file is then intact. ``mode`` is cut by the process's umask.
+    File and folder are synced, so a success also survives a power failure. Every error is raised,
+    and the old file is then intact. ``mode`` is limited by the process's umask.
     """
     temporary = write_beside(target, *chunks, mode=mode)
     try:
@@ -26,10 +26,10 @@ def write_atomic(target: Path, *chunks: Bytes, mode: int = 0o600) -> None:
 
 
 def write_beside(target: Path, *chunks: Bytes, mode: int = 0o600) -> Path:
-    """Write and sync a temporary file that waits to be renamed to ``target``.
+    """Write and sync a temporary file, to be renamed to ``target``.
 
-    It lies in the target's own folder: a rename is only atomic inside one file system, and
-    ``TMPDIR`` is often another. On an error nothing is left behind.
+    It is in the target's folder: a rename is atomic only within one file system, and ``TMPDIR`` is
+    often on another one. After an error no file remains.
     """
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -48,7 +48,7 @@ def write_beside(target: Path, *chunks: Bytes, mode: int = 0o600) -> Path:
 
 
 def write_all(descriptor: int, chunk: Bytes) -> None:
-    """Write all of ``chunk``: a single ``write`` may stop early, as on a disk that fills up."""
+    """Write all of ``chunk``: a single ``write`` may write a part only."""
     rest = memoryview(chunk).cast("B")
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -60,7 +60,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make durable what somebody else wrote to ``path``."""
+    """Make a file durable that other code wrote to ``path``."""
     _sync(path, os.O_RDONLY)
 
 
@@ -73,7 +73,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def remove_orphans(folder: Path) -> list[Path]:
-    """Remove temporary files that a killed writer left; only the folder's owner may call this."""
+    """Remove temporary files of killed writers; only the folder's owner may call this."""
     orphans = sorted(folder.glob(".*.tmp"))
     for orphan in orphans:
         orphan.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One file a commit, holding everything, known whole by its digest before it is unpickled."""
+"""One file per commit with the whole state; its digest is verified before it is unpickled."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ NAME = "checkpoint.pt"
 _FIRST = b"fl_platform checkpoint 1\n"  # then SHA-256 of the payload, payload
 _MAGIC = b"fl_platform checkpoint 2\n"  # then SHA-256 of the rest, a line of JSON, payload
 _HEADER = len(_MAGIC) + 32
-_LONGEST = 4096  # bytes of a stamp
+_LONGEST = 4096  # maximum bytes of a stamp
 
 log = logging.getLogger(__name__)
 
 
 class CheckpointError(RuntimeError):
-    """No checkpoint could be used; the message names each file and what is wrong with it."""
+    """No usable checkpoint; the message names each file and its fault."""
 
 
 class Stamping(Protocol):
-    """Whose checkpoints these are; see `stamp.Stamper`."""
+    """The run of the checkpoints; see `stamp.Stamper`."""
 
     def make(self) -> dict[str, Any]:
-        """The stamp of a checkpoint that is saved now."""
+        """The stamp of a new checkpoint."""
 
     def misfit(self, path: Path, stamp: Mapping[str, Any] | None) -> str:
-        """Why a checkpoint is not one of this run; empty where it is."""
+        """The reason why a checkpoint is not one of this run; empty if it is."""
 
 
 class CheckpointFile:
     """The checkpoint at ``path`` and its predecessor beside it.
 
-    A commit renames the current file to ``<name>.previous`` and the new one into its place. A
-    stop between the two leaves the predecessor alone, which is the old state. A current file
-    that is damaged or another run's never replaces a good predecessor.
+    A commit renames the current file to ``<name>.previous`` and the new one to its name. After a
+    stop between the two, only the predecessor exists, which is the old state. A current file that
+    is damaged or of another run never replaces a good predecessor.
 
     Args:
-        path: of the current file.
-        stamping: of the run whose checkpoints these are; None for files that stand for themselves.
+        path: path of the current file.
+        stamping: the run of the checkpoints; None for files without a run.
     """
 
     def __init__(self, path: Path | str, stamping: Stamping | None = None) -> None:
@@ -63,11 +63,11 @@ class CheckpointFile:
         self._intact: tuple[int, int, int] | None = None
 
     def exists(self) -> bool:
-        """Whether there is anything to resume from, or to complain about."""
+        """True if there is a file, usable or not."""
         return self.path.exists() or self.previous.exists()
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Commit ``state`` (tensors and plain Python); on any error the old state stays."""
+        """Commit ``state`` (tensors and plain Python); after an error the old state remains."""
         payload = io.BytesIO()
         torch.save(dict(state), payload)
         body = payload.getbuffer()
@@ -86,13 +86,13 @@ class CheckpointFile:
         self._intact = _fingerprint(self.path)
 
     def load(self, map_location: Any = "cpu") -> dict[str, Any]:
-        """The newest state that is intact and fits the run, verified before it is unpickled.
+        """The newest intact state of the run, verified before it is unpickled.
 
-        Falls back to the predecessor with a warning that names the file and what is wrong with it.
+        Falls back to the predecessor with a warning that names the file and its fault.
 
         Raises:
             FileNotFoundError: there is no checkpoint.
-            CheckpointError: there are files and none can be used; nothing was changed.
+            CheckpointError: none of the files is usable; no file was changed.
         """
         faults: list[str] = []
         for path in (self.path, self.previous):
@@ -112,7 +112,7 @@ class CheckpointFile:
             raise FileNotFoundError(f"Expected a checkpoint, got no file at {self.path}.")
         raise CheckpointError(
             " ".join(faults) + " Nothing was overwritten: restore a copy of the file,"
-            " or start the run afresh (--restart)."
+            " or restart the run (--restart)."
         )
 
     def remove(self) -> None:
@@ -132,12 +132,12 @@ class CheckpointFile:
         return True
 
     def _verified(self, path: Path) -> memoryview:
-        """The payload of ``path``, whose digest is right and whose stamp is this run's."""
+        """The payload of ``path``, with verified digest and stamp of this run."""
         stamp, payload = _intact(path)
         if self.stamping is not None:
-            told = self.stamping.misfit(path, stamp)
-            if told:
-                raise CheckpointError(told)
+            problem = self.stamping.misfit(path, stamp)
+            if problem:
+                raise CheckpointError(problem)
         return payload
 
 
@@ -163,7 +163,7 @@ def _fingerprint(path: Path) -> tuple[int, int, int]:
 
 
 def _intact(path: Path) -> tuple[dict[str, Any] | None, memoryview]:
-    """Stamp and payload of ``path``, whose digest was found right."""
+    """Stamp and payload of ``path``, with verified digest."""
     try:
         with os.fdopen(open_file(path, os.O_RDONLY), "rb") as stream:
             content = memoryview(stream.read())
@@ -175,7 +175,7 @@ def _intact(path: Path) -> tuple[dict[str, Any] | None, memoryview]:
     if len(header) < _HEADER or header[: len(_MAGIC)] not in (_MAGIC, _FIRST):
         raise CheckpointError(f"Expected a checkpoint of this platform, got other bytes in {path}.")
     if hashlib.sha256(rest).digest() != header[len(_MAGIC) :]:
-        raise CheckpointError(f"Checkpoint {path} is damaged: its SHA-256 does not fit.")
+        raise CheckpointError(f"Checkpoint {path} is damaged: its SHA-256 is wrong.")
     if header[: len(_MAGIC)] == _FIRST:
         return None, rest
     line = bytes(rest[:_LONGEST]).partition(b"\n")[0]
@@ -196,11 +196,11 @@ def _stamp(line: bytes, path: Path) -> dict[str, Any] | None:
 
 
 def _unpickle(payload: memoryview, path: Path, map_location: Any) -> dict[str, Any]:
-    """Load tensors and plain Python only: a right digest says whole, it does not say friendly."""
+    """Load tensors and plain Python only: the digest proves integrity, not origin."""
     try:
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
             members = archive.infolist()
-        # torch writes stored members; a compressed one could grow a thousandfold in memory
+        # torch writes uncompressed members; a compressed one can expand a thousandfold in memory
         if any(m.compress_type != zipfile.ZIP_STORED for m in members):
             raise ValueError("a compressed member")
         if sum(m.file_size for m in members) > len(payload):

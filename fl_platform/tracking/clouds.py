@@ -1,4 +1,4 @@
-"""Clouds of a run: the Gram matrices of some rounds, from which pictures of updates are drawn."""
+"""Clouds of a run: Gram matrices of some rounds, for figures of the updates."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fl_platform.tracking.atomic import write_atomic
 if TYPE_CHECKING:
     import numpy as np
 
-FEWEST_HONEST = 4  # a picture in the plane needs three neighbours of each honest update
+FEWEST_HONEST = 4  # an embedding in the plane requires three neighbours of each honest update
 
 
 class StoredCloud(NamedTuple):
     """The Gram matrix ``(k, k)`` of honest updates, Byzantine ones and the mean, in this order.
 
-    ``skewed`` are the indices of the honest rows among which STRIKE hides or would hide.
+    ``skewed`` are the indices of the honest rows in STRIKE's skewed set.
     """
 
     step: int
@@ -50,7 +50,7 @@ def read_cloud(file: Path) -> StoredCloud:
     """Read the cloud in a ``cloud_ROUND.npz``.
 
     Raises:
-        OutsideError: the file is a link, unpacks to too many bytes, or has other arrays.
+        OutsideError: a link, a file that unpacks to too many bytes, or other arrays.
     """
     import numpy as np
 

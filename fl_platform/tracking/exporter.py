@@ -1,6 +1,6 @@
-"""Exporters: places that run folders are copied to, and the one way in which this is done.
+"""Exporters: destinations of copies of run folders, and the copying itself.
 
-A run folder is the source; MLflow, a CSV file or another service holds a copy. An exporter is a
+A run folder is the source; MLflow, a CSV file or another service has a copy. An exporter is a
 class with four methods. ``runtime.tracking`` names it: ``mlflow``, or ``package.Name``.
 """
 
@@ -20,21 +20,21 @@ from fl_platform.tracking.lock import alone
 from fl_platform.tracking.records import Forwarded, RecordError, read_record, skip
 from fl_platform.tracking.run_folder import RunFolder, all_runs, write_json
 
-JOURNAL = "journal"  # the value of runtime.tracking that copies a run nowhere
+JOURNAL = "journal"  # the value of runtime.tracking for no copy
 EXPORTERS = {"mlflow": "fl_platform.tracking.mlflow.mlflow_exporter.MlflowExporter"}
-BATCH = 500  # values of one call at most, but for a single record that has more
+BATCH = 500  # maximum values per call, except for a single record with more
 
 log = logging.getLogger(__name__)
 
 
 class Exporter(Protocol):
-    """One place that runs are copied to; made by ``Class(home)``.
+    """A destination of copies of runs, constructed by ``Class(home)``.
 
-    Any method may raise anything: the call is made again later, by this process or another, so
-    each must do no harm when it is repeated.
+    A method may raise any exception: the call is repeated later, by this process or another, so
+    each method must allow repetition.
 
     Attributes:
-        address: which place, without passwords; a copy that was made elsewhere does not count.
+        address: the destination, without passwords; a copy at another address does not count.
     """
 
     address: str
@@ -42,29 +42,29 @@ class Exporter(Protocol):
     def find_or_create(
         self, described: Mapping[str, Any], remembered: str, parent: Callable[[], str]
     ) -> str:
-        """The id of the copy of the run that ``described`` (the content of ``run.json``) names.
+        """The id of the copy of the run in ``described`` (the content of ``run.json``).
 
         Args:
-            remembered: the id that an earlier call gave, or empty; it may exist no more.
-            parent: gives the id of the copy of the parent run, or nothing where it has none.
+            remembered: the id that an earlier call returned, or empty; the copy may be deleted.
+            parent: returns the id of the copy of the parent run, or empty if there is none.
         """
 
     def log_batch(self, run: str, batch: Sequence[Record], *, repeated: bool) -> None:
         """Store journal records of the kinds metrics, params, tags, alarm and status.
 
         Args:
-            repeated: some of them may be stored already, perhaps with another time.
+            repeated: some records may be stored already, possibly with another time.
         """
 
     def artifact(self, run: str, file: Path, folder: str) -> None:
         """Store ``file`` below ``folder``."""
 
     def status(self, run: str, status: str, at: float) -> None:
-        """Store how the run stands: RUNNING, SCHEDULED, FINISHED, KILLED, FAILED or DIVERGED."""
+        """Store the status: RUNNING, SCHEDULED, FINISHED, KILLED, FAILED or DIVERGED."""
 
 
 class UploadBusy(RuntimeError):  # noqa: N818 - a state, not a fault
-    """Another process copies this run at the moment."""
+    """Another process is copying this run."""
 
 
 def load_exporter(name: str, home: Path | str) -> Exporter:
@@ -75,14 +75,14 @@ def load_exporter(name: str, home: Path | str) -> Exporter:
 
 
 class Export:
-    """Copies run folders of ``home`` to one exporter; repeating a call copies nothing twice.
+    """Copy of run folders of ``home`` to one exporter; a repeated call copies nothing twice.
 
-    A cursor file in the run folder remembers how far the journal was copied. Where it does not fit
-    (another address, a copy that was deleted, a journal whose tail was lost), all records are sent
-    again with ``repeated=True``.
+    A cursor file in the run folder contains the copied length of the journal. If it is not valid
+    (another address, a deleted copy, a journal whose tail was lost), all records are sent again
+    with ``repeated=True``.
 
     Args:
-        progress: called after each batch that the exporter took.
+        progress: called after each batch that the exporter accepted.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Export:
         self._parents: dict[str, str] = {}  # run id -> id of its copy
 
     def upload(self, folder: RunFolder) -> int:
-        """Copy what is pending of ``folder``; the number of records.
+        """Copy the pending records of ``folder``; their number.
 
         Raises:
-            UploadBusy: another process does so.
+            UploadBusy: another process is copying it.
         """
         try:
             with alone(folder.forward_lock, wait=False):
                 return self._upload(folder)
         except BlockingIOError:
-            raise UploadBusy(f"Another process copies {folder.path}.") from None
+            raise UploadBusy(f"Another process is copying {folder.path}.") from None
 
     def _upload(self, folder: RunFolder) -> int:
         cursor = _cursor(folder, self.name)
@@ -132,7 +132,7 @@ class Export:
         return found
 
     def _parent(self, run_id: str) -> str:
-        """The id of the copy of the parent, which is made first where its folder is here."""
+        """The id of the copy of the parent, which is created first if its folder exists here."""
         if run_id and run_id not in self._parents:
             for folder in all_runs(self.home):
                 if (folder.describe() or {}).get("run_id") == run_id:
@@ -169,7 +169,7 @@ class Export:
 
 
 def cursor_file(folder: RunFolder, name: str) -> Path:
-    """Where ``folder`` remembers how far it was copied to the exporter called ``name``."""
+    """The file in ``folder`` with the length copied to the exporter called ``name``."""
     return folder.forwarded if name == "mlflow" else folder.path / f"forwarded.{name}.json"
 
 
@@ -183,10 +183,10 @@ def _cursor(folder: RunFolder, name: str) -> dict[str, Any]:
 
 
 def pending(folder: RunFolder, name: str = "mlflow", address: str = "") -> bool:
-    """Whether the journal has records that the exporter ``name`` has not copied.
+    """True if the journal has records that are not copied to the exporter ``name``.
 
     Args:
-        address: a copy that was made elsewhere counts as none; empty: any place will do.
+        address: copies at another address do not count; empty: any address.
     """
     if not folder.journal.exists():
         return False
@@ -212,7 +212,7 @@ def _batches(folder: RunFolder, offset: int) -> Iterator[tuple[list[Record], int
 
 
 def _tail(journal: Path, offset: int) -> str | None:
-    """A mark of the journal's bytes before ``offset``, or None where it is shorter."""
+    """A digest of the journal's bytes before ``offset``, or None if it is shorter."""
     if not journal.exists() or journal.stat().st_size < offset:
         return None
     with os.fdopen(open_file(journal, os.O_RDONLY), "rb") as stream:

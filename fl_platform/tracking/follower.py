@@ -1,4 +1,4 @@
-"""The uploader's process: reads names of run folders, follows their journals, leaves in time."""
+"""The uploader's process: reads names of run folders, follows their journals, ends in time."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from fl_platform.tracking.lock import RunLock, RunOwned, is_owned
 from fl_platform.tracking.run_folder import RunFolder, head
 from fl_platform.tracking.uploader import DRAIN, HURRY, LONGEST, OPENING
 
-INTERVAL = 1.0  # seconds between two looks at the journals
-GIVE_UP = 8  # failures of the store in a row: about three minutes
+INTERVAL = 1.0  # seconds between two reads of the journals
+GIVE_UP = 8  # consecutive failures of the store: about three minutes
 TRIES = 3  # failures of one folder
-SHARE = 4.0  # the process rests so many times as long as a look has taken
+SHARE = 4.0  # pause after a read, as a multiple of its time
 
 
 class Follower:
-    """Follows the journals of the runs that the command names through a pipe.
+    """Follower of the journals of the runs that the command names through a pipe.
 
     Args:
-        interval: seconds between two looks.
+        interval: seconds between two reads.
     """
 
     def __init__(self, home: Path, name: str, interval: float = INTERVAL) -> None:
@@ -41,11 +41,11 @@ class Follower:
         self._failures: Counter[Path] = Counter()
         self._ended = threading.Event()
         self._export: Export | None = None
-        self._last = math.inf  # when to be gone at the latest, on the monotonic clock
-        self._strict = False  # progress gives no further time
+        self._last = math.inf  # latest end, on the monotonic clock
+        self._strict = False  # progress does not extend the time
 
     def listen(self, lines: Iterable[bytes]) -> None:
-        """Take names until the command ends, or its end of the pipe closes without a word."""
+        """Read names until the command ends, or its end of the pipe closes."""
         for line in lines:
             word, *rest = json.loads(line)
             if word == "follow":
@@ -62,7 +62,7 @@ class Follower:
         self._ended.set()
 
     def work(self) -> None:
-        """Copy what comes, until the end and nothing is pending, or the store fails too often."""
+        """Copy new records until the end, or until the store fails too often."""
         failures, rest = 0, self.interval
         while failures < GIVE_UP:
             last, began = self._ended.is_set(), time.monotonic()
@@ -77,12 +77,12 @@ class Follower:
                 self._ended.wait(max(rest, SHARE * (time.monotonic() - began)))
 
     def _look(self) -> bool:
-        """Copy what every journal has to say; False where nothing but failures came of it."""
+        """Copy the new records of every journal; False if all copies failed."""
         try:
             if self._export is None:
                 self._export = Export(self.home, self.name, progress=self._progressed)
                 self._progressed()
-        except Exception as error:  # whatever a server, a plug-in or a disk comes up with
+        except Exception as error:  # any error of a server, a plug-in or a disk
             self.fault = reason(error)
             return False
         good, bad = 0, []
@@ -94,17 +94,17 @@ class Follower:
             except Exception as error:
                 self.fault = reason(error)
                 bad.append(path)
-                if len(bad) >= TRIES:  # the store, and not a folder
+                if len(bad) >= TRIES:  # a fault of the store, not of a folder
                     break
         if good:
             for path in bad:
                 self._failures[path] += 1
-                if self._failures[path] >= TRIES:  # the folder, and not the store
+                if self._failures[path] >= TRIES:  # a fault of the folder, not of the store
                     self._folders.pop(path, None)
         return not bad or good > 0
 
     def _copy(self, folder: RunFolder, export: Export) -> bool:
-        """Whether there was something to copy; a run that is over and copied is left."""
+        """True if there was something to copy; a finished and copied run is dropped."""
         if not folder.identity_file.exists():
             return False
         owned = is_owned(folder.lock)
@@ -122,9 +122,9 @@ class Follower:
             return True
 
     def _mark_killed(self) -> None:
-        """Write KILLED for each run whose owner died with the command."""
+        """Write KILLED for each run whose owner ended with the command."""
         left = list(self._folders)
-        for _ in range(20):  # the system closes the files of a dead process one after another
+        for _ in range(20):  # the system closes the files of an ended process one after another
             left = [path for path in left if not _marked(RunFolder(path))]
             if not left:
                 return
@@ -135,7 +135,7 @@ class Follower:
             self._leave_within(DRAIN)
 
     def _leave_within(self, seconds: float, *, strict: bool = False) -> None:
-        """Have the system end this process, even inside a call that hangs."""
+        """Set a timer of the system that ends this process, even inside a blocked call."""
         now = time.monotonic()
         self._last = min(self._last, now + OPENING + LONGEST)
         self._strict = self._strict or strict
@@ -143,10 +143,10 @@ class Follower:
 
 
 def mark_killed(folder: RunFolder) -> bool:
-    """Write KILLED for a run that says RUNNING and that nobody owns; whether it was so.
+    """Write KILLED for a run with status RUNNING and without owner; True if it was one.
 
     Raises:
-        RunOwned: a living process owns it.
+        RunOwned: a running process owns it.
     """
     if not folder.journal.exists():
         return False
@@ -160,7 +160,7 @@ def mark_killed(folder: RunFolder) -> bool:
 
 
 def _marked(folder: RunFolder) -> bool:
-    """Whether nothing is left to mark in ``folder``, now or ever."""
+    """True if nothing in ``folder`` has to be marked, now or later."""
     try:
         mark_killed(folder)
     except RunOwned:
@@ -181,4 +181,4 @@ def main(home: str, name: str) -> None:
     if follower.fault:
         with contextlib.suppress(OSError):
             os.write(1, follower.fault.encode(errors="replace"))
-    os._exit(0)  # no thread of a client may keep the process
+    os._exit(0)  # no thread of a client may keep the process running

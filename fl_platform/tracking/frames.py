@@ -1,4 +1,4 @@
-"""Runs as tidy frames, the same from MLflow and from run folders."""
+"""Runs as tidy frames, equal from MLflow and from run folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TEXT = (
     *("preset", "config_hash", "commit", "dirty", "code_fingerprint", "data_digest", "device"),
     *("status", "experiment", "parent_run_id"),
 )
-# column -> the parameter that says it where no tag does
+# column -> parameter with its value if there is no tag
 _NUMBERS = {
     "seed": "seed",
     "rounds": "rounds",
@@ -48,7 +48,7 @@ COLUMNS = (
     *("accuracy_last", "accuracy_tail", "accuracy_best", "seconds", "experiment"),
     *("parent_run_id", "setting", "parameters", "alarms"),
 )
-# What other columns say, or labels.
+# Parameters that are in other columns or in labels.
 _TOLD = ("seed", "rounds", "preset", "byzantine.fraction", "task.beta", "task.clients")
 _GROUPS = ("attack", "defense", "mixing", "observers")
 _SETTING = ("task", "preset", "mixing", "beta", "byzantine_fraction", "clients", "rounds")
@@ -67,14 +67,14 @@ class _Run:
 def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
     """One row per run with :data:`COLUMNS`; accuracies in percent, NaN where there is none.
 
-    Runs that ``--restart`` replaced are left out. ``setting`` is a digest of all parameters but the
-    seed; ``parameters`` holds those that no other column and no label tells; ``alarms`` counts
-    values that came out otherwise when a round was run again. A folder that cannot be read is
-    skipped, in one line.
+    Runs that ``--restart`` replaced are left out. ``setting`` is a digest of all parameters except
+    the seed; ``parameters`` has those that are in no other column and in no label; ``alarms`` is
+    the number of values that differed when a round was repeated. An unreadable folder is skipped
+    with one line.
 
     Args:
         source: ``folders`` reads this machine's run folders, ``mlflow`` the store; ``auto`` is
-            the store where ``MLFLOW_TRACKING_URI`` names one or no run folder is here.
+            the store if ``MLFLOW_TRACKING_URI`` is set or there is no run folder.
     """
     import pandas as pd
 
@@ -87,19 +87,19 @@ def runs(home: Path | str, source: Source = "auto") -> pd.DataFrame:
 
 
 def variants(frame: pd.DataFrame) -> pd.Series[str]:
-    """What tells apart runs that every other column of a table's setting calls alike.
+    """The parameters in which runs differ that are equal in all other columns of a setting.
 
-    ``task.state=all`` where the runs of one task, preset, mixing and so on differ in that
-    parameter; empty where they differ in none.
+    ``task.state=all`` if the runs of one task, preset, mixing and so on differ in that parameter;
+    empty if they differ in none.
     """
     import pandas as pd
 
     said = pd.Series("", index=frame.index, dtype="object")
     for _, group in frame.groupby(list(_SETTING), dropna=False):
-        told = group["parameters"]
-        names = sorted({name for parameters in told for name in parameters})
-        differing = [n for n in names if len({p.get(n) for p in told}) > 1]
-        for index, parameters in told.items():
+        parameter_sets = group["parameters"]
+        names = sorted({name for parameters in parameter_sets for name in parameters})
+        differing = [n for n in names if len({p.get(n) for p in parameter_sets}) > 1]
+        for index, parameters in parameter_sets.items():
             said[index] = ", ".join(f"{n}={parameters.get(n, ABSENT)}" for n in differing)
     return said
 
@@ -107,7 +107,7 @@ def variants(frame: pd.DataFrame) -> pd.Series[str]:
 def curves(
     home: Path | str, keys: Sequence[str] = ("test/accuracy",), source: Source = "auto"
 ) -> pd.DataFrame:
-    """The metrics ``keys`` of every run, one row a step; an infinity reads as NaN."""
+    """The metrics ``keys`` of every run, one row per step; infinities become NaN."""
     import pandas as pd
 
     rows = [
@@ -126,7 +126,7 @@ def _row(run: _Run) -> dict[str, Any]:
     for column, param in _NUMBERS.items():
         row[column] = _number(run.tags.get(column, run.params.get(param)))
     if run.params.get("task.partition") != "dirichlet":
-        row["beta"] = math.nan  # kept in the config by the other partitions, and without meaning
+        row["beta"] = math.nan  # present in the config with other partitions, without effect
     row["setting"] = _setting(run.params)
     row["parameters"] = {
         key: str(value)
@@ -140,16 +140,16 @@ def _row(run: _Run) -> dict[str, Any]:
 
 
 def _setting(params: Mapping[str, Any]) -> str:
-    """A digest of all parameters but the seed, alike for the runs that may share a mean.
+    """A digest of all parameters except the seed, equal for runs that may share a mean.
 
-    Observers are left out, since they change no number.
+    Observers are left out, since they do not change the training.
     """
-    told = [
+    settings = [
         f"{key}={value}"
         for key, value in sorted(params.items())
         if key != "seed" and not key.startswith("observers.") and value != ABSENT
     ]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16] if told else ""
+    return hashlib.sha256("\n".join(settings).encode()).hexdigest()[:16] if settings else ""
 
 
 def _all(home: Path | str, source: Source, keys: Sequence[str]) -> Iterable[_Run]:
@@ -178,9 +178,9 @@ def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
     described = folder.describe() or {}
     history = folder.history(described)
     own = ("run_id", "name", "config_hash", "experiment")
-    told = {key: described[key] for key in own}
-    told["parent_run_id"] = described.get("parent_run_id", "")
-    tags = {**history.tags, **told, "status": history.status}
+    own_tags = {key: described[key] for key in own}
+    own_tags["parent_run_id"] = described.get("parent_run_id", "")
+    tags = {**history.tags, **own_tags, "status": history.status}
     last = {k: history.curve(k)[-1][1] for k in _RESULTS.values() if k in history.metrics}
     wanted = {k: [(s, _finite(v)) for s, v in history.curve(k)] for k in keys}
     return _Run(tags, history.params, last, wanted, len(history.alarms))
@@ -189,7 +189,7 @@ def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
 def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
     from fl_platform.tracking.mlflow.mlflow_exporter import RUN_TAG
 
-    if not store.exists(home):  # reading makes no store
+    if not store.exists(home):  # reading does not create a store
         return
     client, token = store.connect(home), None
     experiments = {e.experiment_id: e.name for e in client.search_experiments()}
@@ -206,7 +206,7 @@ def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
             }
             points = {k: client.get_metric_history(run.info.run_id, k) for k in keys}
             wanted = {k: sorted((p.step, _finite(p.value)) for p in points[k]) for k in keys}
-            alarms = int("alarm" in run.data.tags)  # the store keeps the newest alone
+            alarms = int("alarm" in run.data.tags)  # the store keeps only the newest
             params = {k: v for k, v in run.data.params.items() if k not in SHOWN}
             yield _Run(tags, params, run.data.metrics, wanted, alarms)
         token = page.token

@@ -1,4 +1,4 @@
-"""What a journal amounts to: one value for each metric and step, and an alarm where two differ."""
+"""The content of a journal: one value per metric and step, and an alarm where two differ."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from fl_platform.tracking.records import RecordError
 
-# clocks and machines differ from one execution to the next; everything else must not
+# times and machine load differ between executions; all other values must not
 UNCOMPARED = ("system/", "time/", "speed/")
 
 
 class JournalError(RecordError):
-    """A journal holds something that is no record, or is another run's."""
+    """A journal with a wrong record, or of another run."""
 
 
 class ReplayMismatch(UserWarning):
-    """A round that was run again gave another number: the run does not repeat itself."""
+    """A repeated round gave another value: the run is not reproducible."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A metric's value and when it was written (seconds since 1970)."""
+    """A metric's value and its time of writing (seconds since 1970)."""
 
     value: float
     time: float
@@ -31,16 +31,16 @@ class Point:
 
 @dataclass
 class History:
-    """The state of a run as told by its records so far.
+    """The state of a run, from its records so far.
 
     Attributes:
         metrics: key -> step -> first point written.
         params, tags: the last value of each key.
         status: the last status, ``RUNNING`` from the start.
-        artifacts: notes of files to publish, in order, one for each path.
+        artifacts: records of files to publish, in order, one per path.
         alarms: replay mismatches.
-        run_id: of the run whose journal this is; empty in one of the first version.
-        digests: SHA-256 of files that the run left, by path inside its folder.
+        run_id: id of the journal's run; empty in a journal of the first version.
+        digests: SHA-256 of files of the run, by path inside its folder.
     """
 
     metrics: dict[str, dict[int, Point]] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class History:
     digests: dict[str, str] = field(default_factory=dict)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take in one record; kinds that a later version may add are passed over."""
+        """Add one record; unknown kinds, of a later version, are ignored."""
         kind = record["kind"]
         if kind == "metrics":
             values, mismatches = self.unseen(record["step"], record["values"])
@@ -80,7 +80,7 @@ class History:
     def unseen(
         self, step: int, values: Mapping[str, float]
     ) -> tuple[dict[str, float], list[ReplayMismatch]]:
-        """Those of ``values`` that are new at ``step``, and a mismatch for each that differs."""
+        """The new entries of ``values`` at ``step``, and a mismatch for each that differs."""
         fresh: dict[str, float] = {}
         mismatches: list[ReplayMismatch] = []
         for key, value in values.items():
@@ -91,7 +91,7 @@ class History:
                 mismatches.append(
                     ReplayMismatch(
                         f"Expected {key} = {known.value!r} again in round {step}, got {value!r}:"
-                        " the replayed round differs from the one that was recorded."
+                        " the repeated round differs from the recorded one."
                     )
                 )
         return fresh, mismatches

@@ -1,4 +1,4 @@
-"""The run's own memory: one JSON line a record, only ever appended, the source of every copy."""
+"""The journal of a run: one JSON line per record, append only, the source of every copy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class JournalState:
-    """How long a journal was at one moment, and the SHA-256 of these bytes."""
+    """The length of a journal at one moment, and the SHA-256 of these bytes."""
 
     length: int
     sha256: str
@@ -58,7 +58,7 @@ class LineFile:
             raise
 
     def write(self, lines: Iterable[str]) -> None:
-        """Append ``lines`` as one block; on an error (a full disk) none of them stays."""
+        """Append ``lines`` as one block; after an error (a full disk) none of them remains."""
         block = "".join(f"{line}\n" for line in lines).encode()
         try:
             os.lseek(self._descriptor, self._size, os.SEEK_SET)
@@ -70,7 +70,7 @@ class LineFile:
         self._digest.update(block)
 
     def flush(self) -> JournalState:
-        """Make everything appended so far durable; how long that is."""
+        """Make everything appended so far durable; its length and digest."""
         with self._lock:
             os.fsync(self._descriptor)
             return JournalState(self._size, self._digest.hexdigest())
@@ -85,20 +85,20 @@ class LineFile:
 
 
 class Journal(LineFile):
-    """Appends records to ``path`` and watches over replays.
+    """A journal at ``path``, with a check of repeated rounds.
 
     After a kill the rounds since the last checkpoint are run again and log the same values
-    again. A value that is already there and equal is not written twice; an unequal one is an
+    again. A value that is recorded already and equal is not written twice; an unequal one is an
     alarm: the record ``{"kind": "alarm", …}`` is written, :class:`ReplayMismatch` is warned, and
-    the first value stays the valid one.
+    the first value remains valid.
 
     Args:
         path: the file; a torn last line is cut off when it is opened.
-        head: the run's ``run_id`` and ``config_hash``; the first record of an empty journal says
-            them. A journal that begins with others is refused.
+        head: the run's ``run_id`` and ``config_hash``, written as the first record. A journal
+            with others is refused.
 
     Raises:
-        JournalError: a line is no record, another run's journal, or no regular file.
+        JournalError: a line that is not a record, another run's journal, or no regular file.
     """
 
     def __init__(self, path: Path, head: Mapping[str, str] | None = None) -> None:
@@ -114,7 +114,7 @@ class Journal(LineFile):
             raise
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write ``records`` as one block; on an error (a full disk) none of them stays."""
+        """Write ``records`` as one block; after an error (a full disk) none of them remains."""
         with self._lock:
             fresh, alarms = self._without_replays(records)
             if fresh or alarms:
@@ -135,7 +135,7 @@ class Journal(LineFile):
         self.append([{"kind": kind, "time": time.time(), **fields}])
 
     def begins_with(self, mark: JournalState) -> bool:
-        """Whether the journal was once as ``mark`` says."""
+        """True if the journal starts with the bytes that ``mark`` describes."""
         with self._lock:
             if mark.length > self._size:
                 return False
@@ -176,11 +176,11 @@ decode = parse_line
 
 
 def records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
-    """The complete records from byte ``offset`` on, each with the offset behind it.
+    """The complete records from byte ``offset`` on, each with the offset of its end.
 
     Raises:
-        JournalError: a line in the middle is no record, or the file is none that may be read;
-            names file and byte.
+        JournalError: a line in the middle that is not a record, or a file that must not be read;
+            the message names file and byte.
     """
     try:
         stream = os.fdopen(open_file(path, os.O_RDONLY), "rb")
@@ -195,20 +195,20 @@ def records(path: Path, offset: int = 0) -> Iterator[tuple[Record, int]]:
             try:
                 record = decode(line)
             except ValueError as error:
-                told = f"{path}: expected a record at byte {offset}, got {line[:40]!r}: {error}."
-                raise JournalError(path, told) from error
+                problem = f"{path}: expected a record at byte {offset}, got {line[:40]!r}: {error}."
+                raise JournalError(path, problem) from error
             offset += len(line)
             yield record, offset
 
 
 def read(path: Path, run_id: str | None = None) -> History:
-    """Everything the journal says, with one value for each (key, step).
+    """The content of the journal, with one value per (key, step).
 
     Args:
-        run_id: of the run whose journal it must be.
+        run_id: id of the run to which the journal must belong.
 
     Raises:
-        JournalError: a line is no record, or it is another run's journal.
+        JournalError: a line that is not a record, or another run's journal.
     """
     history = History()
     for record, _ in records(path):
@@ -219,21 +219,21 @@ def read(path: Path, run_id: str | None = None) -> History:
 
 
 def refuse_other(history: History, path: Path, run_id: str) -> None:
-    """Raise `JournalError` where the journal at ``path`` is not the run's."""
+    """Raise `JournalError` if the journal at ``path`` is not the run's."""
     if history.run_id != run_id:
-        told = f"the one of run {history.run_id}" if history.run_id else "one without its name"
+        found = f"the one of run {history.run_id}" if history.run_id else "one without a run id"
         raise JournalError(
             path,
-            f"{path}: expected the journal of run {run_id}, got {told}. Restore it, or start the"
-            " run afresh (--restart).",
+            f"{path}: expected the journal of run {run_id}, got {found}. Restore it, or"
+            " restart the run (--restart).",
         )
 
 
 def _refuse_large(descriptor: int, path: Path) -> None:
     size = os.fstat(descriptor).st_size
     if size > LIMITS["journal"]:
-        told = f"{path}: expected at most {LIMITS['journal']} bytes, got {size}."
-        raise JournalError(path, told)
+        problem = f"{path}: expected at most {LIMITS['journal']} bytes, got {size}."
+        raise JournalError(path, problem)
 
 
 def _worded(value: Any) -> Any:
@@ -247,10 +247,10 @@ def _worded(value: Any) -> Any:
 
 
 def _cut_torn_tail(descriptor: int, path: Path, parse: Callable[[bytes], Any]) -> tuple[int, Any]:
-    """Cut what a killed writer or lost power left behind the last whole record.
+    """Remove an incomplete record, left by a killed writer or a power failure, from the end.
 
     Returns:
-        The length that is left, and a SHA-256 of these bytes that goes on with what is appended.
+        The remaining length, and a SHA-256 of these bytes that is updated with each append.
     """
     _refuse_large(descriptor, path)
     size = os.fstat(descriptor).st_size

@@ -1,4 +1,4 @@
-"""Lightning's logging, written into the run's journal."""
+"""Lightning's logging and checkpoint files, written into the run's folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class JournalLogger(Logger):
-    """What ``self.log`` collects goes into ``journal``, with step = round.
+    """Logger that writes the values of ``self.log`` to ``journal``, with step = round.
 
     Lightning's own ``epoch`` is left out, since a round is an epoch.
     """
@@ -45,7 +45,7 @@ class JournalLogger(Logger):
 
     @property
     def history(self) -> History:
-        """What the journal says so far, earlier processes included."""
+        """The content of the journal so far, with that of earlier processes."""
         return self._journal.history
 
     @property
@@ -76,12 +76,12 @@ class JournalLogger(Logger):
 
 
 class DigestCheckpointIO(CheckpointIO):
-    """Saves and loads through :class:`CheckpointFile`: atomic, verified, last two kept.
+    """Checkpoint files through :class:`CheckpointFile`: atomic, verified, last two kept.
 
     Args:
-        own: a run's checkpoint, whose stamp says whose it is; files at other paths have none.
+        own: a run's checkpoint with its stamp; files at other paths have none.
 
-    Lightning's own writer goes through ``TMPDIR``, never syncs and swallows a refused rename.
+    Lightning's own writer uses ``TMPDIR``, never syncs and ignores a failed rename.
     """
 
     def __init__(self, own: CheckpointFile | None = None) -> None:
@@ -100,13 +100,15 @@ class DigestCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Load what was committed at ``path``; never anything but tensors and plain Python."""
+        """Load the checkpoint at ``path``; tensors and plain Python only."""
         if weights_only is False:
-            raise ValueError("Expected weights_only=True, got False: it would run a file's code.")
+            raise ValueError(
+                "Expected weights_only=True, got False, which would run code from the file."
+            )
         return self._file(path).load(map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove what was committed at ``path``."""
+        """Remove the checkpoint at ``path``."""
         self._file(path).remove()
 
     def _file(self, path: str | Path) -> CheckpointFile:

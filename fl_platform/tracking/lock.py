@@ -1,4 +1,4 @@
-"""Who owns a run: a lock that dies with its holder, so a dead owner is replaced at once."""
+"""The lock of a run, which the system releases when the owning process ends."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from fl_platform.core.outside import OutsideError, open_file, read_json
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MARKING = b"fl_platform.tracking.follower"  # in the command line of an uploader's process
-_PROBES = 3  # somebody asking `is_owned` holds a shared lock for microseconds
-_TURNS = 100  # each time the folder was moved away between opening and locking
+_PROBES = 3  # a call of `is_owned` holds a shared lock for microseconds
+_TURNS = 100  # repetitions if the folder was moved between opening and locking
 
 
-class RunOwned(RuntimeError):  # noqa: N818 - a state of the world, told to the user by its name
-    """Another living process works on this run; ``owner`` says which (pid, host, since)."""
+class RunOwned(RuntimeError):  # noqa: N818 - a state, not a fault; printed by its name
+    """Another process is running this run; ``owner`` has its pid, host and start."""
 
     def __init__(self, path: Path, owner: dict[str, Any]) -> None:
         self.owner = owner
         who = f"process {owner.get('pid', 'unknown')} on {owner.get('host', 'an unknown host')}"
         super().__init__(
             f"Expected a free run folder, got one owned by {who}: {path.parent}."
-            " Wait for it to end, or stop that process; the run then continues from its checkpoint."
+            " Wait for its end, or stop that process; the run then continues from its checkpoint."
         )
 
 
-class CannotLock(OSError):  # noqa: N818 - a state of the world, as RunOwned
-    """The file system of the folder has no locks, so two processes could work on one run."""
+class CannotLock(OSError):  # noqa: N818 - a state, as RunOwned
+    """A file system without locks, on which two processes could run the same run."""
 
     def __init__(self, path: Path, error: OSError) -> None:
         super().__init__(
@@ -48,9 +48,9 @@ class CannotLock(OSError):  # noqa: N818 - a state of the world, as RunOwned
 class RunLock:
     """An exclusive ``flock`` with its owner's pid, host and boot id written inside.
 
-    The kernel releases it when the holder ends, however it ends; age and status say nothing.
-    A lock counts only on the file that lies at ``path`` after locking: ``--restart`` moves a folder
-    away with the lock in it.
+    The kernel releases it when the holder ends, for any reason; age and status are not used.
+    A lock is valid only on the file that is at ``path`` after locking: ``--restart`` moves a
+    folder together with its lock.
     A forked child does not keep it: its copy of the descriptor is closed at once.
     """
 
@@ -60,17 +60,17 @@ class RunLock:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock."""
+        """True if this object holds the lock."""
         return self._descriptor is not None
 
     def acquire(self) -> RunLock:
-        """Take the lock now or raise :class:`RunOwned`; never waits for another run.
+        """Acquire the lock or raise :class:`RunOwned`, without waiting.
 
         Raises:
-            RunOwned: another living process has it.
+            RunOwned: another process has it.
             CannotLock: the file system has no locks.
-            FileNotFoundError: there is no folder, or it was moved away at this moment.
-            OutsideError: a link or something else lies at ``path``.
+            FileNotFoundError: no folder, or one that was just moved.
+            OutsideError: not a regular file at ``path``.
         """
         if self.held:
             return self
@@ -96,7 +96,7 @@ class RunLock:
         raise RunOwned(self.path, read_owner(self.path))
 
     def release(self) -> None:
-        """Give the lock back; the file stays, as removing it would let two owners in."""
+        """Release the lock; the file remains, since its removal would allow two owners."""
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
             os.close(self._descriptor)
@@ -120,7 +120,7 @@ class RunLock:
 
 
 def is_owned(path: Path) -> bool:
-    """Whether a living process holds the lock at ``path``."""
+    """True if a process holds the lock at ``path``."""
     try:
         descriptor = open_file(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -132,7 +132,7 @@ def is_owned(path: Path) -> bool:
 
 
 def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock ``descriptor``, opened at ``path``, without waiting; whether that could be done.
+    """Lock ``descriptor``, opened at ``path``, without waiting; True on success.
 
     Raises:
         CannotLock: the file system has no locks.
@@ -147,7 +147,7 @@ def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def lies_at(descriptor: int, path: Path) -> bool:
-    """Whether the file of ``descriptor`` is the one at ``path`` now."""
+    """True if the file of ``descriptor`` is the present one at ``path``."""
     mine = os.fstat(descriptor)
     try:
         there = path.stat(follow_symlinks=False)
@@ -157,7 +157,7 @@ def lies_at(descriptor: int, path: Path) -> bool:
 
 
 def read_owner(path: Path) -> dict[str, Any]:
-    """What the last owner wrote; empty where it wrote nothing."""
+    """The entry of the last owner; empty if there is none."""
     with contextlib.suppress(OSError, OutsideError):
         owner = read_json(path, "lock")
         if isinstance(owner, dict):
@@ -192,10 +192,10 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 class SharedLock(RunLock):
-    """A share of a run folder's lock: several processes hold it together, and none owns it."""
+    """A shared lock of a run folder: several processes hold it, and none owns the run."""
 
     def acquire(self) -> SharedLock:
-        """Take a share now or raise :class:`RunOwned`."""
+        """Acquire a shared lock or raise :class:`RunOwned`."""
         if self.held:
             return self
         descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT)
@@ -229,10 +229,10 @@ def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def take(path: Path, patience: float = 2.0) -> RunLock:
-    """Own the run folder of the lock at ``path``; waits for a holder that is just `passing`.
+    """Acquire the run folder of the lock at ``path``; wait for a `passing` holder.
 
     Raises:
-        RunOwned: a living process works on the run.
+        RunOwned: another process is running the run.
     """
     end = time.monotonic() + patience
     while True:
@@ -245,9 +245,9 @@ def take(path: Path, patience: float = 2.0) -> RunLock:
 
 
 def passing(path: Path) -> bool:
-    """Whether the holder of a lock has it for a moment: an uploader that marks a dead run KILLED.
+    """True if a lock is held only briefly, by an uploader that marks an ended run KILLED.
 
-    So has a holder that has not written its name yet: the name there is of a dead process.
+    Also true for a holder that has not written its name yet: the name there is an ended process's.
     """
     owner = read_owner(path)
     if owner and any(owner.get(key) != value for key, value in machine_identity().items()):

@@ -1,4 +1,4 @@
-"""The parent run of a grid, a study or a suite: tags, numbers, files, a status, no training."""
+"""The parent run of a grid, a study or a suite: tags, metrics, files, status; no training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from fl_platform.core.text import reason
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, SharedLock, alone, take
@@ -19,13 +19,13 @@ from fl_platform.tracking.run_folder import RunFolder, head, run_folder, write_j
 
 
 class ParentRun:
-    """A run folder without training, held until the command leaves.
+    """A run folder without training, locked until the end of the command.
 
-    A grid and a suite own theirs (`open`). The workers of a study share one (`join`): they write in
-    turns, and the last one that leaves writes the status. Left by an exception, it is FAILED.
+    A grid and a suite own theirs (`open`). The workers of a study share one (`join`): they write
+    one after another, and the last worker writes the status. After an exception it is FAILED.
 
     Attributes:
-        run_id: what child runs name as their parent.
+        run_id: the id by which child runs refer to their parent.
     """
 
     def __init__(self, folder: RunFolder, described: Mapping[str, Any], lock: RunLock) -> None:
@@ -35,7 +35,7 @@ class ParentRun:
 
     @classmethod
     def open(cls, home: Path, *, name: str, identity: str, experiment: str) -> ParentRun:
-        """Own the parent run with this hash, new or known.
+        """Own the parent run with this hash, new or existing.
 
         Raises:
             RunOwned: another process works on it.
@@ -43,7 +43,7 @@ class ParentRun:
         folder = run_folder(home, identity).create()
         lock = take(folder.lock)
         try:
-            described = folder.introduce(
+            described = folder.create_or_verify(
                 name=name, config_hash=identity, experiment=experiment, conditions={}
             )
             return cls(folder, described, lock)
@@ -64,16 +64,16 @@ class ParentRun:
         """Share the parent run with this hash.
 
         Args:
-            known: its ``run.json``, as an earlier worker described it; None: it is new, and a
-                folder that lies there is of another one: it is set aside.
+            known: its ``run.json`` by an earlier worker; None: a new run. An existing folder then
+                belongs to another run and is renamed.
 
         Raises:
-            RunOwned: workers of that other one are at work.
+            RunOwned: workers of the other run are active.
         """
         folder = run_folder(home, identity).create()
         there = folder.describe()
         if known is None or (there is not None and there["run_id"] != known["run_id"]):
-            with RunRecord.open(
+            with ActiveRun.open(
                 home, name=name, config_hash=identity, experiment=experiment, conditions={},
                 tracking="journal", fresh=True,
             ) as record:  # fmt: skip
@@ -93,11 +93,11 @@ class ParentRun:
         status: str | None = None,
         why: str = "",
     ) -> None:
-        """Write what is new; what is there already is not written twice.
+        """Write new values; recorded ones are not written twice.
 
         Args:
             values: (step, metrics) pairs.
-            artifacts: files inside the run folder; shown in their folders below ``artifacts/``.
+            artifacts: files inside the run folder, shown in their folders below ``artifacts/``.
             status: RUNNING, SCHEDULED (the same command continues), FINISHED, FAILED or KILLED,
                 for the reason ``why``.
         """
@@ -132,12 +132,12 @@ class ParentRun:
         self.note(artifacts=copies)
 
     def next_step(self, family: str) -> int:
-        """The step after the last one of the metrics whose names begin with ``family``."""
+        """The step after the last one of the metrics whose names start with ``family``."""
         with self._journal() as journal:
             return journal.history.next_step(family)
 
     def leave(self, status: str, why: str = "") -> None:
-        """Write the status, unless other workers are still there, and let go, once."""
+        """Write the status, unless other workers are active, and release the lock, once."""
         if not self._lock.held:
             return
         shared = isinstance(self._lock, SharedLock)
@@ -163,7 +163,7 @@ class ParentRun:
         killed = isinstance(error, KeyboardInterrupt | SystemExit)
         why = f"{type(error).__name__}: {reason(error)}"
         try:
-            with contextlib.suppress(OSError):  # a full disk takes no last word either
+            with contextlib.suppress(OSError):  # a full disk accepts no status either
                 self.leave("KILLED" if killed else "FAILED", why)
         finally:
             self._lock.release()

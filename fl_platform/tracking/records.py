@@ -1,6 +1,6 @@
-"""What is stored below ``mlruns/``, by type: each file is read here and nowhere else.
+"""Types of the files below ``mlruns/``; no other code reads these files.
 
-A record of a later version may hold more fields; they are passed over. A wrong type, a key twice,
+A record of a later version may contain more fields, which are ignored. A wrong type, a key twice,
 a link or a file that is too large raises :class:`RecordError`, which names the file.
 """
 
@@ -21,19 +21,19 @@ _SKIPPED: set[str] = set()
 
 
 class RecordError(RuntimeError):
-    """A stored file does not fit; the message names it, what was expected and what is there.
+    """A wrong stored file; the message names it, the expectation and what was found.
 
     Attributes:
         path: the file or folder.
     """
 
-    def __init__(self, path: Path, told: str) -> None:
+    def __init__(self, path: Path, message: str) -> None:
         self.path = path
-        super().__init__(told)
+        super().__init__(message)
 
 
 def _text(value: Any) -> Any:
-    # not `str`: a file name that is no UTF-8 is stored with surrogates, which pydantic refuses
+    # not `str`: a file name that is not UTF-8 is stored with surrogates, which pydantic refuses
     if not isinstance(value, str) or len(value) > 65_536:
         raise ValueError("expected a text")
     return value
@@ -58,13 +58,13 @@ Number = float | Literal["nan", "inf", "-inf"]
 
 
 class Record(BaseModel):
-    """A stored object; numbers are not made from texts, and a field too many is passed over."""
+    """A stored object; texts are not converted to numbers, and unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Identity(Record):
-    """``run.json``; since version 2 journal and checkpoints carry the run's identity too."""
+    """``run.json``; since version 2 journal and checkpoints contain the run's identity too."""
 
     version: Annotated[int, Field(alias="schema", ge=1)] = 1
     run_id: Id
@@ -78,7 +78,7 @@ class Identity(Record):
 
 
 class StoredResult(Record):
-    """``result.json``; every field that a `Result` needs is there once the run is over."""
+    """``result.json``; a finished run has every field of a `Result`."""
 
     run_id: Id
     status: Literal["FINISHED", "DIVERGED", "KILLED", "FAILED"]
@@ -121,14 +121,14 @@ class StoredPlan(Record):
 
 
 class KnownData(Record):
-    """A digest of data, and the stamps of the files that it was computed from."""
+    """A digest of data, and the stamps of the files from which it was computed."""
 
     digest: Digest
     files: list[list[Scalar]]
 
 
 class Stamp(Record):
-    """What a checkpoint says about itself: whose it is, and the journal at its commit.
+    """The stamp of a checkpoint: its run, and the journal at its commit.
 
     Attributes:
         conditions: SHA-256 of the run's conditions.
@@ -205,16 +205,16 @@ _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def parse_line(line: bytes | str) -> dict[str, Any]:
-    """The record of one line of a journal, the words in metric values turned back into numbers.
+    """The record of one line of a journal, with words in metric values converted to numbers.
 
     Raises:
-        ValueError: it is none.
+        ValueError: a line that is not a record.
     """
     record = parse_json(line.encode() if isinstance(line, str) else line, "a record")
     if not isinstance(record, dict) or not isinstance(record.get("kind"), str):
         raise ValueError("expected an object with a kind")
     model = _LINES.get(record["kind"])
-    if model is not None:  # kinds that a later version may add are passed over
+    if model is not None:  # unknown kinds, of a later version, are ignored
         try:
             model.model_validate(record)
         except ValidationError as error:
@@ -226,10 +226,10 @@ def parse_line(line: bytes | str) -> dict[str, Any]:
 
 
 def read_record(path: Path, model: type[Record], kind: str = "record") -> dict[str, Any] | None:
-    """The object in ``path`` once ``model`` has checked it, or None where there is no file.
+    """The object in ``path``, checked by ``model``, or None without a file.
 
     Raises:
-        RecordError: it does not fit.
+        RecordError: a wrong file.
     """
     try:
         content = read_json(path, kind)
@@ -245,24 +245,24 @@ def read_record(path: Path, model: type[Record], kind: str = "record") -> dict[s
 
 
 def described(error: ValidationError) -> str:
-    """The first complaint, with its key."""
+    """The first error, with its key."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     key = ".".join(map(str, first["loc"])) or "the whole"
     return f"{key[:200]}: {first['msg'][:1].lower()}{first['msg'][1:]}"
 
 
 def skip(error: RecordError | OutsideError) -> None:
-    """Say once in a process that something stored is passed over, and why."""
-    told = str(error)
-    if told not in _SKIPPED:
-        _SKIPPED.add(told)
-        log.warning("skipped: %s", told)
+    """Print once per process that a stored file is skipped, with the reason."""
+    message = str(error)
+    if message not in _SKIPPED:
+        _SKIPPED.add(message)
+        log.warning("skipped: %s", message)
 
 
 def first_difference(
     expected: Mapping[str, Any], got: Mapping[str, Any], keys: Iterable[str]
 ) -> str:
-    """``key: expected A, got B`` for the first of ``keys`` that differs; empty where none does."""
+    """``key: expected A, got B`` for the first of ``keys`` that differs; empty if none does."""
     for key in keys:
         if expected.get(key) != got.get(key):
             return f"{key}: expected {expected.get(key)!s:.16}, got {got.get(key)!s:.16}"

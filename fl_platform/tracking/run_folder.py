@@ -1,4 +1,4 @@
-"""One run, one folder: who it is, what it logged, where it stopped, what came out."""
+"""The folder of a run: its identity, journal, checkpoint and result."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from fl_platform.tracking.records import (
 )
 from fl_platform.tracking.stamp import VERSION
 
-# Conditions that runs of earlier versions did not record: what is not known cannot differ.
+# Conditions that earlier versions did not record: an unknown condition cannot differ.
 _LATER = ("processor",)
 _NAME = re.compile(r"(?P<hash>[0-9a-f]{16})(?P<aside>\.[0-9a-f]{8})?")
 
 
-class IdentityMismatch(RuntimeError):  # noqa: N818 - told to the user by its name
-    """The folder's run was made under other conditions; ``differing`` names them."""
+class IdentityMismatch(RuntimeError):  # noqa: N818 - printed by its name
+    """A run in the folder with other conditions; ``differing`` names them."""
 
     def __init__(self, path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
         self.differing = dict(differing)
         pairs = ", ".join(f"{k}: {was!r} then, {now!r} now" for k, (was, now) in differing.items())
-        super().__init__(self._told(path, pairs))
+        super().__init__(self._message(path, pairs))
 
-    def _told(self, path: Path, pairs: str) -> str:
+    def _message(self, path: Path, pairs: str) -> str:
         return (
-            f"Expected the conditions that the run in {path} was started under, got others"
+            f"Expected the conditions under which the run in {path} was started, got others"
             f" ({pairs}). Restore them, or use --ignore-mismatch (the numbers may differ),"
             " or --restart (start over)."
         )
@@ -60,12 +60,15 @@ class RunFolder:
         self.forwarded = self.path / "forwarded.json"
 
     def create(self) -> RunFolder:
-        """Make the folder where it is missing; an error tells before any training that it fails.
+        """Create the folder if it is missing; an error is raised before any training.
 
         Raises:
-            RecordError: a link lies in its place.
+            RecordError: a link in place of the folder.
         """
-        for folder in (self.path.parents[1], self.path.parent):  # a mode holds for the last alone
+        for folder in (
+            self.path.parents[1],
+            self.path.parent,
+        ):  # mkdir applies the mode to the last folder only
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.path, self.artifacts):
             if folder.is_symlink():
@@ -75,21 +78,21 @@ class RunFolder:
 
     @property
     def used(self) -> bool:
-        """Whether a run left anything here."""
+        """True if the folder contains files of a run."""
         files = (self.identity_file, self.journal, self.checkpoint, self.result_file)
         return any(os.path.lexists(file) for file in files)
 
     @property
     def aside(self) -> bool:
-        """Whether it is a run that ``--restart`` put aside, by the folder's name."""
+        """True if ``--restart`` has renamed this run, by the folder's name."""
         name = _NAME.fullmatch(self.path.name)
         return name is not None and name["aside"] is not None
 
     def describe(self) -> dict[str, Any] | None:
-        """What ``run.json`` says, or None before the run has one.
+        """The content of ``run.json``, or None before there is one.
 
         Raises:
-            RecordError: it does not fit, or is another run's.
+            RecordError: a wrong file, or the file of another run.
         """
         if self.path.is_symlink():
             raise RecordError(self.path, f"{self.path}: expected a folder, got a link.")
@@ -100,19 +103,19 @@ class RunFolder:
         ):
             raise RecordError(
                 self.identity_file,
-                f"{self.identity_file}: expected the run that its folder's name says, got"
+                f"{self.identity_file}: expected the run of its folder's name, got"
                 f" {known['config_hash'][:16]}. A copied folder must keep its name.",
             )
         return known
 
     def history(self, described: Mapping[str, Any] | None = None) -> History:
-        """What the run's own journal says; empty where there is none.
+        """The content of the run's own journal; empty if there is none.
 
         Args:
-            described: its ``run.json``, where it was read already.
+            described: its ``run.json``, if it was read already.
 
         Raises:
-            RecordError: it is another run's, or does not fit.
+            RecordError: a wrong journal, or the journal of another run.
         """
         known = (self.describe() if described is None else described) or {}
         own = head(known)
@@ -121,7 +124,7 @@ class RunFolder:
         except FileNotFoundError:
             return History()
 
-    def introduce(
+    def create_or_verify(
         self,
         *,
         name: str,
@@ -131,11 +134,11 @@ class RunFolder:
         parent_run_id: str = "",
         continue_anyway: bool = False,
     ) -> dict[str, Any]:
-        """Write ``run.json`` for a new run, or check that an old one is the same run.
+        """Write ``run.json`` for a new run, or check that an existing one is the same run.
 
         Args:
-            conditions: what alters bits beside the config: device, threads, versions, digests.
-            continue_anyway: accept other conditions; the changes are kept under ``continued``.
+            conditions: what may change bits beside the config: device, threads, versions, digests.
+            continue_anyway: accept other conditions; the changes are recorded under ``continued``.
 
         Raises:
             IdentityMismatch: other conditions, or another config under the same folder name.
@@ -176,7 +179,7 @@ class RunFolder:
         """The stored result of a finished run, or None before there is one.
 
         Raises:
-            RecordError: it does not fit, or is another run's.
+            RecordError: a wrong file, or the file of another run.
         """
         found = read_record(self.result_file, StoredResult)
         if found is not None:
@@ -190,7 +193,7 @@ class RunFolder:
         return found
 
     def set_aside(self) -> Path | None:
-        """Move an existing run out of the way (``--restart``); it stays readable beside it."""
+        """Rename an existing run (``--restart``); it remains readable."""
         if not self.used:
             return None
         old = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
@@ -206,12 +209,12 @@ def run_folder(home: Path | str, config_hash: str) -> RunFolder:
 
 
 def runs_root(home: Path | str) -> Path:
-    """Where the run folders of ``home`` lie."""
+    """The parent of the run folders of ``home``."""
     return Path(home).absolute() / "mlruns" / "runs"
 
 
 def head(described: Mapping[str, Any]) -> dict[str, str] | None:
-    """What the first record of the run's journal says; None where it has none (version 1)."""
+    """The first record of the run's journal; None if it has none (version 1)."""
     if described.get("schema", 1) < VERSION:
         return None
     return {key: described[key] for key in ("run_id", "config_hash")}
@@ -221,7 +224,7 @@ def all_runs(home: Path | str, unfit: list[RecordError] | None = None) -> Iterat
     """Every run folder of ``home`` that has an identity, in order of names.
 
     Args:
-        unfit: takes the folders that cannot be read; without it, each is said once, in one line.
+        unfit: receives the folders that cannot be read; by default each is printed once.
     """
     root = runs_root(home)
     for path in sorted(root.iterdir()) if root.is_dir() else ():

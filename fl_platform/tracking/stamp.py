@@ -1,4 +1,4 @@
-"""A checkpoint and its journal, each checked against the other and against the run's identity."""
+"""Checks of a checkpoint and its journal against each other and against the run's identity."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from fl_platform.tracking.journal import Journal, JournalState
 from fl_platform.tracking.records import first_difference
 
-VERSION = 2  # of run.json: since then journal and checkpoints carry the run's identity
+VERSION = 2  # version of run.json since which journal and checkpoints contain the run's identity
 
 log = logging.getLogger(__name__)
 
 
 class Stamper:
-    """Makes the stamp of a run's checkpoints, and says what does not fit about another.
+    """The stamp of a run's checkpoints, and the check of a stored one.
 
     Args:
         described: the run's ``run.json``.
-        journal: the run's own; `mark` is the state of it that the next checkpoint belongs to.
+        journal: the run's journal; `mark` is its state at the next checkpoint.
     """
 
     def __init__(self, described: Mapping[str, Any], journal: Journal) -> None:
@@ -31,7 +31,7 @@ class Stamper:
         self.mark: JournalState | None = None
 
     def make(self) -> dict[str, Any]:
-        """The stamp of a checkpoint that is saved now; see `records.Stamp`."""
+        """The stamp of a new checkpoint; see `records.Stamp`."""
         mark = self.mark or self.journal.flush()
         return {
             **self._own(),
@@ -41,21 +41,21 @@ class Stamper:
         }
 
     def misfit(self, path: Path, stamp: Mapping[str, Any] | None) -> str:
-        """Why the checkpoint at ``path`` is not one of this run, in one sentence; else empty."""
+        """The reason why the checkpoint at ``path`` is not of this run; empty if it is."""
         if stamp is None:
             if self.described.get("schema", 1) >= VERSION:
                 return f"Checkpoint {path} has no identity, which this run's checkpoints have."
-            log.warning("Checkpoint %s is of an earlier version and names no run: taken.", path)
+            log.warning("Checkpoint %s is of an earlier version without a run id: accepted.", path)
             return ""
         other = first_difference(self._own(), stamp, ("config_hash", "run_id"))
         if other:
             return f"Checkpoint {path} is another run's ({other})."
         if stamp["conditions"] not in self._conditions():
-            return f"Checkpoint {path} was made under conditions that run.json does not know."
+            return f"Checkpoint {path} was made under conditions that are not in run.json."
         if not self.journal.begins_with(JournalState(stamp["length"], stamp["journal"])):
             return (
-                f"Checkpoint {path} does not fit {self.journal.path.name}, whose first"
-                f" {stamp['length']} bytes are missing or others."
+                f"Checkpoint {path} does not match {self.journal.path.name}, whose first"
+                f" {stamp['length']} bytes are missing or different."
             )
         return ""
 
@@ -63,7 +63,7 @@ class Stamper:
         return {key: self.described[key] for key in ("run_id", "config_hash")}
 
     def _conditions(self) -> set[str]:
-        """Digests of all conditions that the run was under, in order of ``--ignore-mismatch``."""
+        """Digests of all conditions of the run, in order of ``--ignore-mismatch``."""
         past = [
             entry[key]
             for entry in self.described.get("continued", [])
@@ -74,5 +74,5 @@ class Stamper:
 
 
 def conditions_digest(conditions: Mapping[str, Any]) -> str:
-    """SHA-256 of the conditions, whatever their order."""
+    """SHA-256 of the conditions, independent of their order."""
     return hashlib.sha256(json.dumps(conditions, sort_keys=True).encode()).hexdigest()

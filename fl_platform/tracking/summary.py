@@ -12,8 +12,8 @@ ACCURACY = "test/accuracy"
 def accuracies(history: History, *, tail: int = 10, diverged: bool = False) -> dict[str, float]:
     """``accuracy_last``, ``accuracy_tail`` and ``accuracy_best`` in percent.
 
-    Best is selected on the test set, and says so wherever it is shown. NaN without evaluations,
-    and for a run that diverged: its last numbers stand for nothing.
+    The best one is selected on the test set and labelled so wherever it is shown. NaN without
+    evaluations, and for a run that diverged, whose last numbers have no meaning.
     """
     values = [100 * value for _, value in history.curve(ACCURACY)]
     if not values or diverged or not all(map(math.isfinite, values)):

@@ -1,4 +1,4 @@
-"""What the machine was doing: processor, memory and every visible GPU, sampled now and then."""
+"""Load of the machine: processor, memory and every visible GPU, sampled at an interval."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MEGABYTE = 1e6
 
 
 class MachineSampler:
-    """A thread that writes ``system/…`` metrics into ``journal`` every ``interval`` seconds.
+    """A thread that writes ``system/…`` metrics to ``journal`` every ``interval`` seconds.
 
-    Names are those that MLflow's page shows under system metrics; a step is one sample, counted
-    on over resumptions. Replays never compare them.
+    The names are those that MLflow's page shows under system metrics; a step is one sample, and
+    steps continue after a resumption. Repeated rounds are not compared in them.
     """
 
     def __init__(self, journal: Journal, *, interval: float = 10.0, first: float = 1.0) -> None:
@@ -26,12 +26,12 @@ class MachineSampler:
         self._thread = threading.Thread(target=self._work, name="machine-sampler", daemon=True)
 
     def start(self) -> MachineSampler:
-        """Begin; the first sample follows soon, so that short runs have one."""
+        """Start; the first sample is early, so that short runs have one."""
         self._thread.start()
         return self
 
     def close(self) -> None:
-        """Stop; waits for a sample under way."""
+        """Stop after the present sample."""
         self._stop.set()
         self._thread.join(5.0)
 
@@ -42,7 +42,9 @@ class MachineSampler:
             while not self._stop.wait(wait):
                 values: dict[str, float] = {}
                 for reader in readers:
-                    with contextlib.suppress(Exception):  # a driver that hiccups spoils nothing
+                    with contextlib.suppress(
+                        Exception
+                    ):  # an error of a driver has no effect on the run
                         values |= reader()
                 self._journal.metrics(self._step, values)
                 self._step += 1
@@ -62,7 +64,7 @@ def _processor() -> Callable[[], dict[str, float]]:
     import psutil
 
     process = psutil.Process()
-    psutil.cpu_percent()  # the first call only starts the count
+    psutil.cpu_percent()  # the first call only starts the measurement
     process.cpu_percent()
 
     def read() -> dict[str, float]:
@@ -79,12 +81,12 @@ def _processor() -> Callable[[], dict[str, float]]:
 
 
 def _gpus(stack: contextlib.ExitStack) -> list[Callable[[], dict[str, float]]]:
-    """A reader for each GPU that NVML shows; none where there is no driver."""
+    """A reader per GPU that NVML shows; none without a driver."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-    except Exception:  # no package, no driver, no permission: then there is nothing to watch
+    except Exception:  # no package, driver or permission: nothing to sample
         return []
     stack.callback(pynvml.nvmlShutdown)
     count = range(pynvml.nvmlDeviceGetCount())
@@ -98,7 +100,7 @@ def _gpu(nvml: Any, index: int, handle: Any) -> Callable[[], dict[str, float]]:
             f"system/gpu_{index}_memory_usage_megabytes": memory.used / _MEGABYTE,
             f"system/gpu_{index}_memory_usage_percentage": 100 * memory.used / memory.total,
         }
-        with contextlib.suppress(nvml.NVMLError):  # not told for a slice of a GPU
+        with contextlib.suppress(nvml.NVMLError):  # not available for a slice of a GPU
             busy = nvml.nvmlDeviceGetUtilizationRates(handle).gpu
             values[f"system/gpu_{index}_utilization_percentage"] = float(busy)
         with contextlib.suppress(nvml.NVMLError):

@@ -1,9 +1,9 @@
-"""The uploader: one process beside the command that copies its runs while they go on.
+"""The uploader: one process beside the command that copies its runs while they are running.
 
 Training never imports or waits for the store. The command names run folders; the process follows
-their journals with lower priority. It ends with the command: after a normal end once all is
+their journals with lower priority. It ends with the command: after a normal end when all is
 copied or the store has made no progress for `DRAIN` seconds, after a kill within `DRAIN` seconds.
-What it could not copy stays in the run folders, and ``fl-platform runs sync`` copies it later.
+Records that are not copied remain in the run folders; ``fl-platform runs sync`` copies them later.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _START = (
 
 
 class Uploader:
-    """The command's side: starts the process, names run folders, waits at the end.
+    """The command's part: start the process, name run folders, wait at the end.
 
     Args:
-        name: of the exporter, as ``runtime.tracking`` has it.
+        name: name of the exporter, as in ``runtime.tracking``.
     """
 
     def __init__(self, home: Path | str, name: str = "mlflow") -> None:
@@ -49,22 +49,22 @@ class Uploader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the command alone
+            start_new_session=True,  # Ctrl-C is for the command only
         )
 
     def follow(self, folder: Path) -> None:
-        """Copy the run in ``folder`` from now on; returns at once."""
+        """Copy the run in ``folder`` from now on, without waiting."""
         self.folders[folder] = None
         self._say("follow", str(folder))
 
     def end(self, *, hurry: bool = False) -> None:
-        """Nothing more comes: copy what is pending and leave; returns at once."""
+        """Announce the end: copy pending records and exit, without waiting."""
         if not self._ended:
             self._ended = True
             self._say("hurry" if hurry else "end")
 
     def wait(self, *, hurry: bool = False) -> str:
-        """End, and wait for it; one line about what was not copied, or nothing."""
+        """End and wait; one line about records that were not copied, or nothing."""
         self.end(hurry=hurry)
         said = b""
         try:
@@ -78,7 +78,7 @@ class Uploader:
         missed = [folder for folder in self.folders if self._missed(folder)]
         if not missed:
             return ""
-        why = said.decode(errors="replace").strip() or "it did not take them in time"
+        why = said.decode(errors="replace").strip() or "it did not accept them in time"
         place = "MLflow" if self.name == "mlflow" else self.name
         return (
             f"{place} does not have all of {_count(missed)} ({why}). Nothing is lost:"
@@ -86,14 +86,14 @@ class Uploader:
         )
 
     def stop(self) -> None:
-        """Kill the process if it is still there; does nothing the second time."""
+        """Kill the process if it is still running; a second call does nothing."""
         with contextlib.suppress(OSError):
             self._process.kill()
         self._process.wait()
         self.close()
 
     def close(self) -> None:
-        """Close this process's ends of the pipes; in a fork this leaves the uploader alone."""
+        """Close this process's ends of the pipes; in a fork the uploader is not affected."""
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 if pipe is not None:
@@ -101,7 +101,7 @@ class Uploader:
 
     def _say(self, *words: str) -> None:
         stream = self._process.stdin
-        with contextlib.suppress(OSError, ValueError):  # it has left: `wait` says so
+        with contextlib.suppress(OSError, ValueError):  # it has ended: `wait` reports it
             if stream is not None:
                 stream.write(json.dumps(words).encode() + b"\n")
                 stream.flush()
@@ -116,9 +116,9 @@ _LIVE: dict[tuple[Path, str], Uploader] = {}
 
 
 def follow(home: Path | str, name: str, folder: Path) -> None:
-    """Have the run in ``folder`` copied as ``name`` (``runtime.tracking``) says.
+    """Copy the run in ``folder`` to the exporter ``name`` (``runtime.tracking``).
 
-    The first call starts the process that serves all further ones of this command.
+    The first call starts the process that also serves all further calls of this command.
     """
     if name == JOURNAL:
         return
@@ -129,12 +129,12 @@ def follow(home: Path | str, name: str, folder: Path) -> None:
 
 
 def finish(*, hurry: bool = False) -> None:
-    """Wait until all that is followed is copied; says in one line each what was not.
+    """Wait until all followed runs are copied; one line per exporter that failed.
 
-    Called when a command ends and when the interpreter leaves.
+    Called at the end of a command and of the interpreter.
 
     Args:
-        hurry: somebody asked the command to stop and waits.
+        hurry: use the short time limit, after a request to stop.
     """
     live = list(_LIVE.values())
     _LIVE.clear()
@@ -142,10 +142,10 @@ def finish(*, hurry: bool = False) -> None:
         for uploader in live:
             uploader.end(hurry=hurry)
         for uploader in live:
-            told = uploader.wait(hurry=hurry)
-            if told:
+            message = uploader.wait(hurry=hurry)
+            if message:
                 with contextlib.suppress(OSError, ValueError):
-                    print(told, file=sys.stderr)
+                    print(message, file=sys.stderr)
     finally:
         for uploader in live:
             uploader.stop()

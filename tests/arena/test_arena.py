@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from fl_platform.arena import batch, runner
-from fl_platform.arena.batch import ArenaSetting, play
-from fl_platform.arena.search import NONE, Trial
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.core.process import Stopped
 from fl_platform.run.runner import run
+from fl_platform.study.arena import batch, runner
+from fl_platform.study.arena.batch import ArenaSetting, play
+from fl_platform.study.arena.search import NONE, Trial
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from fl_platform.arena.batch import batches
-from fl_platform.arena.search import (
+from fl_platform.report.statistics import summarize
+from fl_platform.study.arena.batch import batches
+from fl_platform.study.arena.search import (
     NONE,
     Played,
     Stages,
@@ -15,9 +16,8 @@ from fl_platform.arena.search import (
     judge,
     rounds_to,
 )
-from fl_platform.arena.spec import ArenaSpec, LastStage, Refine
-from fl_platform.arena.standing import as_csv, standing, table
-from fl_platform.report.statistics import summarize
+from fl_platform.study.arena.spec import ArenaSpec, LastStage, Refine
+from fl_platform.study.arena.standing import as_csv, standing, table
 
 LISTED = (*((("attack=ipm", f"attack.scale={i}")) for i in range(3)), ("attack=bit_flip",))
 ADAPTIVE = tuple(

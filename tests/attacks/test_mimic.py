@@ -133,3 +133,13 @@ def test_wrong_names_are_refused():
             mimic(0, **wrong)
     with pytest.raises(ValueError, match="Expected warmup >= 1, got 0"):
         mimic(0, warmup=0)
+
+
+@pytest.mark.parametrize(("copied", "row"), [(0, 0), (2, 2), (9, 3)])
+def test_a_named_row_is_copied_in_every_round(copied, row):
+    honest = torch.tensor([[0.0, 0], [1, 0], [1, 2], [6, 2]])
+    attack = mimic(seed=0, copied=copied)
+    for _ in range(2):
+        assert attack(honest, 2).tolist() == [honest[row].tolist()] * 2
+    with pytest.raises(ValueError, match="Expected copied"):
+        mimic(copied="first")

@@ -67,7 +67,7 @@ def test_own_files_add_to_what_came_installed(homes):
     assert (config.experiment, config.attack["nu"]) == ("mine", 0.5)
     assert read_grid("mine", homes).name == "mine"
     assert read_grid("quick", homes).name == "quick"
-    with pytest.raises(ConfigError, match=f"no experiment 'other'.*Looked in: {homes / 'conf'}, "):
+    with pytest.raises(ConfigError, match=f"no experiment 'other'.*Searched: {homes / 'conf'}, "):
         read_grid("other", homes)
-    with pytest.raises(ConfigError, match=f"no 'other'.*Looked in: {homes / 'conf'}, .*--home"):
+    with pytest.raises(ConfigError, match=f"no 'other'.*Searched: {homes / 'conf'}, .*--home"):
         compose(["experiment=other"], homes)

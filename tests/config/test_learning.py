@@ -39,6 +39,8 @@ def test_fedsgd_is_a_short_form():
         (["task.local.walk=cycling"], "task.local.walk: expected fresh with epochs"),
         (["task.local.walk=round"], "task.local.walk: expected one of fresh, cycling"),
         (["task.local.drop_last=1"], "task.local.drop_last: expected true or false"),
+        (["task.local.momentum=1"], "task.local.momentum: expected a number from 0 to below 1"),
+        (["server.momentum=1"], "server.momentum: expected a number from 0 to below 1"),
         (["worker.momentum=1"], "worker.momentum: expected a number from 0 to below 1"),
         (["worker.momentum=0.9", "worker.dampening=1.5"], "worker.dampening: expected"),
         (["worker.dampening=0.9"], "worker.dampening: expected 0 without worker.momentum"),

@@ -114,12 +114,15 @@ def test_parameters_are_logged_by_name(parts):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("callbacks.x._target_=parts.Silent", "is no callback: expected a class that inherits"),
-        ("callbacks.x._target_=parts.share", "is no callback"),
-        ("callbacks.x._target_=parts.Needy", "its constructor needs patience"),
-        ("loggers.x._target_=parts.Idle", "is no logger"),
+        (
+            "callbacks.x._target_=parts.Silent",
+            "is not valid as callback: expected a class that inherits",
+        ),
+        ("callbacks.x._target_=parts.share", "is not valid as callback"),
+        ("callbacks.x._target_=parts.Needy", "its constructor requires patience"),
+        ("loggers.x._target_=parts.Idle", "is not valid as logger"),
         ("observers.metrics.x._target_=parts.of_rows", "one positional parameter 'round'"),
-        ("observers.metrics.x._target_=parts.no_numbers", "is no metric"),
+        ("observers.metrics.x._target_=parts.no_numbers", "is not valid as metric"),
         ("observers.metrics.test._target_=parts.share", "expected a name of its own"),
         ("observers.metrics.x={_target_:parts.share,top:0}", "top: expected a finite number"),
         ("observers.metrics.x={_target_:parts.share,every:0}", "every: expected a whole number"),

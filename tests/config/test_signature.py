@@ -87,7 +87,10 @@ def test_what_fits_is_taken(given, becomes):
         ({"hidden": 3}, "attack.hidden: expected a list"),
         ({"pair": [1]}, "attack.pair: expected 2 items"),
         ({"flag": "no"}, "attack.flag: expected true or false"),
-        ({"nuu": 1}, "attack.nuu: rule has no such parameter; did you mean 'nu'? It knows: size"),
+        (
+            {"nuu": 1},
+            "attack.nuu: rule has no such parameter; did you mean 'nu'? Expected one of: size",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(given, says):

@@ -77,7 +77,7 @@ def test_a_public_name_of_its_group_is_accepted():
 )
 def test_a_neighbour_that_is_no_rule_is_refused(node, target):
     assert target.rpartition(".")[2] in public_names(ROOT / "fl_platform/data/__init__.py")
-    with pytest.raises(ConfigError, match="is no data: it does not give Dataset"):
+    with pytest.raises(ConfigError, match="is not valid as data: it does not return Dataset"):
         compose([f"{node}._target_={target}"], ROOT)
 
 

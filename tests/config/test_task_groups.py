@@ -8,6 +8,7 @@ import yaml
 from fl_platform.config import ConfigError, compose, config_hash, flat
 from fl_platform.config.rules import fit_parameters, parameters
 from fl_platform.config.targets import load_rule
+from fl_platform.data import DataError
 from fl_platform.run.build import load_population
 from fl_platform.run.runner import refuse_excess, run
 from fl_platform.tracking.run_folder import run_folder
@@ -73,7 +74,7 @@ def test_a_file_lists_every_parameter_with_the_codes_default(group, file):
         (["partition=sorted", "task.beta=0.1"], "task.beta: expected no such setting beside"),
         (["partition=sorted", "task.partition=iid"], "task.partition: expected no such setting"),
         (["task.partition=k_classes"], "task.partition: expected"),
-        (["partition=sorted", "task.clients=null"], "task.clients: expected how many clients"),
+        (["partition=sorted", "task.clients=null"], "task.clients: expected the number of clients"),
         (["byzantine.count=5", "byzantine.fraction=0.1"], "byzantine.count: expected null beside"),
         (["byzantine.count=26"], "byzantine.count: expected at most half of task.clients=50"),
         (["byzantine.count=-1"], "byzantine.count: expected a number >= 0"),
@@ -100,10 +101,11 @@ def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, word
     [
         (["partition=k_classes", "partition.k=11"], "partition.k: expected at most 10"),
         (["partition=fang_q", "task.clients=8"], "task.clients: expected at least 10"),
+        (["task.root_samples=1437"], "task.root_samples: expected from 1 to 1436, fewer than"),
     ],
 )
 def test_what_only_the_data_can_tell_names_the_key_too(overrides, words):
-    with pytest.raises(ConfigError, match=words):
+    with pytest.raises((ConfigError, DataError), match=words):
         load_population(composed(*overrides), ROOT)
 
 

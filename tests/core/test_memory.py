@@ -93,7 +93,9 @@ def test_what_a_server_does_not_know_is_refused_at_setup():
 
     callback = Aggregator(wants)
     module = SimpleNamespace(offered=frozenset({"clients"}))
-    with pytest.raises(ValueError, match=r"knows reference for wants; .*root_samples"):
+    with pytest.raises(
+        ValueError, match=r"reference in the context of wants, got none; .*root_samples"
+    ):
         callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")
 
 
@@ -102,5 +104,5 @@ def test_what_a_rule_can_do_without_is_no_reason_to_refuse():
     callback = Aggregator(defenses.monna)
     callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")
     callback = Aggregator(defenses.fltrust)
-    with pytest.raises(ValueError, match="server that knows reference for fltrust"):
+    with pytest.raises(ValueError, match="reference in the context of fltrust"):
         callback.setup(SimpleNamespace(callbacks=[callback]), module, "fit")

@@ -12,7 +12,8 @@ def rows(n: int) -> Updates:
 
 
 def test_limit_is_found_through_partials() -> None:
-    assert largest_f(partial(partial(multi_krum, averaged=1), neighbors="n-f-1"), 10) == 3
+    assert largest_f(partial(partial(multi_krum, averaged=1), distance_power=1), 10) == 3
+    assert largest_f(partial(partial(multi_krum, averaged=1), neighbors="n-f-1"), 10) == 4
 
 
 def test_a_rule_that_states_nothing_bears_a_minority() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 def commit_every(seconds: float) -> None:
     """Another least interval between commits, so that short runs commit often."""
-    from fl_platform.tracking.active_run import Cadence
+    from fl_platform.tracking.active_run import CheckpointInterval
 
-    Cadence.__init__.__kwdefaults__["minimum"] = seconds
+    CheckpointInterval.__init__.__kwdefaults__["minimum"] = seconds
     if seconds == 0:
-        Cadence.due = lambda self: True  # type: ignore[method-assign]
+        CheckpointInterval.due = lambda self: True  # type: ignore[method-assign]
 
 
 def forget(rule: str) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from fl_platform.tracking.active_run import Cadence
+from fl_platform.tracking.active_run import CheckpointInterval
 from fl_platform.tracking.checkpoint import CheckpointFile
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import all_runs
@@ -30,7 +30,7 @@ def test_commits_take_less_than_two_percent_of_a_cifar_run_by_calculation(tmp_pa
     """ResNet-18 and server momentum: 11 million parameters twice; the cadence does the rest."""
     file = CheckpointFile(tmp_path / "checkpoint.pt")
     state = {"weights": torch.randn(11_200_000), "momentum": torch.randn(11_200_000)}
-    cadence = Cadence()
+    cadence = CheckpointInterval()
     for _ in range(3):
         with cadence:
             file.save(state)

@@ -15,7 +15,7 @@ from fl_platform.core.terminal import Terminal
 from fl_platform.federated.callbacks.progress import ProgressLine
 from fl_platform.grid.results import report_folder
 from fl_platform.run.result import Result
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.frames import runs
 from fl_platform.tracking.run_folder import runs_root
 from tests.faults.runs import PAIRS, QUIET, SMALL, command
@@ -37,7 +37,7 @@ def record_named(home: Path, name: str) -> None:
     """Record a run called ``name`` in every way, and look where its files went."""
     before = {p for p in home.parent.rglob("*") if "mlruns" not in p.parts}
     index = f"{abs(hash(name)):016x}".rjust(64, "0")[::-1]
-    with RunRecord.open(
+    with ActiveRun.open(
         home, name=name, config_hash=index, experiment=name, conditions={}, tracking="journal"
     ) as record:
         record.start(params={"task": {"name": name}}, tags={"attack_label": name})

@@ -18,7 +18,7 @@ import torch
 from fl_platform.core.outside import OutsideError
 from fl_platform.run.result import finished
 from fl_platform.tracking import checkpoint, frames, records
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.checkpoint import CheckpointError, weights_sha256
 from fl_platform.tracking.exporter import Export, UploadBusy, pending
 from fl_platform.tracking.history import JournalError
@@ -39,7 +39,7 @@ HASH = "0123456789abcdef" * 4
 OTHER = "f" * 64
 
 
-def begin(home: Path, config_hash: str = HASH, **changes: Any) -> RunRecord:
+def begin(home: Path, config_hash: str = HASH, **changes: Any) -> ActiveRun:
     settings: dict[str, Any] = {
         "name": f"digits none vs mean s{config_hash[0]}",
         "config_hash": config_hash,
@@ -47,7 +47,7 @@ def begin(home: Path, config_hash: str = HASH, **changes: Any) -> RunRecord:
         "conditions": {"device": "cpu", "processor": "one avx2"},
         "tracking": "journal",
     }
-    return RunRecord.open(home, **(settings | changes))
+    return ActiveRun.open(home, **(settings | changes))
 
 
 def train(

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from fl_platform.attacks import lie, mimic
+from fl_platform.core import Aggregate
 from fl_platform.core.deferred import deferring
 from fl_platform.defenses import centered_clipping, multi_krum
-from fl_platform.federated import Adversary, Aggregator, module
+from fl_platform.federated import Adversary, Aggregator, module, server_step
 from fl_platform.federated.callbacks.metrics import Diagnosis, Evaluator, Robustness, Skew
 from tests.federated.test_rounds import fit, flat
 
@@ -60,7 +61,8 @@ def on_a_card(monkeypatch):
         return served(*arguments, again=again)
 
     monkeypatch.setattr(module, "deferring", functools.partial(deferring, everywhere=True))
-    monkeypatch.setattr(module, "on_device", lambda where: True)
+    for each in (module, server_step):
+        monkeypatch.setattr(each, "on_device", lambda where: True)
     monkeypatch.setattr(module.FederatedModule, "_served", counted)
     return counts
 
@@ -111,7 +113,7 @@ def test_a_round_of_no_numbers_ends_the_run(federation, network, monkeypatch):
         return torch.full((num_byzantine, honest.dimension), torch.nan)
 
     def nan(updates, num_byzantine):
-        return module.Aggregate(updates.mean() * torch.nan)
+        return Aggregate(updates.mean() * torch.nan)
 
     with pytest.raises(module.Diverged, match="not finite"):
         fit(network(), federation, Adversary(nothing), Aggregator(nan), byzantine=0.25)

@@ -78,7 +78,7 @@ def test_cases_end_apart_from_each_other(ranks):
 
 def test_what_process_0_sees_ends_all(ranks):
     assert "test loss is nan" in ranks[0]["diverged"]["ended"]
-    assert "told by process 0" in ranks[1]["diverged"]["ended"]
+    assert "reported by process 0" in ranks[1]["diverged"]["ended"]
 
 
 def test_gate_hears_of_a_number_that_lies_in_another_process(ranks):
@@ -163,7 +163,7 @@ def test_a_new_rule_with_memory_that_states_nothing_is_refused():
             self.total = 0.9 * self.total + updates.mean()
             return self.total
 
-    assert "is not known to" in unfit(MomentumMean())
+    assert "does not state it" in unfit(MomentumMean())
 
 
 def test_their_variants_that_do_not_are_taken():

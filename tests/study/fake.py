@@ -17,7 +17,7 @@ from fl_platform.study.spec import StudySpec, parse_space
 from fl_platform.study.storage import database, open_storage
 from fl_platform.study.study_run import join_parent
 from fl_platform.study.trial_loop import Limits, RequestLock, run_trials
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 
 NU = {"attack.nu": {"low": 0.1, "high": 4.0}}
 
@@ -35,7 +35,7 @@ def install(monkeypatch, accuracy=valley, before=lambda config: None):
         stored = None if config.runtime.fresh else finished(home, config_hash(config))
         if stored is not None:
             return stored
-        with RunRecord.open(
+        with ActiveRun.open(
             home,
             name=run_name(config),
             config_hash=config_hash(config),

@@ -14,7 +14,7 @@ from fl_platform.run import runner as running
 from fl_platform.run.result import finished
 from fl_platform.study.problem import open_study
 from fl_platform.study.storage import RETRIES, open_storage, origin, recover
-from fl_platform.tracking.active_run import Cadence
+from fl_platform.tracking.active_run import CheckpointInterval
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import all_runs, run_folder
 from tests.study.fake import age, install, make_problem, run_worker
@@ -52,7 +52,7 @@ def die_after(rounds):
         original(self, trainer, module)
 
     Commit.on_train_epoch_end = count
-    Cadence.due = lambda self: left[0] % 2 == 0
+    CheckpointInterval.due = lambda self: left[0] % 2 == 0
 
 
 def test_five_killed_workers_leave_every_trial_accounted_for(home, tmp_path):
@@ -178,7 +178,7 @@ def test_a_killed_trial_continues_from_its_own_checkpoint(home, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Commit, "on_train_epoch_end", kill)
-        patch.setattr(Cadence, "due", lambda self: True)
+        patch.setattr(CheckpointInterval, "due", lambda self: True)
         assert in_child(lambda: run_worker(problem)) == -signal.SIGKILL
     age(home)
     rounds = []

@@ -74,7 +74,7 @@ def test_a_run_left_by_other_code_is_begun_afresh(home):
     base = ("defense=multi_krum", "rounds=2", "runtime.progress=none")
     problem = make_problem(home, trials=1, base=base, start=[{"attack.nu": 1.0}])
     folder = run_folder(home, config_hash(problem.config({"attack.nu": 1.0}, 0))).create()
-    folder.introduce(
+    folder.create_or_verify(
         name="old",
         config_hash=config_hash(problem.config({"attack.nu": 1.0}, 0)),
         experiment="tuning",

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_platform.tracking.active_run import Cadence
+from fl_platform.tracking.active_run import CheckpointInterval
 
 
 class _Clock:
@@ -15,9 +15,9 @@ class _Clock:
         return self.now
 
 
-def _run(seconds_a_round: float, cost: float, rounds: int) -> tuple[Cadence, int, float]:
+def _run(seconds_a_round: float, cost: float, rounds: int) -> tuple[CheckpointInterval, int, float]:
     clock = _Clock()
-    cadence, commits = Cadence(clock=clock), 0
+    cadence, commits = CheckpointInterval(clock=clock), 0
     for _ in range(rounds):
         clock.now += seconds_a_round
         if cadence.due():
@@ -29,7 +29,7 @@ def _run(seconds_a_round: float, cost: float, rounds: int) -> tuple[Cadence, int
 
 def test_nothing_is_due_before_a_second_and_then_at_the_next_round() -> None:
     clock = _Clock()
-    cadence = Cadence(clock=clock)
+    cadence = CheckpointInterval(clock=clock)
     clock.now += 0.99
     assert not cadence.due()
     clock.now += 0.01
@@ -56,7 +56,7 @@ def test_commits_take_at_most_their_share_whatever_they_cost(pace: float, cost: 
 
 def test_one_slow_commit_is_forgotten_after_three() -> None:
     clock = _Clock()
-    cadence = Cadence(clock=clock)
+    cadence = CheckpointInterval(clock=clock)
     for cost in (5.0, 0.01, 0.01, 0.01):
         with cadence:
             clock.now += cost
@@ -66,4 +66,4 @@ def test_one_slow_commit_is_forgotten_after_three() -> None:
 @pytest.mark.parametrize(("minimum", "share"), [(-1, 0.02), (1, 0), (1, 1), (float("nan"), 0.5)])
 def test_impossible_settings_are_refused(minimum: float, share: float) -> None:
     with pytest.raises(ValueError, match="Expected minimum"):
-        Cadence(minimum=minimum, share=share)
+        CheckpointInterval(minimum=minimum, share=share)

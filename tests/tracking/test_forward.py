@@ -12,7 +12,7 @@ import pytest
 
 from fl_platform.tracking import frames as table
 from fl_platform.tracking import uploader
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.exporter import Export
 from fl_platform.tracking.mlflow import store
 from fl_platform.tracking.mlflow import ui_view as page
@@ -41,7 +41,7 @@ def _hash(index: int) -> str:
     return f"{index:064x}"[::-1]
 
 
-def _open(home: Path, index: int = 1, **changes: Any) -> RunRecord:
+def _open(home: Path, index: int = 1, **changes: Any) -> ActiveRun:
     settings: dict[str, Any] = {
         "name": f"strike(nu=1) vs mean, digits s{index}",
         "config_hash": _hash(index),
@@ -49,7 +49,7 @@ def _open(home: Path, index: int = 1, **changes: Any) -> RunRecord:
         "conditions": {"device": "cpu"},
         "tracking": "journal",
     }
-    return RunRecord.open(home, **(settings | changes))
+    return ActiveRun.open(home, **(settings | changes))
 
 
 def _run(home: Path, index: int = 1, rounds: int = 12, **changes: Any) -> RunFolder:
@@ -263,7 +263,7 @@ def test_nobody_waits_for_a_server_that_hangs(
             uploader.follow(home, "mlflow", folder.path)
             server.accept()  # the process is inside its call
             uploader.finish()
-    assert "it did not take them in time" in capfd.readouterr().err
+    assert "it did not accept them in time" in capfd.readouterr().err
     assert sync(home).complete
     assert _steps(*_only_run(home)) == list(range(12))
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fl_platform.tracking import frames as table
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.journal import JournalError, read
 from fl_platform.tracking.lock import RunOwned
 from fl_platform.tracking.mlflow import store
@@ -24,7 +24,7 @@ from fl_platform.tracking.run_folder import IdentityMismatch, all_runs
 HASH = "0123456789abcdef" * 4
 
 
-def _open(home: Path, **changes: Any) -> RunRecord:
+def _open(home: Path, **changes: Any) -> ActiveRun:
     settings: dict[str, Any] = {
         "name": "none vs mean, digits s0",
         "config_hash": HASH,
@@ -32,7 +32,7 @@ def _open(home: Path, **changes: Any) -> RunRecord:
         "conditions": {"device": "cpu"},
         "tracking": "journal",
     }
-    return RunRecord.open(home, **(settings | changes))
+    return ActiveRun.open(home, **(settings | changes))
 
 
 def _train(home: Path, rounds: int, die_after: int = -1) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import pytest
 
 from fl_platform.tracking import frames as table
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def record(tmp_path):
     def written(**params):
         nonlocal count
         count += 1
-        with RunRecord.open(
+        with ActiveRun.open(
             tmp_path, name=f"run {count}", config_hash=f"{count:016x}", experiment="made up",
             conditions={}, tracking="journal",
         ) as run:  # fmt: skip

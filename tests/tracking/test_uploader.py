@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fl_platform.tracking import uploader
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 from fl_platform.tracking.follower import mark_killed
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.lock import RunOwned, SharedLock
@@ -69,7 +69,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def _open(home: Path, config_hash: str = HASH, **changes: Any) -> RunRecord:
+def _open(home: Path, config_hash: str = HASH, **changes: Any) -> ActiveRun:
     settings: dict[str, Any] = {
         "name": "none vs mean, digits s0",
         "config_hash": config_hash,
@@ -77,7 +77,7 @@ def _open(home: Path, config_hash: str = HASH, **changes: Any) -> RunRecord:
         "conditions": {},
         "tracking": "csvplugin.Csv",
     }
-    return RunRecord.open(home, **(settings | changes))
+    return ActiveRun.open(home, **(settings | changes))
 
 
 def _rows(home: Path, run_id: str) -> list[list[str]]:

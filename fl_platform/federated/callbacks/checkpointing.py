@@ -1,4 +1,4 @@
-"""Commit a run at round boundaries: first its journal, then one checkpoint file."""
+"""Commits of a run at the end of rounds: first its journal, then one checkpoint file."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from fl_platform.core.process import Stopper
-from fl_platform.tracking.active_run import RunRecord
+from fl_platform.tracking.active_run import ActiveRun
 
 
 class Commit(Checkpoint):
-    """Saves the trainer when a commit is due, at the last round and when asked to stop.
+    """Save the trainer when a commit is due, at the last round and on a request to stop.
 
     Args:
-        record: of the run; its journal is made durable before each checkpoint, so that no
+        record: the active run; its journal is made durable before each checkpoint, so that no
             checkpoint is ahead of it.
-        stopper: who may have asked to stop.
+        stopper: the signal handler with a possible request to stop.
     """
 
-    def __init__(self, record: RunRecord, stopper: Stopper) -> None:
+    def __init__(self, record: ActiveRun, stopper: Stopper) -> None:
         self.record = record
         self.stopper = stopper
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back from Lightning, which registers its own at each fit."""
+        """Install the signal handlers again: Lightning registers its own at each fit."""
         self.stopper.listen()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Commit if due; stop if asked, by a signal or by a callback before this one."""
+        """Commit if due; stop on a request by a signal or by an earlier callback."""
         asked = self.stopper.signal is not None or trainer.should_stop
         last = trainer.global_step >= (trainer.max_epochs or 0)
         if asked or last or self.record.cadence.due():

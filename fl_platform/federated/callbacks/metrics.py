@@ -1,9 +1,9 @@
-"""Who watches the rounds: observers return numbers and never steer.
+"""Observers of the rounds: they return numbers and do not change the training.
 
-Those here answer in two steps. ``measure`` asks for numbers, which a GPU keeps; it may be asked
-twice of one round, the second time of other rows, and changes nothing. ``finish`` is given the
-numbers as floats and returns the metrics. An observer that has ``on_round_end`` in their place is
-asked once, after the round is certain.
+The observers here work in two steps. ``measure`` returns numbers, on a GPU as tensors; it may be
+called twice for one round, the second time with other rows, and changes no state. ``finish``
+receives the numbers as floats and returns the metrics. An observer with ``on_round_end`` instead is
+called once, after the checks of the round.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from fl_platform.metrics.skewed_set import highest, search_direction
 from fl_platform.tracking.clouds import FEWEST_HONEST, write_cloud
 
 Scorer = Callable[[nn.Module, Samples, int], Score]
-Values = Mapping[str, Any]  # what was measured, as floats and lists of floats
+Values = Mapping[str, Any]  # measured values as floats and lists of floats
 
 
 class Evaluator(Callback):
-    """Scores the global model every ``every`` rounds and after the last.
+    """Evaluation of the global model every ``every`` rounds and after the last.
 
     Args:
         held_out: samples by name; metrics are ``<name>/accuracy`` and ``<name>/loss``.
-        every: rounds between two evaluations.
+        every: rounds per evaluation.
         score: from model, samples and the number of classes; ``None`` for `evaluate`.
 
     Attributes:
@@ -61,11 +61,11 @@ class Evaluator(Callback):
         self.scores: dict[str, Score] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Bring the samples to the device once."""
+        """Move the samples to the device once."""
         self.held_out = {name: s.to(pl_module.device) for name, s in self.held_out.items()}
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
-        """The scores, or nothing between two evaluations."""
+        """The scores; empty between two evaluations."""
         finished = done.index + 1
         if finished % self.every and finished != trainer.max_epochs:
             return {}
@@ -80,7 +80,7 @@ class Evaluator(Callback):
         return numbers
 
     def finish(self, done: Round, values: Values) -> dict[str, float]:
-        """Keep the scores; a loss that is not finite ends the run."""
+        """Store the scores; a loss that is not finite ends the run."""
         metrics: dict[str, float] = {}
         for name in self.held_out if values else ():
             accuracy, loss = values[f"{name}/accuracy"], values[f"{name}/loss"]
@@ -92,7 +92,7 @@ class Evaluator(Callback):
 
 
 class Diagnosis(Callback):
-    """What attack and defense did to each round: distances, weights, rejected rows."""
+    """Effects of attack and defense in each round: distances, weights, removed rows."""
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge.
@@ -121,7 +121,7 @@ class Diagnosis(Callback):
         return {f"round/{name}": value for name, value in values.items()}
 
     def finish(self, done: Round, values: Values) -> dict[str, float]:
-        """The numbers as they are."""
+        """The numbers, unchanged."""
         return {name: float(value) for name, value in values.items()}
 
 
@@ -145,17 +145,17 @@ class Skew(Callback):
         return {f"skew/{name}": value for name, value in values.items()}
 
     def finish(self, done: Round, values: Values) -> dict[str, float]:
-        """The numbers as they are."""
+        """The numbers, unchanged."""
         return dict(values)
 
 
 class Robustness(Callback):
-    """The kappa that a round demands of the rule, beside the constant that it is proved to have.
+    """The kappa that a round requires of the rule, beside the proven constant of the rule.
 
     Args:
-        every: rounds between two looks.
-        rule: the defense as configured, whose `metrics.kappa_bound` is put beside; ``None``
-            where its constant does not hold.
+        every: rounds per measurement.
+        rule: the configured defense, for its `metrics.kappa_bound`; ``None`` if its constant does
+            not hold.
     """
 
     def __init__(self, every: int, rule: Callable[..., Any] | None) -> None:
@@ -163,22 +163,22 @@ class Robustness(Callback):
         self.rule = rule
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
-        """The inner products from which kappa is found."""
+        """The inner products from which kappa is computed."""
         rows, honest = len(done.updates), done.num_honest
         if done.index % self.every or not honest or 2 * honest <= rows:
             return {}
         return kappa_products(done.updates, done.aggregate.vector)
 
     def finish(self, done: Round, values: Values) -> dict[str, float]:
-        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` where it holds."""
+        """``round/kappa`` with the honest rows as G, ``…_worst``, ``…_bound`` if it holds."""
         if not values:
             return {}
         rows, honest = len(done.updates), done.num_honest
         parts = (torch.as_tensor(values[name]) for name in ("gram", "inner"))
         gram, inner = (part.double().cpu() for part in parts)
         found = kappa_found(gram.reshape(rows, rows), inner, values["length_sq"], honest)
-        told = done.num_byzantine == rows - honest and not done.aggregate.clamped
-        if self.rule is not None and told:  # a rule that was told less promises less
+        true_f = done.num_byzantine == rows - honest and not done.aggregate.clamped
+        if self.rule is not None and true_f:  # the bound holds only if the assumed f is the true f
             bound = kappa_bound(self.rule, rows, rows - honest)
             if bound is not None and math.isfinite(bound):
                 found["kappa_bound"] = bound
@@ -186,13 +186,13 @@ class Robustness(Callback):
 
 
 class Cloud(Callback):
-    """Keeps the Gram matrix of honest updates, one Byzantine row and the mean, for pictures.
+    """Stored Gram matrices of honest updates, one Byzantine row and the mean, for figures.
 
     Args:
-        every: rounds between two clouds.
-        folder: where ``cloud_<round>.npz`` goes: ``gram`` ``(h + 2, h + 2)`` about the honest
-            mean, rows in the order honest, Byzantine (absent without an attack), mean;
-            ``num_honest``; ``skewed``, which honest rows STRIKE would hide among.
+        every: rounds per cloud.
+        folder: folder of ``cloud_<round>.npz``: ``gram`` ``(h + 2, h + 2)`` about the honest mean,
+            rows in the order honest, Byzantine (absent without an attack), mean; ``num_honest``;
+            ``skewed``, the indices of STRIKE's skewed set.
     """
 
     def __init__(self, every: int, folder: Path) -> None:
@@ -202,7 +202,7 @@ class Cloud(Callback):
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """Write this round's cloud if it is time for one and enough updates are honest."""
+        """Write this round's cloud if one is due and there are enough honest updates."""
         if done.index % self.every or done.honest is None or len(done.honest) < FEWEST_HONEST:
             return {}
         honest, mean = done.honest, done.honest.mean()
@@ -220,7 +220,7 @@ class Metric(Callback):
     """A metric of the configuration, measured every ``every`` rounds.
 
     Args:
-        name: its values are logged as ``name/key``.
+        name: prefix of the logged values, ``name/key``.
         rule: ``rule(round) -> {key: value}``; one with memory has ``state_dict`` and
             ``load_state_dict``.
         every: rounds between two measurements.
@@ -233,13 +233,13 @@ class Metric(Callback):
 
     @property
     def state_key(self) -> str:
-        """Named by the configuration: a run may have several metrics."""
+        """A key with the metric's name: a run may have several metrics."""
         return f"Metric.{self.name}"
 
     def on_round_end(
         self, trainer: Trainer, module: FederatedModule, done: Round
     ) -> dict[str, float]:
-        """``name/key`` of this round if it is measured."""
+        """``name/key`` of this round if one is due."""
         if done.index % self.every:
             return {}
         return {f"{self.name}/{key}": float(value) for key, value in self.rule(done).items()}
@@ -255,12 +255,12 @@ class Metric(Callback):
 
 
 def hidden(done: Round) -> int:
-    """How many rows STRIKE hides or would hide: f_t, not what the defense assumes of it."""
+    """Number of rows that STRIKE sends or would send: f_t, not the assumed f."""
     return len(done.cohort.byzantine) or done.num_byzantine
 
 
 def constant_of(config: Config) -> Callable[..., Any] | None:
-    """The configured defense where its own constant holds: nothing before it, f as it is."""
+    """The configured defense if its own constant holds: no step before it, f as configured."""
     if config.mixing or config.defense["assumed_f"] is not None:
         return None
     rule: Callable[..., Any] = build_rule(config.defense, config.seed)
@@ -268,7 +268,7 @@ def constant_of(config: Config) -> Callable[..., Any] | None:
 
 
 def build_observers(config: Config, folder: Path) -> list[Callback]:
-    """The observers that a configuration asks for; files go below ``folder``."""
+    """The observers of a configuration; files are written below ``folder``."""
     asked = config.observers
     observers: list[Callback] = [Diagnosis()]
     if asked.skew.every or asked.skew.null_every:

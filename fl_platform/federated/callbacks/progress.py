@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one live line, or plain lines off a terminal."""
+"""Progress of a run: one live line, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from fl_platform.core.text import printable
 
 
 class ProgressLine(Callback):
-    """Round, accuracy, seconds a round and the time left.
+    """Round, accuracy, seconds per round and the remaining time.
 
-    What is only shown never ends a run: where a line cannot be written, no more are.
+    An error of the output never ends a run: if a line cannot be written, no further one is.
 
-    On a terminal the line is rewritten in place, at most ten times a second; elsewhere about ten
-    lines are printed over a run, and one every ten seconds in a slow one.
+    On a terminal the line is rewritten in place, at most ten times per second; otherwise about ten
+    lines are printed per run, and one every ten seconds in a slow one.
 
     Args:
-        label: what is run, at the head of the line.
-        stream: where the line goes; standard error, so that standard output stays clean.
-        live: whether the line is rewritten in place; ``None``: on a terminal that can.
+        label: name of the run, at the start of the line.
+        stream: stream of the line; by default standard error, to keep standard output clean.
+        live: rewrite the line in place; ``None``: on a terminal that supports it.
     """
 
     def __init__(self, label: str, stream: TextIO | None = None, live: bool | None = None) -> None:
@@ -38,7 +38,7 @@ class ProgressLine(Callback):
         self._lost = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember where this process starts, which after a resume is not round 0."""
+        """Store the first round of this process, which after a resume is not round 0."""
         self._first = (time.monotonic(), trainer.global_step)
         self._printed = time.monotonic()
         if trainer.global_step:
@@ -47,7 +47,7 @@ class ProgressLine(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, *_: object
     ) -> None:
-        """Rewrite the line, or print one, where it is time to."""
+        """Rewrite the line, or print one, if it is due."""
         assert self._first is not None
         started, first = self._first
         done, total = trainer.global_step, trainer.max_epochs or 0
@@ -66,12 +66,12 @@ class ProgressLine(Callback):
         self._write(self._fitted(text), end="" if self.live else "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leave the last line standing."""
+        """End the last line."""
         if self.live:
             self._write("", end="\n", clear=False)
 
     def _fitted(self, text: str) -> str:
-        """The label and ``text``; cut to the terminal: a wrapped line cannot be rewritten."""
+        """Label and ``text``, cut to the terminal's width: a wrapped line cannot be rewritten."""
         if not self.live:
             return self.label + text
         width = shutil.get_terminal_size().columns - 1

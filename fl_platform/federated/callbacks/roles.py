@@ -1,7 +1,7 @@
-"""The roles of a round as Lightning callbacks: who aggregates, and who attacks.
+"""The roles of a round as Lightning callbacks: the aggregator and the adversary.
 
-A role is a thin shell: it remembers a rule and its options, checks the population once in
-``setup``, and answers when the module asks. All mathematics lives in the rule.
+A role holds a rule and its options, checks the population once in ``setup``, and is called by the
+module. All mathematics is in the rule.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
+from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
 from fl_platform.core.context import Context, asks, requires
 from fl_platform.core.deferred import sent
-from fl_platform.core.rule import first_parameters, is_agnostic
+from fl_platform.core.rule import first_parameters, is_agnostic, unwrapped
 from fl_platform.core.rule_state import refuse_lost_memory
 from fl_platform.defenses.chain import Chain, OnExcessF
 
@@ -25,7 +26,7 @@ Knowledge = Literal["all", "own"] | int
 
 
 def rule_name(rule: Any) -> str:
-    """The name of a rule, whether a function, a partial of one, or an instance."""
+    """The name of a rule: a function, a partial of one, or an instance."""
     rule = getattr(rule, "func", rule)
     return getattr(rule, "__name__", type(rule).__name__)
 
@@ -36,10 +37,10 @@ class Aggregator(Callback):
     Args:
         rule: ``rule(updates, num_byzantine) -> Aggregate``, one of `fl_platform.defenses`.
         mixings: mixings before the rule, applied in this order.
-        on_excess_f: what happens in a round with more Byzantine clients than the rule tolerates:
-            ``"clamp"`` to the largest f it tolerates, ``"keep_model"`` or ``"error"``.
-        assumed_f: the f that the defense is told; ``None`` for the true count of each round.
-        gate: drop non-finite and absurd rows before any rule sees them.
+        on_excess_f: action in a round with more Byzantine clients than the rule tolerates:
+            ``"clamp"`` f to the largest tolerated value, ``"keep_model"`` or ``"error"``.
+        assumed_f: the f that the defense assumes; ``None`` for the true count of each round.
+        gate: input check: drop non-finite and absurdly large rows before any rule.
     """
 
     def __init__(
@@ -62,11 +63,11 @@ class Aggregator(Callback):
 
     @property
     def state_key(self) -> str:
-        """Named by its rule, so that a second aggregator is our error to explain."""
+        """A key with the rule's name, so that `setup` can explain a second aggregator."""
         return f"Aggregator.{rule_name(self.chain.rule)}"
 
-    def told(self, num_byzantine: int) -> int:
-        """The f that the defense is told when ``num_byzantine`` clients are Byzantine."""
+    def assumed(self, num_byzantine: int) -> int:
+        """The f that the defense assumes if ``num_byzantine`` clients are Byzantine."""
         return num_byzantine if self.assumed_f is None else self.assumed_f
 
     def aggregate(
@@ -76,14 +77,14 @@ class Aggregator(Callback):
         order: Tensor,
         context: Context | None = None,
     ) -> Aggregate:
-        """Aggregate the rows in the order of arrival; weights come back in the rows' own order.
+        """Aggregate the rows in the order of arrival; weights are in the order of ``updates``.
 
         Args:
             updates: ``(m, d)`` received rows.
-            num_byzantine: f as told; never more than m.
-            order: ``(m,)`` permutation; the rule sees ``updates[order]``, so that no tie is
-                decided by who is honest.
-            context: what else the server knows of the round, in the rows' own order.
+            num_byzantine: the assumed f, at most m.
+            order: ``(m,)`` permutation; the rule receives ``updates[order]``, so that ties do not
+                depend on the position of honest rows.
+            context: further data of the round, in the order of ``updates``.
         """
         told = min(num_byzantine, len(updates))
         known = (context or Context()).rows(order)
@@ -97,14 +98,14 @@ class Aggregator(Callback):
             arrived.vector, weights, arrived.anchor_weight, dropped, clamped=arrived.clamped
         )
 
-    def rehearsal(
+    def query_oracle(
         self, honest: Updates, num_byzantine: int, order: Tensor, context: Context
     ) -> Callable[[Tensor], Tensor]:
-        """A query for attackers: Byzantine rows to aggregate, on a copy that forgets each call.
+        """A query for attacks: Byzantine rows to the aggregate of a copy, restored after each call.
 
-        The copy remembers what the defense does but draws from a stream of its own: nobody is
-        told which coordinates or buckets the server will draw. All queries of a round meet the
-        same draws, so that what they answer can be compared.
+        The copy has the defense's memory but draws from a stream of its own: an attack does not
+        learn which coordinates or buckets the server draws. All queries of a round use the same
+        draws, so that their results can be compared.
         """
 
         def query(rows: Tensor) -> Tensor:
@@ -115,24 +116,24 @@ class Aggregator(Callback):
         return query
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a second aggregator, a rule that would forget, and one that cannot be served."""
+        """Refuse a second aggregator, a rule whose memory is not saved, and missing context."""
         check_roles(trainer)
         for part in (*self.chain.mixings, self.chain.rule):
             refuse_lost_memory(part)
             unknown = sorted(requires(part) - getattr(pl_module, "offered", requires(part)))
             if unknown:
                 raise ValueError(
-                    f"Expected a server that knows {', '.join(unknown)} for {rule_name(part)};"
+                    f"Expected {', '.join(unknown)} in the context of {rule_name(part)}, got none;"
                     " for a reference set task.root_samples, else choose another rule."
                 )
         population = getattr(pl_module, "population", None)
-        if population is None:  # who takes part is drawn: on_excess_f decides round by round
+        if population is None:  # sampled participants: on_excess_f is applied in each round
             return
         self.refuse_excess(*population)
 
     def refuse_excess(self, n: int, f: int) -> None:
-        """Raise ``ValueError`` where f of n clients are more than the rule tolerates."""
-        told, limit = self.told(f), self.chain.largest_f(n)
+        """Raise ``ValueError`` if f of n clients is more than the rule tolerates."""
+        told, limit = self.assumed(f), self.chain.largest_f(n)
         if told > limit:
             raise ValueError(
                 f"Expected at most f={limit} Byzantine of n={n} clients for"
@@ -141,24 +142,31 @@ class Aggregator(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the rules remember from round to round."""
+        """The memory of the rules."""
         return self.chain.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with what the rules remembered."""
+        """Restore the memory of the rules."""
         self.chain.load_state_dict(state_dict)
 
 
 class Adversary(Callback):
-    """Byzantine clients that collude and know honest updates.
+    """Byzantine clients that collude, with knowledge of honest updates.
 
     Args:
         rule: ``rule(honest, num_byzantine[, query]) -> (f, d)``, one of `fl_platform.attacks`.
-        knowledge: which updates it is given: ``"all"`` honest ones, a number k of them drawn
-            anew each round, or ``"own"``: those that its own clients would have sent.
+        knowledge: the updates that it receives: ``"all"`` honest ones, a number k of them drawn
+            anew in each round, or ``"own"``: the honest updates of its own clients.
+        schedule: rounds and strength of the attack, and changes of its clients.
     """
 
-    def __init__(self, rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> None:
+    def __init__(
+        self,
+        rule: Callable[..., Tensor],
+        *,
+        knowledge: Knowledge = "all",
+        schedule: AttackSchedule = ALWAYS,
+    ) -> None:
         first = first_parameters(rule)[:1]
         if first != ["honest"]:
             raise TypeError(
@@ -170,26 +178,27 @@ class Adversary(Callback):
             raise ValueError(f"Expected knowledge 'all', 'own' or k >= 1, got {knowledge!r}.")
         self.rule = rule
         self.knowledge = knowledge
+        self.schedule = schedule
         self.queries = "query" in first_parameters(rule)
         self.asked = asks(rule)
         if unknown := sorted(self.asked - {"round", "model", "layers"}):
             raise TypeError(
-                "Expected a colluding attack to ask for no more than round, model and layers of"
-                f" the round's context, got {rule_name(rule)} that asks for {', '.join(unknown)}."
+                "Expected a colluding attack to require only round, model and layers of the round's"
+                f" context, got {rule_name(rule)}, which requires {', '.join(unknown)}."
             )
 
     @property
     def state_key(self) -> str:
-        """Named by its rule, so that a second adversary is our error to explain."""
+        """A key with the rule's name, so that `setup` can explain a second adversary."""
         return f"Adversary.{rule_name(self.rule)}"
 
     @property
     def trains(self) -> bool:
-        """Whether the Byzantine clients train for it."""
+        """True if the attack requires the training of its clients."""
         return self.knowledge == "own"
 
     def reference(self, honest: Updates, own: Updates | None, seed: int, index: int) -> Updates:
-        """The updates that the attack is given in round ``index``."""
+        """The updates that the attack receives in round ``index``."""
         if self.knowledge == "own":
             assert own is not None
             return own
@@ -204,10 +213,12 @@ class Adversary(Callback):
         num_byzantine: int,
         query: Callable[[Tensor], Tensor],
         context: Context | None = None,
+        strength: float = 1.0,
     ) -> Tensor:
-        """The Byzantine rows ``(f, d)``, of a checked shape; honest rows are checked to stay.
+        """The Byzantine rows ``(f, d)``, of a checked shape; a change of honest rows is refused.
 
-        Rows may hold any number, NaN too: it is the gate of the defense that has to bear it.
+        Rows may contain any number, also NaN: the defense's input check removes these. At a
+        ``strength`` below 1 they are interpolated from the mean of ``reference``.
         """
         before = reference.matrix._version
         known = (context or Context()).asked(self.asked)
@@ -216,7 +227,7 @@ class Adversary(Callback):
         rows = self.rule(reference, num_byzantine, **known)
         if reference.matrix._version != before:
             raise ValueError(
-                f"Expected {rule_name(self.rule)} to leave the honest updates as they are,"
+                f"Expected {rule_name(self.rule)} to leave the honest updates unchanged,"
                 " but it wrote into them; work on a copy."
             )
         if not isinstance(rows, Tensor):
@@ -230,15 +241,36 @@ class Adversary(Callback):
                 f"Expected {rule_name(self.rule)} to return ({num_byzantine},"
                 f" {reference.dimension}) rows, got {tuple(rows.shape)}."
             )
-        return rows
+        return rows if strength == 1.0 else weakened(rows, reference.mean(), strength)
+
+    def losses(self, honest: Tensor, num_byzantine: int) -> Tensor:
+        """``(f,)`` training losses that Byzantine clients report where they do not train.
+
+        An attack chooses them by a method ``losses(honest, num_byzantine)``. Without one, each
+        reports the mean of the honest clients, the value that stands out least.
+
+        Args:
+            honest: ``(h,)`` losses of the honest clients.
+            num_byzantine: f.
+        """
+        chosen = getattr(unwrapped(self.rule), "losses", None)
+        if chosen is None:
+            return honest.mean().expand(num_byzantine)
+        losses: Tensor = chosen(honest, num_byzantine)
+        if losses.shape != (num_byzantine,):
+            raise ValueError(
+                f"Expected {rule_name(self.rule)}.losses to return ({num_byzantine},) losses, got"
+                f" {tuple(losses.shape)}."
+            )
+        return losses.to(honest)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse a second adversary, one that would forget, and more knowledge than there is."""
+        """Refuse a second adversary, a rule whose memory is not saved, and too much knowledge."""
         check_roles(trainer)
         refuse_lost_memory(self.rule)
         population = getattr(pl_module, "population", None)
         if population is None or not isinstance(self.knowledge, int):
-            return  # who takes part is drawn: a round that has fewer shows all of them
+            return  # sampled participants: in a round with fewer, the attack receives all of them
         n, f = population
         if self.knowledge > n - f:
             raise ValueError(
@@ -247,59 +279,84 @@ class Adversary(Callback):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the attack remembers from round to round."""
+        """The memory of the attack."""
         return self.rule.state_dict() if hasattr(self.rule, "state_dict") else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue with what the attack remembered."""
+        """Restore the memory of the attack."""
         if hasattr(self.rule, "load_state_dict"):
             self.rule.load_state_dict(state_dict)
 
 
 class AgnosticAdversary(Callback):
-    """Byzantine clients that train like any other and see only themselves.
+    """Byzantine clients that train honestly and know only their own update or labels.
 
     Args:
         rule: ``rule(update) -> (d,)``, or ``rule(labels, num_classes) -> labels``.
+        schedule: when it attacks, how strongly, and when its clients change.
     """
 
     trains = True
 
-    def __init__(self, rule: Callable[..., Tensor]) -> None:
+    def __init__(self, rule: Callable[..., Tensor], *, schedule: AttackSchedule = ALWAYS) -> None:
         if not is_agnostic(rule):
             raise TypeError(
                 "Expected an attack on a client's own 'update' or 'labels', got"
                 f" {rule_name(rule)} with parameters {first_parameters(rule)}."
             )
         self.rule = rule
+        self.schedule = schedule
         self.poisons_labels = first_parameters(rule)[0] == "labels"
+        if self.poisons_labels and schedule.ramp:
+            raise ValueError(
+                f"attack.schedule.ramp: expected 0 for {rule_name(rule)}, which changes labels and"
+                f" no updates, got {schedule.ramp}."
+            )
 
     def relabel(self, num_classes: int) -> Callable[[Tensor], Tensor] | None:
-        """How the clients change their labels while training, if they do."""
+        """The change of labels during the training, if any."""
         if not self.poisons_labels:
             return None
         return lambda labels: self.rule(labels, num_classes)
 
-    def transform(self, rows: Tensor) -> None:
-        """Replace each trained row ``(f, d)`` by what the client sends."""
+    def transform(self, rows: Tensor, strength: float = 1.0) -> None:
+        """Replace each trained row ``(f, d)`` by the row sent at ``strength``."""
         if not self.poisons_labels:
             for row in rows:
-                row.copy_(self.rule(row))
+                sent = self.rule(row)
+                row.copy_(sent if strength == 1.0 else weakened(sent, row, strength))
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a second adversary."""
         check_roles(trainer)
 
 
-def adversary(rule: Callable[..., Tensor], *, knowledge: Knowledge = "all") -> Callback:
-    """The callback that plays ``rule``, told by its first parameter."""
+def weakened(rows: Tensor, origin: Tensor, strength: float) -> Tensor:
+    """``origin + strength (rows - origin)``; equal rows in shared memory stay so."""
+    if rows.ndim == 2 and len(rows) == 0:
+        raise ValueError(
+            "attack.schedule.ramp: expected 0 for an attack that sends nothing, which has no"
+            " partial strength."
+        )
+    if rows.ndim == 2 and rows.stride(0) == 0:
+        return torch.lerp(origin, rows[0].to(origin), strength).expand(len(rows), -1)
+    return torch.lerp(origin.expand_as(rows), rows.to(origin), strength)
+
+
+def adversary(
+    rule: Callable[..., Tensor],
+    *,
+    knowledge: Knowledge = "all",
+    schedule: AttackSchedule = ALWAYS,
+) -> Callback:
+    """The callback for ``rule``, chosen by its first parameter."""
     if is_agnostic(rule):
-        return AgnosticAdversary(rule)
-    return Adversary(rule, knowledge=knowledge)
+        return AgnosticAdversary(rule, schedule=schedule)
+    return Adversary(rule, knowledge=knowledge, schedule=schedule)
 
 
 def find_roles(trainer: Trainer) -> tuple[Aggregator, Adversary | AgnosticAdversary | None]:
-    """The one aggregator and the adversary, if any, among a trainer's callbacks."""
+    """The aggregator and the adversary, if any, among a trainer's callbacks."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     aggregators = [c for c in callbacks if isinstance(c, Aggregator)]
     adversaries = [c for c in callbacks if isinstance(c, Adversary | AgnosticAdversary)]

@@ -1,4 +1,4 @@
-"""The ways to train a round's clients, behind one call."""
+"""The client trainers: several backends with one interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which order a client reads its samples: the same whichever way it is trained."""
+"""The order in which a client reads its samples, equal for every client trainer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Relabel = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Stream:
-    """In which order a client reads its samples in one round: a pure function of these numbers.
+    """The order of a client's samples in one round: a pure function of these numbers.
 
     Attributes:
         seed: the run's seed.
@@ -32,7 +32,7 @@ class Stream:
     def passes(
         self, size: int, settings: LocalTraining, per_pass: int
     ) -> Iterator[tuple[Tensor, range]]:
-        """The passes over ``size`` samples, and which of its ``per_pass`` batches each one gives.
+        """The passes over ``size`` samples, and the used batches of ``per_pass`` in each.
 
         ``fresh`` draws the orders of a round one after the other from the stream ("batches",
         round, client). ``cycling`` draws the order of pass p from ("walk", client, p), and round t
@@ -57,7 +57,7 @@ class Stream:
 
 
 def stream(seed: int, round_index: int, client: int) -> Stream:
-    """Where a client's orders of one round are drawn from."""
+    """The stream of a client's orders in one round."""
     return Stream(seed, round_index, client)
 
 
@@ -73,10 +73,10 @@ def batches(
     Args:
         index: ``(N_i,)`` the client's samples.
         settings: epochs or steps, batch size, walk.
-        stream: where the orders are drawn from.
+        stream: the stream of the orders.
         merge_single: join a last batch of one sample to the one before, because batch
             normalisation has no variance to take over a single sample.
-        device: where the batches go, a pass at a time.
+        device: device of the batches, moved pass by pass.
     """
     size = len(index)
     short = size % settings.batch
@@ -97,7 +97,7 @@ def batches_per_pass(size: int, settings: LocalTraining) -> int:
 
 
 def num_steps(size: int, settings: LocalTraining) -> int:
-    """Steps of a client with ``size`` samples in a round."""
+    """Number of steps of a client with ``size`` samples in a round."""
     if settings.steps is not None:
         return settings.steps
     return settings.epochs * batches_per_pass(size, settings)
@@ -115,16 +115,16 @@ def samples_read(size: int, settings: LocalTraining) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """The batches of several clients side by side, every batch filled up to one size.
+    """The batches of several clients in parallel, every batch padded to one size.
 
-    A batch that is too short repeats its last sample with a share of zero, which adds exactly
-    nothing to a gradient.
+    A short batch repeats its last sample with a share of zero, which adds exactly zero to a
+    gradient.
 
     Attributes:
         index: ``(C, S, B)`` samples.
         targets: ``(C, S, B)`` their labels, poisoned ones included.
         shares: ``(C, S, B)`` weight of each sample in its batch's mean; zero where filled up.
-        active: ``(S,)`` how many clients take step s: always the first ones.
+        active: ``(S,)`` number of clients in step s: always the first ones.
     """
 
     index: Tensor
@@ -140,13 +140,13 @@ def side_by_side(
     samples: Samples,
     relabel: Relabel | None = None,
 ) -> Plan:
-    """Plan the batches of clients that are trained together.
+    """Plan of the batches of clients that are trained together.
 
     Args:
         clients: ``(N_i,)`` samples of each, those with most steps first.
         streams: of each client.
         settings: epochs or steps, batch size, walk.
-        samples: whose targets are read; the plan lies on their device.
+        samples: samples with the targets; the plan is on their device.
         relabel: replaces the targets, label by label; called once, on the CPU.
     """
     size = min(settings.batch, max(len(own) for own in clients))
@@ -174,7 +174,7 @@ def lay_out(
         clients: ``(N_i,)`` samples of each, those with most steps first.
         streams: of each client.
         settings: epochs and batch size.
-        size: samples a step: ``settings.batch``, or less where no client has so many.
+        size: samples per step: ``settings.batch``, or less where no client has so many.
 
     Returns:
         ``(C, S, B)`` samples; ``(C, S, B)`` float32, how many samples share the batch of each,

@@ -1,4 +1,4 @@
-"""Convolutions with the channels last in memory: the same sums, often faster on a CPU."""
+"""Convolutions in the channels_last memory format: the same sums, often faster on a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.trainer import Clients
 
-LARGE_MAP = 7  # pixels a side; over smaller maps the other layout is faster with AVX-512
+LARGE_MAP = 7  # pixels per side; for smaller maps the other layout is faster with AVX-512
 
 
 class ChannelsLast(Sequential):
@@ -24,14 +24,14 @@ class ChannelsLast(Sequential):
     def __init__(self, model: nn.Module, clients: Clients) -> None:
         super().__init__(model, clients, channels_last=True)
 
-    def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return super()._step(inputs, targets)
+        return super()._loss_of(inputs, targets)
 
 
 def pays(model: nn.Module, image_shape: tuple[int, ...], capability: str) -> bool:
-    """Whether it is worth it: the model has convolutions, each with a large map as its output.
+    """True if the format is faster: the model has convolutions, all with large output maps.
 
     Measured in docs/performance.md: the FEMNIST network and ResNet-18 gain everywhere; AlexNet on
     CIFAR-10, whose maps shrink to 2 x 2, loses with AVX-512 and gains with AVX2.

@@ -1,4 +1,4 @@
-"""Replay a recorded step on a CUDA device: one launch a step in place of some hundred."""
+"""Replay of a recorded step on a CUDA device: one launch per step instead of some hundred."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Graphed(Sequential):
         ValueError: the model is not on a CUDA device.
     """
 
+    moves = True  # what is recorded is a step
+
     def __init__(self, model: nn.Module, clients: Clients) -> None:
         super().__init__(model, clients)
         device = self.workspace.parameters.device
@@ -51,15 +53,15 @@ class Graphed(Sequential):
             return super()._step(inputs, targets)
         if self._graph is None or self._recorded != self.clients.settings:
             with on_current(inputs.device):
-                self._record(inputs, targets)  # a graph holds the rate that it was recorded with
+                self._record(inputs, targets)  # a graph contains the rate of its recording
         assert self._graph is not None
         self._inputs.copy_(inputs)
         self._targets.copy_(targets)
         self._graph.replay()
-        return self._loss.clone()  # the next replay writes over it
+        return self._loss.clone()  # the next replay overwrites it
 
     def _record(self, inputs: Tensor, targets: Tensor) -> None:
-        """Record one step on tensors whose addresses stay; the workspace is left as it was."""
+        """Record one step on tensors with fixed addresses; the workspace is not changed."""
         workspace = self.workspace
         kept = [workspace.parameters, workspace.momentum, *workspace.buffers]
         before = [value.clone() for value in kept]

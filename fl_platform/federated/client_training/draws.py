@@ -1,4 +1,4 @@
-"""What local training draws besides the order of samples: dropout and augmentation.
+"""Random draws of local training besides the order of samples: dropout and augmentation.
 
 Both come from streams named by seed, round and client, so that a resumed run draws the same.
 """
@@ -17,9 +17,9 @@ from fl_platform.federated.client_training.settings import LocalTraining
 
 
 def draws_numbers(model: nn.Module) -> bool:
-    """Whether training the model draws random numbers: it has dropout layers, or says so.
+    """True if training the model draws random numbers: it has dropout layers, or states it.
 
-    A network that draws in its own ``forward`` says so by ``draws_random_numbers = True``.
+    A network that draws in its own ``forward`` states it by ``draws_random_numbers = True``.
     """
     return any(
         isinstance(module, nn.modules.dropout._DropoutNd)
@@ -32,9 +32,9 @@ def draws_numbers(model: nn.Module) -> bool:
 def named_draws(
     active: bool, seed: int, round_index: int, client: int, device: torch.device
 ) -> Iterator[None]:
-    """torch's global generators from the stream ("dropout", round, client) inside, as before after.
+    """torch's global generators set from the stream ("dropout", round, client) in this block.
 
-    Dropout layers take no generator of their own. Nothing is touched where not ``active``.
+    Dropout layers accept no generator of their own. If not ``active``, nothing is changed.
     """
     if not active:
         yield
@@ -48,8 +48,8 @@ class Augmentation:
     """Random crops and flips of a client's images in one round.
 
     Each image is padded with ``crop`` zero pixels at each side and cut back to its size at a random
-    place, then turned left to right with probability 1/2. The draws come from the stream
-    ("augmentation", round, client), three numbers an image, on the CPU.
+    place, then mirrored left to right with probability 1/2. The draws come from the stream
+    ("augmentation", round, client), three numbers per image, on the CPU.
 
     Args:
         settings: ``crop`` and ``flip``.

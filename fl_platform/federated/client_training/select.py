@@ -1,4 +1,4 @@
-"""Which way trains the clients: a fixed rule, never a timing, so that a resumed run repeats it."""
+"""Selection of the client trainer by a fixed rule, not by timing, so a resumed run repeats it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.trainer import Clients, Loss, Way, WayName
 from fl_platform.federated.client_training.vmapped import obstacle
 
-TINY = 2**17  # parameters below which a step costs more in calls than in arithmetic
-WAYS: dict[WayName, str] = {  # names in `ways`, which imports the chosen one alone
+TINY = 2**17  # number of parameters below which a step costs more in calls than in arithmetic
+WAYS: dict[WayName, str] = {  # names in `ways`, which imports only the chosen one
     "sequential": "Sequential",
     "channels_last": "ChannelsLast",
     "vmapped": "Vmapped",
@@ -26,7 +26,7 @@ WAYS: dict[WayName, str] = {  # names in `ways`, which imports the chosen one al
 
 @dataclass(frozen=True)
 class Choice:
-    """A way to train, and why."""
+    """The name of a client trainer, and the reason for it."""
 
     way: WayName
     reason: str
@@ -41,7 +41,7 @@ def choose(
     loss: Loss = F.cross_entropy,
     augments: bool = False,
 ) -> Choice:
-    """The way to train clients of ``model``.
+    """The client trainer for ``model``.
 
     ``auto`` is, on a GPU: stacked for every chain of layers that it knows, else vmapped for tiny
     models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
@@ -51,16 +51,16 @@ def choose(
     the meta device.
 
     Args:
-        asked: ``auto`` or a way by name.
-        device: that trains.
+        asked: ``auto`` or the name of a client trainer.
+        device: device of the training.
         model: the network.
         image_shape: of one input.
-        batch: samples a step.
+        batch: samples per step.
         loss: of the clients.
-        augments: whether images are cropped or flipped at random.
+        augments: ``True`` if images are cropped or flipped at random.
 
     Raises:
-        ValueError: the way that was asked for cannot train this model on this device.
+        ValueError: the named client trainer cannot train this model on this device.
     """
     against = obstacle(model, loss, augments)
     if asked in ("graphed", "channels_last") and draws_numbers(model):
@@ -70,7 +70,7 @@ def choose(
         )
     if asked == "vmapped" and against:
         raise ValueError(
-            f"Expected a model for runtime.local=vmapped whose clients can train side by side,"
+            f"Expected a model for runtime.local=vmapped whose clients can train in parallel,"
             f" but {against}; use auto or sequential."
         )
     unstacked = functools.cache(lambda: ways.stacking_obstacle(model, image_shape, loss, augments))
@@ -93,18 +93,18 @@ def choose(
     tiny, on_gpu = size <= TINY, device.type == "cuda"
     if on_gpu and not unstacked():
         return Choice("stacked", f"as batched products: {work}")
-    told = f"; {unstacked()}" if on_gpu else ""
+    reason = f"; {unstacked()}" if on_gpu else ""
     if tiny and not against and (on_gpu or not _convolves(model)):
-        return Choice("vmapped", f"tiny: {work}{told}")
+        return Choice("vmapped", f"tiny: {work}{reason}")
     if on_gpu and not against:
-        return Choice("graphed", f"as CUDA graphs: {work}{told}")
+        return Choice("graphed", f"as CUDA graphs: {work}{reason}")
     if not unstacked() and ways.spares_products(model, image_shape, batch):
         return Choice("stacked", f"convolutions over small maps: {work}")
     drawn, capability = draws_numbers(model), torch.backends.cpu.get_cpu_capability()
     if device.type == "cpu" and not drawn and ways.pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
-    told = f"; {against}" if against and (on_gpu or tiny or drawn) else ""
-    return Choice("sequential", f"{work}{told}")
+    reason = f"; {against}" if against and (on_gpu or tiny or drawn) else ""
+    return Choice("sequential", f"{work}{reason}")
 
 
 def _convolves(model: nn.Module) -> bool:
@@ -112,6 +112,6 @@ def _convolves(model: nn.Module) -> bool:
 
 
 def build_way(name: WayName, model: nn.Module, clients: Clients) -> Way:
-    """The way of that name, ready to train copies of ``model``."""
+    """The client trainer of that name for copies of ``model``."""
     way: Way = getattr(ways, WAYS[name])(model, clients)
     return way

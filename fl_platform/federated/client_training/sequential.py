@@ -1,8 +1,8 @@
-"""Train clients one after the other: the reference that every other way must equal."""
+"""Training of one client after the other: the reference for all other client trainers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,16 @@ from fl_platform.federated.client_training.workspace import Workspace
 class Sequential:
     """One client at a time, one batch at a time, in one workspace.
 
+    Where ``steps`` is 1 and the network has no buffers, no client moves the workspace: each
+    gradient is taken at the server's parameters and is the update itself.
+
     Args:
         model: the network; copied.
         clients: their samples and settings.
-        channels_last: how the workspace keeps the weights of convolutions.
+        channels_last: memory format of the weights of convolutions in the workspace.
     """
+
+    moves = False  # whether each step has to move the workspace
 
     def __init__(self, model: nn.Module, clients: Clients, *, channels_last: bool = False) -> None:
         self.clients = clients
@@ -42,6 +47,16 @@ class Sequential:
         """
         workspace, (parameters, buffers) = self.workspace, start
         losses = torch.zeros(len(clients), device=rows.device)
+        if self.clients.settings.steps == 1 and not (self.moves or workspace.buffers):
+            workspace.begin(parameters, buffers)
+            for i, client in enumerate(clients):
+                self.clients.between()
+                with named_draws(self.draws, self.clients.seed, round_index, client, rows.device):
+                    ((inputs, targets),) = self._batches(client, round_index, relabel)
+                    loss = self._loss_of(inputs, targets)
+                losses[i] = loss.detach()
+                workspace.write_gradient(parameters, loss, rows[i], self.clients.settings)
+            return losses
         for i, client in enumerate(clients):
             self.clients.between()
             workspace.begin(parameters, buffers)
@@ -58,9 +73,18 @@ class Sequential:
 
     def _train_one(self, client: int, round_index: int, relabel: Relabel | None) -> Tensor:
         """Train the workspace on one client's samples: the mean loss of its steps."""
+        total, steps = torch.zeros((), device=self.workspace.parameters.device), 0
+        for inputs, targets in self._batches(client, round_index, relabel):
+            total += self._step(inputs, targets)
+            steps += 1
+        return total / steps
+
+    def _batches(
+        self, client: int, round_index: int, relabel: Relabel | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets of the client's steps of one round."""
         federation, settings = self.clients.federation, self.clients.settings
         samples = federation.samples
-        total, steps = torch.zeros((), device=self.workspace.parameters.device), 0
         seed, change = self.clients.seed, None
         draws = stream(seed, round_index, client)
         merge = self.workspace.normalises_batches
@@ -71,15 +95,17 @@ class Sequential:
             inputs, targets = samples.read(batch, change)
             if relabel is not None:
                 targets = relabel(targets)
-            total += self._step(inputs, targets)
-            steps += 1
-        return total / steps
+            yield inputs, targets
 
     def _step(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """One step on one batch: its loss."""
         workspace = self.workspace
         workspace.gradients.zero_()
-        value = self.clients.loss(workspace.model(inputs), targets)
+        value = self._loss_of(inputs, targets)
         value.backward()
         workspace.step(self.clients.settings)
         return value.detach()
+
+    def _loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss on one batch, with its graph."""
+        return self.clients.loss(self.workspace.model(inputs), targets)

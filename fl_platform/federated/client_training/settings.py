@@ -1,4 +1,4 @@
-"""How a client trains between two rounds."""
+"""Settings of a client's training in a round."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ Walk = Literal["fresh", "cycling"]
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """Settings of a client's SGD; the optimiser's state is new every round.
+    """Settings of a client's SGD; the optimizer's state is new in every round.
 
     Attributes:
-        epochs: passes over the client's samples; not read where ``steps`` is given.
-        batch: samples a step; the last batch of a pass may be smaller.
+        epochs: passes over the client's samples; not used if ``steps`` is set.
+        batch: samples per step; the last batch of a pass may be smaller.
         lr: learning rate.
-        momentum: of SGD, from 0 below 1.
+        momentum: momentum of SGD, from 0 to below 1.
         weight_decay: L2 coefficient, added to the clipped gradient.
         clip: largest L2 norm of a step's gradient; ``None`` for no clipping.
-        steps: batches a round in place of epochs; ``None`` for epochs.
-        walk: ``"fresh"``: every round begins a new pass; ``"cycling"``: it goes on where the round
-            before ended, which needs ``steps``.
-        drop_last: leave out the last batch of a pass where it is smaller; a client with fewer
-            samples than one batch keeps its only one.
-        crop: pixels by which images are padded, to be cut back at a random place; 0 for none.
-        flip: whether images are turned left to right at random.
+        steps: batches per round instead of epochs; ``None`` for epochs.
+        walk: ``"fresh"``: every round starts a new pass; ``"cycling"``: it continues at the end of
+            the last round, which requires ``steps``.
+        drop_last: leave out the last batch of a pass if it is smaller; a client with fewer
+            samples than one batch keeps its only batch.
+        crop: pixels by which images are padded and cut back at a random place; 0 for none.
+        flip: mirror images left to right at random.
         schedule: factor of ``lr`` in each round; ``None`` for 1.
     """
 
@@ -68,7 +68,7 @@ class LocalTraining:
 
     @property
     def augments(self) -> bool:
-        """Whether images are changed at random."""
+        """True if images are changed at random."""
         return self.crop > 0 or self.flip
 
     def at(self, round_index: int) -> LocalTraining:
@@ -76,6 +76,6 @@ class LocalTraining:
         if self.schedule is None:
             return self
         settings = replace(self, schedule=None)
-        # Past its checks: a schedule may end at a rate of zero.
+        # Without the checks: a schedule may end at a rate of zero.
         object.__setattr__(settings, "lr", self.lr * self.schedule(round_index))
         return settings

@@ -66,7 +66,7 @@ def spares_products(model: nn.Module, sample_shape: Shape, batch: int) -> bool:
     Args:
         model: one without `stacking_obstacle`; may lie on the meta device.
         sample_shape: of one input.
-        batch: samples a step.
+        batch: samples per step.
     """
     layers = StackedNetwork(model, sample_shape, batch).layers
     own = [layer for layer in layers if isinstance(layer, Convolution)]
@@ -85,7 +85,7 @@ class StackedNetwork:
             MaxPool2d, AvgPool2d, AdaptiveAvgPool2d (where windows are equal), Flatten, GroupNorm,
             Identity and Dropout with p = 0.
         sample_shape: of one input, ``(channels, height, width)`` or ``(features,)``.
-        batch: samples a step, which decides how convolutions are computed.
+        batch: samples per step, which decides how convolutions are computed.
 
     Attributes:
         slots: all parameters, those that train first.

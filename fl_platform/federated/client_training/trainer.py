@@ -1,4 +1,4 @@
-"""What every way to train a round's clients has in common."""
+"""The interface of the client trainers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WayName = Literal["sequential", "channels_last", "vmapped", "graphed", "stacked"
 
 @dataclass(frozen=True)
 class Clients:
-    """What stays the same from round to round.
+    """The constants of all rounds.
 
     Attributes:
         federation: the clients' samples, on the device that trains.
@@ -27,7 +27,7 @@ class Clients:
         seed: the run's seed; a client's order of samples is the stream
             ``(seed, "batches", round, client)``.
         loss: from outputs and targets to a scalar.
-        between: called between clients; may raise to stop.
+        between: called between two clients; may raise to stop.
     """
 
     federation: Federation
@@ -38,10 +38,10 @@ class Clients:
 
 
 class Way(Protocol):
-    """A way to train clients; all ways give the same updates within float32's rounding.
+    """A client trainer; all client trainers give the same updates up to float32 rounding.
 
     Attributes:
-        clients: read anew by each call of ``train``; their settings are those of the round.
+        clients: read by each call of ``train``; their settings are those of the round.
     """
 
     clients: Clients
@@ -58,7 +58,7 @@ class Way(Protocol):
         """Train each client from the server's state and write its update into its row (eq. 2).
 
         Args:
-            clients: ids, one for each row.
+            clients: ids, one per row.
             round_index: t.
             start: the server's flat parameters ``(d,)`` and its buffers.
             rows: ``(len(clients), d)``; row i becomes ``w - w_i``.

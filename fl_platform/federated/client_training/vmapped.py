@@ -54,7 +54,7 @@ class Vmapped:
     def __init__(self, model: nn.Module, clients: Clients, chunk: int | None = None) -> None:
         if reason := obstacle(model, clients.loss, clients.settings.augments):
             raise ValueError(
-                f"Expected a model whose clients can train side by side, but {reason};"
+                f"Expected a model whose clients can train in parallel, but {reason};"
                 " use runtime.local=auto or sequential."
             )
         workspace = Workspace(model)

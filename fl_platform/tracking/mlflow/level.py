@@ -1,4 +1,4 @@
-"""The same parameters in all runs of an experiment, as MLflow's comparison needs them."""
+"""The same parameters in all runs of an experiment, as required by MLflow's comparison."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking.client import MlflowClient
 
-ABSENT = "-"  # what stands where a run's rule has no such parameter
+ABSENT = "-"  # the value if a run's rule has no such parameter
 
 
 def level(client: MlflowClient) -> int:
-    """Say :data:`ABSENT` where a run lacks a parameter that others of its experiment have.
+    """Set :data:`ABSENT` in runs that lack a parameter of other runs of their experiment.
 
     MLflow's parallel coordinates draw a missing number above the largest, as if the run had it
-    (``attack.nu`` of an attack without nu), and a missing text as "unknown". One text among the
-    numbers makes the axis a list of values, and the picture true. Runs that have no parameters yet,
-    or none at all (parents), are left alone. Repeating a call adds nothing.
+    (``attack.nu`` of an attack without nu), and a missing text as "unknown". With one text among
+    the numbers the axis is a list of values, and the chart is correct. Runs without parameters
+    (new ones, parents) are not changed. A repeated call adds nothing.
 
     Returns:
-        The number of runs that got something.
+        The number of changed runs.
     """
     experiments = [e.experiment_id for e in client.search_experiments()]
     return sum(_level(client, _runs(client, number)) for number in experiments)

@@ -19,25 +19,25 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking.client import MlflowClient
 
-RUN_TAG = "fl_run_id"  # which run folder an MLflow run is the copy of
+RUN_TAG = "fl_run_id"  # the run folder of which an MLflow run is the copy
 _METRICS, _PARAMS, _TAGS = 1000, 100, 100  # MLflow's limits for one call
-_STATUS = {"DIVERGED": "FAILED"}  # ours -> MLflow's, which has no word for it
+_STATUS = {"DIVERGED": "FAILED"}  # our status -> MLflow's, which has no equivalent
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Copy:
-    """What is known of a run in the store: its parameters and, once asked, its metrics' steps."""
+    """Known content of a run in the store: its parameters and, once read, its metrics' steps."""
 
     params: dict[str, str]
     steps: dict[str, set[int]] | None = None
 
 
 class MlflowExporter:
-    """Copies runs to the MLflow store of ``home``; see `fl_platform.tracking.exporter.Exporter`.
+    """Exporter to the MLflow store of ``home``; see `fl_platform.tracking.exporter.Exporter`.
 
-    The MLflow run is found by its tag, so a resumed run goes on in the same one.
+    The MLflow run is found by its tag, so a resumed run continues in the same one.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -52,7 +52,7 @@ class MlflowExporter:
     def find_or_create(
         self, described: Mapping[str, Any], remembered: str, parent: Callable[[], str]
     ) -> str:
-        """The MLflow run of a run folder; a deleted one is made anew."""
+        """The MLflow run of a run folder; a deleted one is created again."""
         run = self._active(remembered) if remembered else None
         run = run or find_run(self.client, self.uri, described)
         run = run or self._create(described, parent())
@@ -90,7 +90,7 @@ class MlflowExporter:
         )
 
     def log_batch(self, run: str, batch: Sequence[Record], *, repeated: bool) -> None:
-        """Store metrics, parameters and tags; a value that is there already is left out."""
+        """Store metrics, parameters and tags; values that are stored already are left out."""
         from mlflow.entities import Metric, Param, RunTag
 
         copy = self._copies[run]
@@ -98,27 +98,27 @@ class MlflowExporter:
             copy.steps = self._stored_steps(run)
         given = _tags(batch)
         points = sorted(_points(batch, copy.steps), key=lambda point: point[0] != page.ACCURACY)
-        metrics = [Metric(*point) for point in points]  # MLflow preselects what it gets first
+        metrics = [Metric(*point) for point in points]  # MLflow preselects the first parameters
         params = [Param(k, v) for k, v in _new_params(batch, copy.params).items()]
         tags = [RunTag(k, v) for k, v in given.items()]
         while metrics or params or tags:
             self.client.log_batch(run, metrics[:_METRICS], params[:_PARAMS], tags[:_TAGS])
             copy.params.update({param.key: param.value for param in params[:_PARAMS]})
             metrics, params, tags = metrics[_METRICS:], params[_PARAMS:], tags[_TAGS:]
-        if copy.steps is not None:  # only now: of a call that failed nobody knows what arrived
+        if copy.steps is not None:  # after the call: a failed call may have stored any part
             for key, _, _, step in points:
                 copy.steps.setdefault(key, set()).add(step)
         self._name_dataset(run, given)
 
     def artifact(self, run: str, file: Path, folder: str) -> None:
-        """Store a file; one whose name is no UTF-8 is left out, as no page could show it."""
+        """Store a file; a file whose name is not UTF-8 is left out, since no page can show it."""
         if clean(file.name) != file.name or clean(folder) != folder:
             log.warning("Expected a printable name of an artifact, got %r.", file.name)
             return
         self.client.log_artifact(run, str(file), folder or None)
 
     def status(self, run: str, status: str, at: float) -> None:
-        """Store the status; an end has a time."""
+        """Store the status, with the time of an end."""
         if status in ("RUNNING", "SCHEDULED"):
             self.client.update_run(run, status=status)
         else:
@@ -151,7 +151,7 @@ def find_run(client: MlflowClient, uri: str, described: Mapping[str, Any]) -> Ru
 def _points(
     batch: Sequence[Record], stored: Mapping[str, set[int]] | None
 ) -> Iterator[tuple[str, float, int, int]]:
-    """What the store does not have yet: key, value, milliseconds and step."""
+    """Points that are not in the store yet: key, value, milliseconds and step."""
     taken: set[tuple[str, int]] = set()
     for record in batch:
         if record["kind"] != "metrics":
@@ -162,18 +162,18 @@ def _points(
                 if (key, step) in taken or step in stored.get(key, ()):
                     continue
                 taken.add((key, step))
-            # MLflow would store an infinity as 1.8e308 and spoil every mean and axis
+            # MLflow would store an infinity as 1.8e308, which distorts every mean and axis
             number = value if math.isfinite(value) else math.nan
             yield key, number, max(0, int(record["time"] * 1000)), step
 
 
 def _new_params(batch: Sequence[Record], stored: Mapping[str, str]) -> dict[str, str]:
-    """Parameters that the run does not have yet: MLflow never lets one change."""
+    """Parameters that the run does not have yet: MLflow does not allow a change."""
     fresh: dict[str, str] = {}
     for record in batch:
-        told = page.rule_params(record["values"]) if record["kind"] == "tags" else {}
-        if record["kind"] == "params" or told:
-            for key, value in (told or record["values"]).items():
+        params = page.rule_params(record["values"]) if record["kind"] == "tags" else {}
+        if record["kind"] == "params" or params:
+            for key, value in (params or record["values"]).items():
                 key, text = valid_key(key), clean(value, 6000)
                 known = stored.get(key, fresh.get(key))
                 if known is None:

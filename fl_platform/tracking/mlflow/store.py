@@ -1,4 +1,4 @@
-"""The one place that opens MLflow: where the store is, and how it comes to be."""
+"""The MLflow store: its address, creation and connection. No other code opens MLflow."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from fl_platform.tracking.mlflow.names import clean
 if TYPE_CHECKING:
     from mlflow.tracking.client import MlflowClient
 
-# A server that hangs costs one call of this length, not MLflow's own four minutes. MLflow repeats
-# none by itself: a call that makes a run could make it twice. The uploader asks, then repeats.
+# A blocked server delays one call by this time, not by MLflow's own four minutes. MLflow repeats no
+# call: a repeated creation could create a run twice. The uploader searches first, then repeats.
 _QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -34,11 +34,11 @@ _SQLITE = "sqlite:///"
 
 
 class StoreError(RuntimeError):
-    """The store cannot be opened; run folders hold everything and can be synced later."""
+    """The store cannot be opened; run folders are complete and can be synced later."""
 
 
 def has_mlflow() -> bool:
-    """Whether MLflow is installed; does not import it."""
+    """True if MLflow is installed; does not import it."""
     return importlib.util.find_spec("mlflow") is not None
 
 
@@ -48,12 +48,12 @@ def store_folder(home: Path | str) -> Path:
 
 
 def tracking_uri(home: Path | str) -> str:
-    """``MLFLOW_TRACKING_URI`` where set, else the absolute sqlite URI of ``home``'s store."""
+    """``MLFLOW_TRACKING_URI`` if set, else the absolute sqlite URI of ``home``'s store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or sqlite_uri(store_folder(home) / "mlflow.db")
 
 
 def sqlite_uri(file: Path) -> str:
-    """The address of a database file, with what an address cannot hold escaped.
+    """The address of a database file, with special characters escaped.
 
     >>> sqlite_uri(Path("/what? {x}/mlflow.db"))
     'sqlite:////what%3F %7Bx%7D/mlflow.db'
@@ -69,25 +69,25 @@ def database(uri: str) -> Path | None:
 
 
 def exists(home: Path | str) -> bool:
-    """Whether there may be something to read: a server, or a database that was made before."""
+    """True if there is a store to read: a server, or an existing database."""
     file = database(tracking_uri(home))
     return file is None or file.exists()
 
 
 def artifact_folder(uri: str) -> Path | None:
-    """Where artifacts of a local store lie; a server decides for itself."""
+    """The folder of artifacts of a local store; a server has its own."""
     file = database(uri)
     return None if file is None else file.parent / "artifacts"
 
 
 def connect(home: Path | str) -> MlflowClient:
-    """A client of the store, which is made first where it is missing.
+    """A client of the store, which is created first if it is missing.
 
-    Importing MLflow takes some seconds, so only the uploader and commands that read call this. Of
-    processes that start on an empty store one makes it, under a lock, and the others wait.
+    The import of MLflow takes some seconds, so only the uploader and commands that read call this.
+    If several processes start without a store, one creates it under a lock and the others wait.
 
     Raises:
-        StoreError: MLflow is missing, or the database cannot be opened; it is never replaced.
+        StoreError: MLflow is missing, or the database cannot be opened. It is never replaced.
     """
     uri = tracking_uri(home)
     for name, value in _QUIET.items():
@@ -105,7 +105,7 @@ def connect(home: Path | str) -> MlflowClient:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             if file.parent == store_folder(home):
-                file.parent.chmod(0o700)  # a checkout makes it readable for all
+                file.parent.chmod(0o700)  # a checkout may make it readable for all
             with alone(file.parent / ".store.lock"):
                 if not file.exists() or file.stat().st_size == 0:
                     _create(file)
@@ -133,12 +133,12 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
         location = None if place is None else place.as_uri()
         try:
             return client.create_experiment(name, location, page.experiment_tags())
-        except Exception:  # another process was faster, or the name cannot be used
+        except Exception:  # created by another process, or the name is not allowed
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
-        raise StoreError(  # the remedy first: the end of a long message is cut
+        raise StoreError(  # the remedy first: the end of a long message is cut off
             f"Expected experiment {name!r} to be active, got a deleted one: restore it on the page"
             f" (Experiments, Deleted) or by `mlflow experiments restore -x {found.experiment_id}`"
             f" with MLFLOW_TRACKING_URI={safe_uri(uri)}."
@@ -150,10 +150,10 @@ def experiment_id(client: MlflowClient, uri: str, name: str) -> str:
 def refuse_moved(uri: str, name: str, location: str) -> None:
     """Refuse an experiment of a home's own store whose files go to another folder.
 
-    MLflow keeps absolute paths: in a home that was moved or copied they name the old one.
+    MLflow stores absolute paths: in a home that was moved or copied they name the old folder.
 
     Raises:
-        StoreError: with what to do.
+        StoreError: the message contains the remedy.
     """
     file, parts = database(uri), urlsplit(location)
     if file is None or os.environ.get("MLFLOW_TRACKING_URI") or parts.scheme not in ("", "file"):
@@ -168,14 +168,14 @@ def refuse_moved(uri: str, name: str, location: str) -> None:
 
 
 def safe_uri(uri: str) -> str:
-    """``uri`` without the user, password and query that it may carry."""
+    """``uri`` without user, password and query."""
     return without_secrets(uri)
 
 
 def _create(file: Path) -> None:
-    """Make the database under another name first: other processes never see half a schema.
+    """Create the database under another name first: other processes never see a partial schema.
 
-    Its dozens of migrations need not be durable one by one, only the file that is renamed.
+    Only the renamed file must be durable, not each of the dozens of migrations.
     """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy import event
@@ -203,14 +203,14 @@ def _create(file: Path) -> None:
 
 
 def _use_write_ahead_log(file: Path) -> None:
-    """Readers and one writer then never block each other; the setting stays in the file."""
+    """Set write-ahead logging: readers and one writer do not block each other."""
     with closing(sqlite3.connect(file, timeout=20)) as connection:
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _remove_escaped_folder(uri: str) -> None:
-    """Remove the empty folders that MLflow makes at the address taken for a path."""
+    """Remove the empty folders that MLflow creates when it treats the address as a path."""
     folder = Path(uri.removeprefix(_SQLITE).partition("?")[0]).parent
     for made in (folder, *folder.parents):
         if unquote(str(made)) == str(made):

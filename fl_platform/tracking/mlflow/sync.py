@@ -1,4 +1,4 @@
-"""Afterwards: copy every run folder to the store, and mark runs whose process died."""
+"""Later upload of every run folder, and the status KILLED for runs whose process ended."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fl_platform.tracking.run_folder import RunFolder, all_runs
 
 @dataclass
 class SyncReport:
-    """What a sync did.
+    """The outcome of a sync.
 
     Attributes:
-        runs: run folders looked at.
-        records: records that the store did not have.
-        busy: folders that another process was copying.
-        failed: folder -> what went wrong; the others were copied nevertheless.
+        runs: number of checked run folders.
+        records: number of new records in the store.
+        busy: folders that another process is copying.
+        failed: folder -> error; the other folders are copied.
     """
 
     runs: int = 0
@@ -33,15 +33,15 @@ class SyncReport:
 
     @property
     def complete(self) -> bool:
-        """Whether the store now has every run."""
+        """True if the store now has every run."""
         return not self.busy and not self.failed
 
 
 def sync(home: Path | str, name: str = "mlflow") -> SyncReport:
-    """Copy all run folders of ``home``; repeating it copies nothing twice.
+    """Copy all run folders of ``home``; a repeated call copies nothing twice.
 
     Args:
-        name: of the exporter, as ``runtime.tracking`` has it.
+        name: name of the exporter, as in ``runtime.tracking``.
 
     Raises:
         StoreError: the store cannot be opened.
@@ -61,14 +61,14 @@ def sync(home: Path | str, name: str = "mlflow") -> SyncReport:
 
 
 def reap(home: Path | str) -> Iterator[RunFolder]:
-    """Mark runs that say RUNNING and have no living owner as KILLED; yields each.
+    """Mark runs with status RUNNING and without a running owner as KILLED; yields each.
 
-    The lock decides, never status or age, and the status is read again once the lock is held: a
-    run that ends while others are looked at keeps its own last word. Reaped runs can be resumed as
-    before; `sync` copies the new status to MLflow.
+    The lock decides, never status or age, and the status is read again under the lock: a run that
+    ends during this call keeps its own status. Marked runs can be resumed as before; `sync` copies
+    the new status to MLflow.
 
     Raises:
-        RecordError: the first folder that cannot be read, once all others have been looked at.
+        RecordError: the first folder that cannot be read, after all others have been checked.
     """
     unfit: list[RecordError] = []
     for folder in all_runs(home, unfit):
@@ -76,7 +76,7 @@ def reap(home: Path | str) -> Iterator[RunFolder]:
             running = folder.journal.exists() and folder.history().status == "RUNNING"
             if running and mark_killed(folder):
                 yield folder
-        except (RunOwned, FileNotFoundError):  # owned, or moved away by --restart
+        except (RunOwned, FileNotFoundError):  # owned, or moved by --restart
             continue
         except RecordError as error:
             unfit.append(error)

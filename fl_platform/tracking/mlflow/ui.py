@@ -1,4 +1,4 @@
-"""MLflow's page over our store: on loopback, with one worker and nothing it does not need."""
+"""MLflow's page for the store: on loopback, with one worker and without optional services."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PRIVATE = "The address is the login: who has it can read and delete all that the
 
 
 class PortError(OSError):
-    """The port cannot be served on."""
+    """A port that cannot be used."""
 
 
 def ui_command(
@@ -45,7 +45,7 @@ def ui_command(
     machine's own name are answered.
 
     Raises:
-        PortError: there is no such port.
+        PortError: an invalid port.
         StoreError: the store is a server of its own.
     """
     if not 0 < port < 65536:
@@ -69,7 +69,7 @@ def ui_command(
     ]
     environment = {
         **os.environ,
-        "PYTHONSAFEPATH": "1",  # the server starts Python again: never from the working directory
+        "PYTHONSAFEPATH": "1",  # no import from the working directory
         "MLFLOW_BACKEND_STORE_URI": uri if file is None else store.sqlite_uri(file),
         VARIABLE: token or new_token(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -85,7 +85,7 @@ def ui_command(
 def ui_address(home: Path | str, port: int = 5000, token: str = "") -> str:
     """The page of the newest run's experiment, in our view of it, past MLflow's overview.
 
-    A parent counts where nothing was trained: our view shows what was.
+    A parent run is used only without trained runs, which the view shows.
     """
     newest = max(all_runs(home), key=_age, default=None)
     base = f"http://{NAME}:{port}{open_path(token) if token else '/'}#/experiments"
@@ -96,10 +96,10 @@ def ui_address(home: Path | str, port: int = 5000, token: str = "") -> str:
     try:
         number = store.experiment_id(client, store.tracking_uri(home), name)
         known = client.get_experiment(number).tags
-    except store.StoreError:  # a deleted experiment is restored on the page
+    except store.StoreError:  # a deleted experiment can be restored on the page
         return base
     for key, value in page.experiment_tags().items():
-        # an experiment that is older than the tag; our view is not for others to change
+        # an experiment older than the tag; shared stores are not changed
         if key not in known or (key == page.VIEW_TAG and known[key] != value):
             client.set_experiment_tag(number, key, value)
     how = f"workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey={page.VIEW}"
@@ -107,19 +107,19 @@ def ui_address(home: Path | str, port: int = 5000, token: str = "") -> str:
 
 
 def _age(run: RunFolder) -> tuple[bool, float]:
-    """What orders run folders by time, parents first."""
+    """The sort key of run folders by time, parents first."""
     trained = bool((run.describe() or {}).get("conditions"))
     return trained, run.identity_file.stat().st_mtime
 
 
 def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object] = print) -> int:
-    """Serve the page until interrupted; says the address when it answers.
+    """Serve the page until interrupted; print the address when the server is ready.
 
-    The server and its worker live in a group of their own, which ends with this call however it
-    ends, short of SIGKILL.
+    The server and its worker are in a process group of their own, which ends with this call in
+    every case except SIGKILL.
 
     Raises:
-        PortError: the port is taken, or there is no such port.
+        PortError: a port that is in use or invalid.
         StoreError: the store cannot be opened, or the server ended by itself.
     """
     token = new_token()
@@ -136,7 +136,7 @@ def open_ui(home: Path | str, port: int = 5000, announce: Callable[[str], object
             announce(f"{address}\nCtrl-C ends it. {ELSEWHERE}")
         code = server.wait()
         raise store.StoreError(
-            f"Expected MLflow's server to run until Ctrl-C, got its end with code {code}."
+            f"Expected MLflow's server to run until Ctrl-C, but it ended with code {code}."
         )
     return 0
 
@@ -152,7 +152,7 @@ def expect_login() -> None:
 
 @contextmanager
 def _group(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The running command; it and all that it started are ended on leaving, quietly on a signal."""
+    """The running command; at the end of the block it and its children are stopped."""
     before = {number: signal.signal(number, _interrupt) for number in _ENDS}
     server = subprocess.Popen(command, env=environment, cwd=SAFE_FOLDER, start_new_session=True)
     try:
@@ -175,7 +175,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def expect_free(port: int) -> None:
-    """Raise `PortError` where there is no such port on this machine, or somebody has it."""
+    """Raise `PortError` if the port is invalid or in use."""
     if not 0 < port < 65536:
         raise PortError(f"Expected a port from 1 to 65535, got {port}.")
     with socket.socket() as probe:

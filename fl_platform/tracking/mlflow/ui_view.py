@@ -1,4 +1,4 @@
-"""What MLflow's page is told so that our runs read well there: words, steps, a view."""
+"""Settings of MLflow's page for the platform's runs: labels, steps, a view."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from typing import Any
 ACCURACY = "test/accuracy"
 VIEW = "fl_platform"  # the saved view's name and its key in addresses
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-SHOWN = ATTACK, DEFENSE = "Attack rule", "Defense rule"  # parameters for the page alone
-TRAINED = "tags.attack != ''"  # runs that train: parents have no attack
+SHOWN = ATTACK, DEFENSE = "Attack rule", "Defense rule"  # parameters for the page only
+TRAINED = "tags.attack != ''"  # runs with training: parents have no attack
 _TAIL = "result/accuracy_tail"
-_WIDTHS = {  # of the table's columns in their order, pixels
+_WIDTHS = {  # widths of the table's columns in order, pixels
     f"params.`{ATTACK}`": 150,
     f"params.`{DEFENSE}`": 150,
     "params.`seed`": 70,
     f"metrics.`{_TAIL}`": 170,
     f"metrics.`{ACCURACY}`": 170,
 }
-_SINGLE = ("result/", "time/seconds")  # one number a run, not a curve
-_NOTE = (  # one line: the page folds a second away
+_SINGLE = ("result/", "time/seconds")  # one number per run, not a curve
+_NOTE = (  # one line: the page hides a second one
     "`test/accuracy`: curve, 0 to 1. `result/accuracy_tail`: its last evaluations' mean, in"
     " percent. The list sign below opens the table; group by `Attack rule` or `Defense rule`."
 )
 
 
 def shown_step(key: str, step: int) -> int:
-    """The step under which the page gets a point.
+    """The step under which a point is exported.
 
-    The page draws a bar for each run where all steps are 0, and a lone dot on a time axis
-    otherwise: numbers that a run has once belong at 0.
+    The page draws a bar per run if all steps are 0, and a single dot on a time axis otherwise:
+    step 0 for values that a run has once.
     """
     return 0 if key.startswith(_SINGLE) else step
 
 
 def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Our tags under the names by which MLflow fills its own columns."""
+    """The tags under the names that MLflow's own columns use."""
     columns = {"commit": "mlflow.source.git.commit"}
     own = {"mlflow.source.name": "fl_platform", "mlflow.source.type": "LOCAL"}
     filled = {theirs: tags[ours] for ours, theirs in columns.items() if tags.get(ours)}
@@ -46,9 +46,9 @@ def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def rule_params(tags: Mapping[str, str]) -> dict[str, str]:
-    """Attack and defense with what each is known by, as parameters that MLflow compares by first.
+    """Attack and defense with their main parameters, as MLflow's first parameters of a comparison.
 
-    MLflow sorts parameters by their names' characters and preselects three; capitals come first.
+    MLflow sorts parameters by name and preselects three; capitals come first.
 
     >>> rule_params({"attack_label": "lie(z=1.5)", "mixing": "nnm", "defense_label": "median"})
     {'Attack rule': 'lie(z=1.5)', 'Defense rule': 'nnm+median'}
@@ -60,22 +60,22 @@ def rule_params(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_note(folder: str, *, trains: bool) -> str:
-    """A run's description: where the rest of it lies.
+    """A run's description, with the path of its folder.
 
     Args:
-        trains: False for the parent of a grid, a study or a suite.
+        trains: False for the parent run of a grid, a study or a suite.
     """
     files = (
         "The resolved settings are `config.yaml` under Artifacts, beside the final weights and the"
         " figures."
         if trains
-        else "A parent run: it trains nothing. Its plan or report is under Artifacts."
+        else "A parent run without training. Its plan or report is under Artifacts."
     )
     return f"Run folder: `mlruns/runs/{folder}`. {files}"
 
 
 def experiment_tags() -> dict[str, str]:
-    """Tags of a new experiment: its description, what is compared, and our view of it."""
+    """Tags of a new experiment: its description, the compared metric, and the saved view."""
     return {
         "mlflow.experiment.primaryMetric.name": ACCURACY,
         "mlflow.note.content": _NOTE,
@@ -86,14 +86,14 @@ def experiment_tags() -> dict[str, str]:
 
 
 def view() -> dict[str, Any]:
-    """The state of a page that compares: accuracy first, then results, then what explains them.
+    """The state of a page for comparison: accuracy first, then results, then other metrics.
 
-    The filter leaves parents out, so that no chart has a run without values. The order is one that
-    MLflow does not nest by: in order of time it would show parents alone, folded.
+    The filter excludes parents, so no chart has a run without values. The order is one for which
+    MLflow does not nest runs: in order of time it would show only parents, collapsed.
 
 
-    Parallel coordinates stand over parameters that every run has; the page leaves out of that
-    chart a run that lacks one. Only the table of runs has columns.
+    Parallel coordinates use parameters that every run has; the page omits runs without one of them
+    from that chart. Only the table of runs has columns.
     """
     sections = ("test", "result", "round", "skew", "time")
     charts = [
@@ -117,7 +117,7 @@ def view() -> dict[str, Any]:
         "columnOrder": list(_WIDTHS),
         "columnWidths": _WIDTHS,
         "runsHiddenMode": "SHOW_ALL",
-        "isAccordionReordered": True,  # else the sections are sorted by name
+        "isAccordionReordered": True,  # otherwise the sections are sorted by name
         "compareRunCharts": charts,
         "compareRunSections": [
             _section(name, shown=name in ("test", "result")) for name in sections
@@ -127,8 +127,8 @@ def view() -> dict[str, Any]:
 
 
 def _section(name: str, *, shown: bool) -> dict[str, Any]:
-    told = {"display": shown, "isReordered": True, "deleted": False, "isGenerated": True}
-    return {"uuid": f"{VIEW}-{name}", "name": name, "columns": 2, "cardHeight": 400, **told}
+    settings = {"display": shown, "isReordered": True, "deleted": False, "isGenerated": True}
+    return {"uuid": f"{VIEW}-{name}", "name": name, "columns": 2, "cardHeight": 400, **settings}
 
 
 def _chart(kind: str, section: str, name: str) -> dict[str, Any]:

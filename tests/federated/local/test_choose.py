@@ -63,7 +63,7 @@ def test_what_was_asked_for_is_done_or_refused():
     assert choose("graphed", CUDA, model, (1, 8, 8), 16).way == "graphed"
     with pytest.raises(ValueError, match="Expected a CUDA device"):
         choose("graphed", CPU, model, (1, 8, 8), 16)
-    with pytest.raises(ValueError, match="side by side"):
+    with pytest.raises(ValueError, match="train in parallel"):
         choose("vmapped", CPU, nn.BatchNorm2d(1), (1, 8, 8), 16)
     with pytest.raises(ValueError, match="train as a stack, but it has a BatchNorm2d"):
         choose("stacked", CPU, nn.BatchNorm2d(1), (1, 8, 8), 16)

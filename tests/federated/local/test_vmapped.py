@@ -10,7 +10,7 @@ from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.stacked import cross_entropy, is_perceptron
 from fl_platform.federated.client_training.vmapped import Vmapped, obstacle
 from fl_platform.federated.federation import Federation, Samples
-from fl_platform.models import femnist_cnn, mlp
+from fl_platform.models import bucketing_cnn, femnist_cnn, mlp
 
 SETTINGS = {
     "plain": LocalTraining(batch=4, lr=0.1, momentum=0.0, clip=None),
@@ -174,6 +174,17 @@ def test_models_that_filling_up_would_change_are_refused(images, model, reason):
     assert reason in obstacle(model)
     with pytest.raises(ValueError, match=reason):
         Vmapped(model, Clients(images, SETTINGS["plain"]))
+
+
+def test_dropout_by_fixed_masks_trains_side_by_side(images, trained):
+    network = bucketing_cnn(5, (1, 8, 8), masks="fixed")
+    expected, _ = trained(Sequential, network, images, CLIENTS, SETTINGS["plain"])
+    found, _ = trained(Vmapped, network, images, CLIENTS, SETTINGS["plain"])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+    plain = bucketing_cnn(5, (1, 8, 8), channel_dropout=0.0, dropout=0.0)
+    plain.load_state_dict(network.state_dict())
+    without, _ = trained(Sequential, plain, images, CLIENTS, SETTINGS["plain"])
+    assert not torch.allclose(without, expected, atol=1e-3)
 
 
 def test_another_loss_is_refused(images, build):

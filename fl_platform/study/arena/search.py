@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fl_platform.arena.spec import ArenaSpec
+from fl_platform.study.arena.spec import ArenaSpec
 
 Attack = tuple[str, ...]
 NONE: Attack = ("attack=none",)

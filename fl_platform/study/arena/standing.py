@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from fl_platform.arena.search import NONE, Attack, Done, Stages, Trial, Verdict, judge, rounds_to
 from fl_platform.report.formats import csv_text
 from fl_platform.report.statistics import summarize
+from fl_platform.study.arena.search import (
+    NONE,
+    Attack,
+    Done,
+    Stages,
+    Trial,
+    Verdict,
+    judge,
+    rounds_to,
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.config import Config
+from fl_platform.core.attack_schedule import ALWAYS
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.callbacks.roles import AgnosticAdversary
 from fl_platform.federated.client_training import Clients, WayName
@@ -59,7 +60,7 @@ class ByHand(FederatedModule):
 
     _own_optimizer: Any = None
 
-    def open(self, roles: Sequence[Any]) -> None:
+    def begin(self, roles: Sequence[Any]) -> None:
         """Take the roles and do what a trainer does before the first round."""
         self._own_optimizer = self.configure_optimizers()
         stand_in: Any = SimpleNamespace(
@@ -73,7 +74,20 @@ class ByHand(FederatedModule):
         for role in roles:
             role.setup(stand_in, self, "fit")
         self.setup("fit")
+        self._refuse_others()
         self.on_fit_start()
+
+    def _refuse_others(self) -> None:
+        if self._schedule != ALWAYS:
+            raise ValueError(
+                "Expected an attack without attack.schedule in the arena, which varies begin and"
+                " period itself (attack=directional)."
+            )
+        if "losses" in self._aggregator.chain.asked:
+            raise ValueError(
+                "Expected a defense that requires no losses in the arena, where clients report"
+                " none."
+            )
 
     @property  # type: ignore[misc]
     def trainer(self) -> Any:
@@ -112,7 +126,7 @@ class ByHand(FederatedModule):
             Diverged: the aggregate or most of a round is not finite.
         """
         clients, adversary = cohort.honest + cohort.byzantine, self._adversary
-        told = self._aggregator.told(len(cohort.byzantine))
+        told = self._aggregator.assumed(len(cohort.byzantine))
         if adversary is None:
             order = sorted(range(len(clients)), key=lambda i: clients[i])
             rows, cohort = rows[order], Cohort(tuple(sorted(clients)), ())
@@ -120,7 +134,8 @@ class ByHand(FederatedModule):
             self._momentum.apply(clients[: len(rows)], rows)
         if isinstance(adversary, AgnosticAdversary):
             adversary.transform(rows[len(cohort.honest) :])
-        context = self._context(index, cohort, self._train_root(index))
+        trained = Trained(rows, None, range(len(cohort.honest)), rows.new_zeros(()))
+        context = self._context(index, cohort, trained, self._train_root(index))
         updates, *_ = self._attack(context, cohort, rows, told)
         received = context.rows(torch.arange(len(updates)))
         order_of_arrival = self._arrival(index, len(updates))
@@ -129,7 +144,6 @@ class ByHand(FederatedModule):
             raise Diverged(f"round {index}: most updates were not finite or absurdly large")
         if not torch.isfinite(aggregate.vector).all():
             raise Diverged(f"round {index}: the aggregate is not finite")
-        trained = Trained(rows, None, range(len(cohort.honest)), rows.new_zeros(()))
         optimizer, vector = self.optimizers(), aggregate.vector
         self._server_step.step(optimizer, index, vector, aggregate, trained, len(updates))
 
@@ -208,7 +222,7 @@ class SideBySide:
         self.runs = [_module(config, population, way).to(self.device) for config in configs]
         for config, run in zip(configs, self.runs, strict=True):
             with refused("arena"):  # too many Byzantine clients for the defense, ...
-                run.open(build_roles(config))
+                run.begin(build_roles(config))
         self.samples: Samples = population.held_out[on].to(self.device)
         self.num_classes = population.dataset.num_classes
         lead = self.runs[0]

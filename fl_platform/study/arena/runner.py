@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_platform.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
-from fl_platform.arena.search import NONE, Done, Played, Stages, Trial
-from fl_platform.arena.spec import ArenaSpec, load_arena
-from fl_platform.arena.standing import Standing, as_csv, standing, table
 from fl_platform.config import ConfigError, config_hash, expand
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.core.text import reason
 from fl_platform.run import provenance
+from fl_platform.study.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
+from fl_platform.study.arena.search import NONE, Done, Played, Stages, Trial
+from fl_platform.study.arena.spec import ArenaSpec, load_arena
+from fl_platform.study.arena.standing import Standing, as_csv, standing, table
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal, records
 from fl_platform.tracking.lock import RunLock
@@ -30,7 +30,7 @@ Batch = tuple["Arena", list[Trial]]
 
 
 @dataclass
-class Outcome:
+class ArenaOutcome:
     """How a call of `run_arenas` ended.
 
     Attributes:
@@ -107,7 +107,7 @@ class Arena:
             self.folder.set_aside()
         self.folder.create()
         self._lock = RunLock(self.folder.lock).acquire()
-        described = self.folder.introduce(
+        described = self.folder.create_or_verify(
             name=self.name,
             config_hash=key,
             experiment="arena",
@@ -122,7 +122,7 @@ class Arena:
         self.failed = False
 
     def batches(self, in_flight: set[Trial]) -> list[list[Trial]]:
-        """Batches of the current stage that nobody runs yet."""
+        """Batches of the current stage that are not running yet."""
         if self.failed:
             return []
         todo = [trial for trial in self.plan.pending(self.done) if trial not in in_flight]
@@ -172,7 +172,7 @@ def run_arenas(
     restart: bool = False,
     ignore_mismatch: bool = False,
     say: Any = print,
-) -> Outcome:
+) -> ArenaOutcome:
     """Run or continue the arena of each combination of ``typed``; print its table.
 
     Args:
@@ -214,7 +214,7 @@ def run_arenas(
         write_atomic(out / "arena.json", told.encode())
         write_atomic(out / "arena.csv", as_csv(finished).encode())
         say(f"rows: {out / 'arena.json'}, {out / 'arena.csv'}")
-    return Outcome(finished, len(arenas) - len(finished), stopper.signal)
+    return ArenaOutcome(finished, len(arenas) - len(finished), stopper.signal)
 
 
 def _next(arenas: Sequence[Arena], in_flight: dict[Any, Batch]) -> Iterator[Batch]:
@@ -330,4 +330,4 @@ def _trial(record: dict[str, Any]) -> Trial:
     )
 
 
-__all__ = ["Arena", "Done", "Outcome", "run_arenas"]
+__all__ = ["Arena", "ArenaOutcome", "Done", "run_arenas"]

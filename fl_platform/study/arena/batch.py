@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from fl_platform.arena.search import Played, Trial
-from fl_platform.arena.side_by_side import SideBySide
 from fl_platform.config import Config, compose, data_node
 from fl_platform.core.process import Stopped
 from fl_platform.run.build import Population, load_population
+from fl_platform.study.arena.search import Played, Trial
+from fl_platform.study.arena.side_by_side import SideBySide
 
 _STOP: Any = None  # the event of this worker process
 
