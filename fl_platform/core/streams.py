@@ -13,7 +13,7 @@ from typing import Any
 
 from fl_platform.core.text import visible
 
-_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # nobody reads: a closed pipe or terminal
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # no reader: a closed pipe or terminal
 
 
 class Guarded:
@@ -33,7 +33,7 @@ class Guarded:
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        """Write the clean ``text`` where that is still possible."""
+        """Write the clean ``text`` unless an error has occurred."""
         return self.write_raw(visible(text))
 
     def write_raw(self, text: str) -> int:
@@ -73,7 +73,7 @@ class Guarded:
 
 
 class _Raw:
-    """A `Guarded` stream without the cleaning, for whoever cleans each text and adds codes."""
+    """A `Guarded` stream without the cleaning, for texts that are clean and codes of our own."""
 
     def __init__(self, guarded: Guarded) -> None:
         self._guarded = guarded

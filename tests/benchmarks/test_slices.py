@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from benchmarks import table1_slices as slices
+from benchmarks import slices
 from fl_platform.grid.plan import plan_grid
 from fl_platform.tracking.journal import read
 

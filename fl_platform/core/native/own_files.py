@@ -1,6 +1,6 @@
-"""The cache of compiled kernels: only what this user built is used, whoever may write there.
+"""The cache of compiled kernels: only what this user built is used.
 
-Folder and file belong to the user, nobody else may write to them, and a file ends in the SHA-256
+Folder and file belong to the user, no other user may write to them, and a file ends in the SHA-256
 of what was built. Any other file is built again.
 """
 
