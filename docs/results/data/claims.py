@@ -21,15 +21,18 @@ from types import ModuleType
 
 import pandas as pd
 
+from fl_platform.grid.papers import restated
 from fl_platform.report.cells import Cell, by_setting, cells
 from fl_platform.report.labels import ATTACKS, DEFENSES, REFERENCES, printed
 from fl_platform.report.statistics import Difference, holm, paired_difference, summarize
 from fl_platform.report.tables import comparison_table
+from fl_platform.report.tables.comparison import restated_table
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "README.md"
 LEVEL = 0.05
 COMMANDS = {  # by name of the file
+    "bucketing-exp2": "papers/bucketing_exp2 task.data.root=DATA",
     "delay-digits": "delay 'seed=range(0,5)'` and `server.optimizer=fedavgm server.momentum=0.8"
     " rounds=150",
     "table1-cifar10": "table1 task=cifar10 task.data.root=DATA runtime.precision=tf32"
@@ -440,6 +443,30 @@ def _processor(told: str) -> str:
     return f"{name} ({widest.removesuffix('f').upper()})" if widest else name
 
 
+def restatement(name: str, experiment: str) -> list[str]:
+    """Ours beside the authors' seeds, per cell of a restated paper."""
+    rows = frame(name)
+    paper = restated(HERE.parents[2], experiment, sorted(set(rows["seed"])))
+    assert paper is not None
+    whole = {identity[:16]: identity for identity in paper.cells}
+    rows = rows.assign(config_hash=[whole.get(short, short) for short in rows["config_hash"]])
+    lines = []
+    for group in by_setting(cells(rows)).values():
+        compared = restated_table(group, paper)
+        for r in compared.records if compared else ():
+            low, high = r["difference_low90"], r["difference_high90"]
+            said = "" if low is None else f" [{low:+.1f}, {high:+.1f}]"
+            clients = str(r["variant"]).rpartition("=")[2]
+            base = str(r["defense"]).partition("(")[0]
+            mixing = "buckets of 2" if "bucketing" in str(r["mixing"]) else "none"
+            band = f"{r['published_low']:.1f} to {r['published_high']:.1f}"
+            ours = f"{r['mean']:.1f} ± {r['sd']:.1f}"
+            head = [clients, mixing, DEFENSES.get(base, base), ours, band]
+            lines.append([*head, f"{r['difference']:+.1f}{said}", str(r["verdict"])])
+    header = ("Clients", "mixing", "Defense", "ours", "authors' seeds")
+    return table((*header, "difference of the means [90 %]", "verdict"), lines)
+
+
 def seed_matrix(name: str, seed: int) -> list[str]:
     """Each attack against each defense in one seed, the paper's mean in brackets."""
     found = every(name)
@@ -489,6 +516,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "delay-strike": lambda: delay("strike_costs", "STRIKE_HEADER"),
     "delay-cells": lambda: delay("cells", "header", 0.0),
     "delay-cells-momentum": lambda: delay("cells", "header", 0.8),
+    "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2"),
     "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),
