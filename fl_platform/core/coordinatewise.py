@@ -112,14 +112,14 @@ def _ranks_by_torch(chunk: Tensor, first: int, stop: int, out: Tensor) -> None:
     torch.add(mean, 0.0, out=out)  # -0 becomes +0
 
 
-def middle_of(chunk: Tensor) -> Tensor:
-    """``(w,)`` midpoint median of each column of ``(m, w)`` values."""
+def middle_of(chunk: Tensor, entries: int) -> Tensor:
+    """``(w,)`` midpoint median of each column of ``(m, w)`` values out of ``entries`` in all."""
     first, stop = (len(chunk) - 1) // 2, len(chunk) // 2 + 1
     out = torch.empty_like(chunk[0])
     if on_device(chunk):
         ordered = chunk.sort(0).values
         return ordered[first] + (ordered[stop - 1] - ordered[first]) / 2
-    if not kernels.mean_of_ranks(list(chunk.unbind(0)), first, stop, out):
+    if not kernels.mean_of_ranks(list(chunk.unbind(0)), first, stop, out, entries):
         _ranks_by_torch(chunk, first, stop, out)
     return out
 

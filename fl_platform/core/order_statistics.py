@@ -8,7 +8,7 @@ from torch import Tensor
 from fl_platform.core.deferred import on_device
 
 WORTH_SAMPLING = 1 << 17  # entries; below, a selection among all of them is as fast
-SAMPLE, PIECE = 1 << 14, 1 << 16
+SAMPLE, PIECE = 1 << 13, 1 << 16
 
 
 def magnitude_quantile(row: Tensor, share: float) -> Tensor:
@@ -47,8 +47,9 @@ def magnitudes_of_ranks(row: Tensor, *ranks: int) -> list[Tensor]:
     below, between = 0, []
     for piece in row.split(PIECE):
         sizes = piece.abs()
-        below += int(torch.count_nonzero(sizes < low))
-        between.append(sizes[(sizes >= low) & (sizes <= high)])
+        above = sizes[sizes >= low]
+        below += len(sizes) - len(above)
+        between.append(above[above <= high])
     kept = torch.cat(between)
     if below <= ranks[0] and ranks[-1] < below + len(kept):
         return _selected(kept, [rank - below for rank in ranks])

@@ -57,12 +57,12 @@ def fed_seca(
     rows = updates.rows() or updates.matrix
     floors = torch.stack([magnitude_quantile(row, sparsity) for row in rows])[:, None]
     signs = coordinatewise.sign_sums(updates, concordance(updates)).sign_()
-    parts = []
+    parts, entries = [], len(updates) * updates.dimension
     for part, chunk in updates.columns(WIDTH):
         sizes = chunk.abs()
         agrees = (sizes > floors) & (chunk * signs[part] > 0)
         sizes *= scales
-        torch.minimum(sizes, coordinatewise.middle_of(sizes), out=sizes)
+        torch.minimum(sizes, coordinatewise.middle_of(sizes, entries), out=sizes)
         agrees &= sizes > 0
         total = torch.where(agrees, sizes, 0.0).sum(0)
         parts.append(signs[part] * total / agrees.sum(0).clamp_min(1))

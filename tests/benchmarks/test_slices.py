@@ -29,7 +29,12 @@ def test_no_attack_and_strike_come_first_a_seed_at_a_time(home):
     assert names == [
         *(f"{a} vs {d}, digits s0" for a in ("none", "strike(nu=1)") for d in ("mean", "median")),
         *(f"{a} vs {d}, digits s1" for a in ("none", "strike(nu=1)") for d in ("mean", "median")),
-        *(f"lie(z=1.5) vs {d}, digits s{s}" for s in (0, 1) for d in ("mean", "median")),
+        *(
+            f"lie(z=1.5, side={side}) vs {d}, digits s{s}"
+            for s in (0, 1)
+            for d in ("mean", "median")
+            for side in ("above", "below")
+        ),
     ]
 
 

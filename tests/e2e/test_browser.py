@@ -21,7 +21,10 @@ from tests.e2e.browser import INSTALL, WAIT, executable, shoot, tab
 
 pytestmark = pytest.mark.e2e
 REPOSITORY = Path(__file__).resolve().parents[2]
-ATTACKS = ("none", "bit_flip", "lie(z=1.5)", "ipm(scale=0.1)", "min_max", "mimic", "strike(nu=1)")
+SIDES = [
+    f"{name}side={side})" for name in ("lie(z=1.5, ", "min_max(") for side in ("above", "below")
+]
+ATTACKS = ("none", "bit_flip", "ipm(scale=0.1)", "mimic", "strike(nu=1)", *SIDES)
 DEFENSES = ("mean", "multi_krum", "median", "dnc", "trimmed_mean")
 NAMES = [f"{attack} vs {defense}, digits s0" for attack in ATTACKS for defense in DEFENSES]
 _LINES = """() => [...document.querySelectorAll('.js-plotly-plot')]
@@ -122,7 +125,7 @@ def test_a_first_visit_shows_all_runs_and_their_curves(
 ) -> None:
     text = _opened(page, address)
     page.wait_for_function(f"({_LINES})().length > 0", timeout=WAIT)
-    assert "35 matching runs" in text
+    assert "45 matching runs" in text
     assert "Error loading shared view" not in text
     assert "No charts in this section" not in text
     assert "grid quick" not in text  # the parent, which would fold its runs away
@@ -174,7 +177,7 @@ def test_all_runs_are_compared_without_unknown_values(page: Any, address: str, s
     page.get_by_text("Show diff only").first.wait_for()
     page.wait_for_function(f"({_AXES})().length > 0", timeout=WAIT)
     text = page.inner_text("body")
-    assert "Comparing 35 Runs" in text
+    assert "Comparing 45 Runs" in text
     assert "unknown" not in text
     assert "Assistant" not in text
     for name in NAMES:

@@ -102,11 +102,15 @@ def _columns_source(n: int, lines: list[str], dtype: torch.dtype) -> str:
     )
 
 
-def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor) -> bool:
-    """Write the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False if not possible."""
+def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor, entries: int = 0) -> bool:
+    """Write the mean of the ranks ``first`` .. ``stop - 1`` to ``out``; False if not possible.
+
+    Args:
+        entries: of all calls for chunks of one matrix, which decide whether a build pays.
+    """
     if len(rows) > MOST_WIRES or not native.usable([*rows, out]):
         return False
-    return _of_columns(ranks_source(len(rows), first, stop, out.dtype), rows, out)
+    return _of_columns(ranks_source(len(rows), first, stop, out.dtype), rows, out, entries)
 
 
 def mean_nearest(rows: list[Tensor], count: int, middle: str, out: Tensor) -> bool:
@@ -120,9 +124,9 @@ def mean_nearest(rows: list[Tensor], count: int, middle: str, out: Tensor) -> bo
     return _of_columns(nearest_source(len(rows), count, middle, out.dtype), rows, out)
 
 
-def _of_columns(text: str, rows: list[Tensor], out: Tensor) -> bool:
-    build = len(rows) * out.numel() >= WORTH_BUILDING
-    library = native.library(text, native.SAME_BITS, build=build)
+def _of_columns(text: str, rows: list[Tensor], out: Tensor, entries: int = 0) -> bool:
+    entries = max(entries, len(rows) * out.numel())
+    library = native.library(text, native.SAME_BITS, build=entries >= WORTH_BUILDING)
     if library is None:
         return False
     library.of_columns(
