@@ -246,10 +246,11 @@ def grid(
     continue_anyway: ContinueAnyway = False,
 ) -> None:
     """Run or continue a grid of attacks, defenses and seeds."""
-    from fl_platform.grid.plan import plan_grid
+    from fl_platform.grid.plan import plan_grid, refuse_missing
 
     place = _home(home)
-    asked, planned = plan_grid(what, place, plugin or ())  # refusals come before slow imports
+    asked, planned = plan_grid(what, place, plugin or ())
+    refuse_missing(planned, place)  # refusals come before slow imports
     from fl_platform.grid.runner import Options, dry, run_grid
 
     options = Options(

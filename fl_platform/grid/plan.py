@@ -20,6 +20,7 @@ from fl_platform.config.sweep import MOST
 from fl_platform.config.targets import admit
 from fl_platform.grid.spec import Grid, read_grid
 from fl_platform.run.naming import run_name, run_names
+from fl_platform.tracking.run_folder import run_folder
 
 _PLAIN_SEED = re.compile(r"seed=(0|[1-9][0-9]*)")
 
@@ -57,10 +58,20 @@ def plan_grid(
         for sweep in grid.sweeps(typed, values)
         for overrides in expand(sweep, home, plugins=plugins)
     )
-    planned = plan(combinations, home, plugins=plugins, experiment=grid.name)
-    for config in {str(run.config.task.data): run.config for run in planned}.values():
+    return grid, plan(combinations, home, plugins=plugins, experiment=grid.name)
+
+
+def refuse_missing(planned: Sequence[PlannedRun], home: Path) -> None:
+    """Refuse runs without a stored result whose data file is missing, before slow imports.
+
+    Raises:
+        ConfigError: with the place where the file was expected.
+    """
+    unfinished = [
+        run.config for run in planned if not run_folder(home, run.config_hash).result_file.exists()
+    ]
+    for config in {str(config.task.data): config for config in unfinished}.values():
         refuse_missing_data(config, home)
-    return grid, planned
 
 
 def plan(

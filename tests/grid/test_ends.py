@@ -125,16 +125,18 @@ def test_a_full_disk_under_the_weights_is_the_system_s_own_error(home, monkeypat
     from fl_platform.config import compose
     from fl_platform.run.runner import run
 
-    written = []
+    written, real = [], outputs.write_atomic
 
     def full(path, *chunks):
         written.append(path.name)
-        raise OSError(28, os.strerror(28), str(path))
+        if path.name == "weights.pt":
+            raise OSError(28, os.strerror(28), str(path))
+        real(path, *chunks)
 
     monkeypatch.setattr(outputs, "write_atomic", full)
     typed = [*TINY, "runtime.tracking=journal", "runtime.progress=none"]
     with pytest.raises(OSError, match="No space left"):
         run(compose(typed, home), home)
-    assert written == ["weights.pt"]
+    assert written == ["config.yaml", "weights.pt"]
     (folder,) = all_runs(home)
     assert read(folder.journal).status == "FAILED"
