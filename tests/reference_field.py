@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,11 +192,12 @@ def rlr(rows: Rows, f: int, threshold: int | None = None) -> Rows:
 def fed_seca(rows: Rows, f: int, sparsity: float = 0.9) -> Rows:
     n, d = rows.shape
     sign = np.sign(rows)
-    ratio = [
-        max(0.0, sum(np.sign(sum(sign[k] * sign[other]) / d) for other in range(n)) / n)
+    ratio = [  # rho_k as an exact fraction: an election may end in a tie
+        max(Fraction(0), Fraction(int(sum(np.sign(sum(sign[k] * sign[o])) for o in range(n))), n))
         for k in range(n)
     ]
-    elected = [np.sign(sum(ratio[k] * sign[k, j] for k in range(n))) for j in range(d)]
+    sums = [sum(ratio[k] * int(sign[k, j]) for k in range(n)) for j in range(d)]
+    elected = [(total > 0) - (total < 0) for total in sums]
     clipped = shortened(rows, middle([length(row) for row in rows], "midpoint"))
     floors = [float(np.quantile(abs(row), sparsity)) for row in rows]
     answer = np.zeros(d)
