@@ -226,7 +226,7 @@ class FromByzflAttack:
         return self.theirs(honest, num_byzantine).expand(num_byzantine, -1)
 
     def state_dict(self) -> dict[str, Any]:
-        """What the object remembers and how often it was called."""
+        """The state of the object and how often it was called."""
         return self.theirs.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -27,9 +27,9 @@ def flower_strategy(
     Args:
         defense: a defense or a `Chain`; what its parts ask for beside the rows (clients, round,
             sizes, model, layers) is passed on. A server's own reference is not known here.
-        num_byzantine: f, what the defense is told; lowered to its limit where fewer reply.
+        num_byzantine: f, as the defense assumes it; lowered to its limit where fewer reply.
         attack: simulates f Byzantine nodes, the f that reply first in the first round, whose
-            updates are replaced by the attack's rows. Default: nobody attacks.
+            updates are replaced by the attack's rows. Default: no node.
         settings: of ``flwr.serverapp.strategy.FedAvg``: ``fraction_train``, ...
 
     Returns:

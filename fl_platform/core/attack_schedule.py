@@ -14,7 +14,7 @@ class AttackSchedule:
     A Byzantine client sends ``u + a(t) (b - u)``: b is what the attack sends at full strength; u
     is the client's own update where its clients train, else the mean of the updates that the
     attack knows. In rounds with a(t) = 0 all clients train and send their own updates, and the
-    defense is told the same f as before.
+    defense assumes the same f as before.
 
     Attributes:
         start: s, the first round with the attack, from 0.

@@ -102,7 +102,7 @@ def kept_coordinates(
         rule: The defense, or a partial of it.
         updates: ``(m, d)`` the rows that it was given, the honest ones first.
         num_honest: h, from 0 to m.
-        num_byzantine: f as it was told to the rule.
+        num_byzantine: f as the rule assumed it.
 
     Returns:
         ``byzantine_coordinates``; empty if the rule is not known to sort coordinates.

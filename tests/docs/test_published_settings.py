@@ -33,6 +33,6 @@ def test_every_cell_is_accepted_or_refused_with_its_reason(capsys):
 
 def test_a_cell_that_cannot_run_is_found(monkeypatch):
     module = script()
-    wrong = {"nobody": (["attack=ipm"], {"too many": ["byzantine.count=40"]})}
+    wrong = {"no-attackers": (["attack=ipm"], {"too many": ["byzantine.count=40"]})}
     monkeypatch.setattr(module, "PAPERS", wrong)
     assert module.report() == module.Count(failed=1)

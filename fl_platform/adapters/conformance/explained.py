@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 FIRST = (
-    "Nobody's fault: of rows with equal scores theirs takes the first, ours the one whose distances"
+    "Both are right: of rows with equal scores theirs takes the first, ours the one whose distances"
     " to all others sum to least."
 )
 SUBSETS = (
-    "Nobody's fault: of subsets with equal diameter theirs takes the first in lexicographic order,"
+    "Both are right: of subsets with equal diameter theirs takes the first in lexicographic order,"
     " ours the one with the least sum of squared distances."
 )
 NEAREST = (
-    "Nobody's fault: of two values equally near to the median ours keeps the lower one, theirs"
+    "Both are right: of two values equally near to the median ours keeps the lower one, theirs"
     " whichever its partial sort puts first."
 )
 

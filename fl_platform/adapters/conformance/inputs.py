@@ -50,7 +50,7 @@ def inputs() -> list[Input]:
     made += [
         Input("all-equal", "degenerate", 2, np.tile(normal(1, 4), (11, 1))),
         Input("one-column", "degenerate", 2, normal(11, 1)),
-        Input("nobody", "degenerate", 0, normal(8, 3)),
+        Input("no-attackers", "degenerate", 0, normal(8, 3)),
     ]
     far, near, collude = normal(11, 4), normal(11, 4), normal(12, 4)
     far[[1, 7]] = [[1e6, -1e6, 1e6, 1e6], [-2e6, 1e6, 1e6, 3e6]]

@@ -134,7 +134,7 @@ def compared(peer: Peer) -> Outcome:
 
 
 def fits(peer: Peer, each: Input) -> bool:
-    """Whether our rule is defined there: f within its limit, somebody attacks, few subsets."""
+    """Whether our rule is defined there: f within its limit, at least one attacker, few subsets."""
     if peer.rule in attacks.__all__:
         return each.f > 0
     rule = partial(rule_of(peer.rule), **peer.settings)
