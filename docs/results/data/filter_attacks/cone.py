@@ -15,7 +15,7 @@ from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 
 Direction = Literal[
-    "reverse", "drift", "forward", "undo", "shrink", "starve", "vertex", "split", "greedy"
+    "reverse", "drift", "forward", "undo", "shrink", "starve", "vertex", "split", "greedy", "search"
 ]
 LENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 STEPS = (0.4, 0.6, 0.8)  # of ``greedy``
@@ -38,16 +38,17 @@ class Cone:
             and are removed as outliers; ``vertex``: main direction number ``index`` of the honest
             rows, against m; ``split``: half of the colluders at -m + u, half at -m - u, u the
             ``vertex`` direction, so that each direction holds less; ``greedy``: each round the
-            direction and a, among reverse, drift, forward, the vertices 0 to 3 and (``index`` 1)
-            the ten classes of ``starve``, after which the filter's answer has the least inner
-            product with ``goal``.
+            direction and a, among reverse, drift, forward, starve and the vertices 0 to 3, after
+            which the filter's answer has the least inner product with ``goal``; ``search``: the
+            same, and random neighbours of the last round's choice.
         length: a; 0 for the value of a list, each round anew, after which the filter's answer
             goes farthest along v. The attacker computes the filter on the inner products.
         scatter: n_b ``orthogonal``: random, orthogonal to v; ``pairs``: the same, n and -n, so
             that they cancel; ``honest``: honest row b less m, orthogonal to v, at length 1.
         index: class or main direction.
         decay: share of the exponential mean that is kept per round.
-        goal: of ``greedy``: this round's ``mean`` or the exponential one, ``drift``.
+        goal: of ``greedy`` and ``search``: this round's ``mean``, the exponential one
+            (``drift``), or the mean of the rows that push class ``index`` (``class``).
         begin: first round of the attack.
         period: 0: every round; else on for ``period`` rounds, off for as many.
 
@@ -65,7 +66,7 @@ class Cone:
         begin: Annotated[int, AtLeast(0)] = 0,
         period: Annotated[int, AtLeast(0)] = 0,
         decay: Annotated[float, Between(0, 1)] = 0.8,
-        goal: Literal["mean", "drift"] = "mean",
+        goal: Literal["mean", "drift", "class"] = "mean",
     ) -> None:
         self.seed, self.direction, self.length = seed, direction, length
         self.scatter, self.index, self.begin, self.period = scatter, index, begin, period
@@ -73,6 +74,7 @@ class Cone:
         self.first: Tensor | None = None
         self.last: Tensor | None = None
         self.slow: Tensor | None = None
+        self.chosen: Tensor | None = None
 
     def __call__(
         self,
@@ -94,15 +96,20 @@ class Cone:
         since = (round or 0) - self.begin
         if since < 0 or (self.period and (since // self.period) % 2):
             return rows[torch.arange(num_byzantine) % len(rows)]
-        if self.direction == "greedy":
-            more = [("starve", label) for label in range(layers[-1])] if self.index else []
-            options = [self._along(k, unit, mean, last, layers) for k in (*_GREEDY, *more)]
+        if self.direction in ("greedy", "search"):
+            known = (("starve", self.index), *_GREEDY) if self.goal == "class" else _GREEDY
+            options = [self._along(k, unit, mean, last, layers) for k in known]
+            if self.direction == "search":
+                options += self._neighbours(options, round or 0)
             goal = -mean if self.goal == "mean" else -self.slow
+            if self.goal == "class":
+                goal = options[0]
         else:
             word = "reverse" if self.direction == "split" else self.direction
             options = [self._along((word, self.index), unit, mean, last, layers)]
             goal = options[0]
         best = self._best(unit, torch.stack(options), goal, num_byzantine)
+        self.chosen = best[0]
         return lengths.median() * self._rows(*best, unit, mean, num_byzantine)
 
     def _along(
@@ -131,6 +138,14 @@ class Cone:
         elif word == "vertex":
             vector = _vertex(unit, mean, index)
         return vector / vector.norm().clamp_min(1e-12)
+
+    def _neighbours(self, options: list[Tensor], index: int) -> list[Tensor]:
+        """Random combinations of the directions beside the last choice, and that itself."""
+        start = options[0] if self.chosen is None else self.chosen
+        stream = generator(self.seed, "cone", index)
+        mixed = torch.randn(8, len(options), generator=stream).to(start) @ torch.stack(options)
+        tried = start + 0.4 * mixed / mixed.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        return [each / each.norm().clamp_min(1e-12) for each in (start, *tried)]
 
     def _best(self, unit: Tensor, options: Tensor, goal: Tensor, f: int) -> tuple[Tensor, float]:
         """The direction and a after which the filter's answer goes farthest along the goal."""
@@ -174,12 +189,13 @@ class Cone:
         return a * v + max(0.0, 1 - a * a) ** 0.5 * beside
 
     def state_dict(self) -> dict[str, Any]:
-        """The models and the mean that are kept."""
-        return {"first": self.first, "last": self.last, "slow": self.slow}
+        """What is kept between rounds."""
+        return {word: getattr(self, word) for word in ("first", "last", "slow", "chosen")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
-        self.first, self.last, self.slow = state["first"], state["last"], state["slow"]
+        for word in ("first", "last", "slow", "chosen"):
+            setattr(self, word, state[word])
 
 
 _GREEDY = (
