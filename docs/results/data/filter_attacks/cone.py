@@ -18,7 +18,7 @@ Direction = Literal[
     "reverse", "drift", "forward", "undo", "shrink", "starve", "vertex", "split", "greedy", "search"
 ]
 LENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
-STEPS = (0.4, 0.6, 0.8)  # of ``greedy``
+STEPS = (0.3, 0.45, 0.6, 0.8, 1.0)  # of ``greedy`` and ``search``
 
 
 @rule(label="cone", shardable="draws directions and keeps models over all coordinates")
@@ -85,7 +85,8 @@ class Cone:
         layers: tuple[int, ...] | None = None,
     ) -> Tensor:
         """``(f, d)`` rows of this round."""
-        assert model is not None and layers is not None
+        assert model is not None
+        assert layers is not None
         rows = honest.matrix
         lengths = rows.norm(dim=1)
         unit = rows / lengths.clamp_min(1e-12)[:, None]
@@ -121,7 +122,9 @@ class Cone:
         layers: tuple[int, ...],
     ) -> Tensor:
         word, index = which
-        assert self.first is not None and self.last is not None and self.slow is not None
+        assert self.first is not None
+        assert self.last is not None
+        assert self.slow is not None
         now = self.last
         vector = -mean
         if word == "drift":
