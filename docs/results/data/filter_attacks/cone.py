@@ -47,6 +47,7 @@ class Cone:
             that they cancel; ``honest``: honest row b less m, orthogonal to v, at length 1.
         index: class or main direction.
         decay: share of the exponential mean that is kept per round.
+        classes: number of classes of ``starve``, from ``index`` on.
         goal: of ``greedy`` and ``search``: this round's ``mean``, the exponential one
             (``drift``), or the mean of the rows that push class ``index`` (``class``).
         begin: first round of the attack.
@@ -67,10 +68,11 @@ class Cone:
         period: Annotated[int, AtLeast(0)] = 0,
         decay: Annotated[float, Between(0, 1)] = 0.8,
         goal: Literal["mean", "drift", "class"] = "mean",
+        classes: Annotated[int, AtLeast(1)] = 1,
     ) -> None:
         self.seed, self.direction, self.length = seed, direction, length
         self.scatter, self.index, self.begin, self.period = scatter, index, begin, period
-        self.decay, self.goal = decay, goal
+        self.decay, self.goal, self.classes = decay, goal, classes
         self.first: Tensor | None = None
         self.last: Tensor | None = None
         self.slow: Tensor | None = None
@@ -136,8 +138,11 @@ class Cone:
         elif word == "shrink":
             vector = now
         elif word == "starve":  # g = w - w_i: a client with the class raises its bias, g < 0
-            pushes = -unit[:, unit.shape[1] - layers[-1] + index % layers[-1]]
-            vector = -unit[pushes.topk(max(1, len(unit) // 5)).indices].mean(0)
+            vector = torch.zeros_like(mean)
+            for label in range(index, index + self.classes):
+                pushes = -unit[:, unit.shape[1] - layers[-1] + label % layers[-1]]
+                rows = unit[pushes.topk(max(1, len(unit) // 5)).indices].mean(0)
+                vector = vector - rows / rows.norm().clamp_min(1e-12)
         elif word == "vertex":
             vector = _vertex(unit, mean, index)
         return vector / vector.norm().clamp_min(1e-12)
