@@ -49,7 +49,8 @@ class Cone:
         decay: share of the exponential mean that is kept per round.
         classes: number of classes of ``starve``, from ``index`` on.
         goal: of ``greedy`` and ``search``: this round's ``mean``, the exponential one
-            (``drift``), or the mean of the rows that push class ``index`` (``class``).
+            (``drift``), or the mean of the rows that push class ``index`` (``class``) or the
+            class that is easiest to starve in the first round (``easiest``).
         begin: first round of the attack.
         period: 0: every round; else on for ``period`` rounds, off for as many.
 
@@ -67,7 +68,7 @@ class Cone:
         begin: Annotated[int, AtLeast(0)] = 0,
         period: Annotated[int, AtLeast(0)] = 0,
         decay: Annotated[float, Between(0, 1)] = 0.8,
-        goal: Literal["mean", "drift", "class"] = "mean",
+        goal: Literal["mean", "drift", "class", "easiest"] = "mean",
         classes: Annotated[int, AtLeast(1)] = 1,
     ) -> None:
         self.seed, self.direction, self.length = seed, direction, length
@@ -77,6 +78,8 @@ class Cone:
         self.last: Tensor | None = None
         self.slow: Tensor | None = None
         self.chosen: Tensor | None = None
+        self.label: int | None = None
+        self.value = 0.0
 
     def __call__(
         self,
@@ -100,12 +103,16 @@ class Cone:
         if since < 0 or (self.period and (since // self.period) % 2):
             return rows[torch.arange(num_byzantine) % len(rows)]
         if self.direction in ("greedy", "search"):
-            known = (("starve", self.index), *_GREEDY) if self.goal == "class" else _GREEDY
+            known: tuple[tuple[str, int], ...] = _GREEDY
+            if self.goal in ("class", "easiest"):
+                if self.label is None:
+                    self.label = self._label(unit, mean, last, layers, num_byzantine)
+                known = (("starve", self.label), *_GREEDY)
             options = [self._along(k, unit, mean, last, layers) for k in known]
             if self.direction == "search":
                 options += self._neighbours(options, round or 0)
             goal = -mean if self.goal == "mean" else -self.slow
-            if self.goal == "class":
+            if self.label is not None:
                 goal = options[0]
         else:
             word = "reverse" if self.direction == "split" else self.direction
@@ -175,7 +182,21 @@ class Cone:
                 own = left[left < h]
                 value = (reach[own].sum() + a * gain[k] * (len(left) - len(own))) / len(left)
                 best = max(best, (value, k, a))
+        self.value = float(best[0])
         return options[best[1]], best[2]
+
+    def _label(
+        self, unit: Tensor, mean: Tensor, last: Tensor | None, layers: tuple[int, ...], f: int
+    ) -> int:
+        """The class of the attack: ``index``, or that which the filter lets starve most."""
+        if self.goal == "class":
+            return self.index
+        values = []
+        for label in range(layers[-1]):
+            along = self._along(("starve", label), unit, mean, last, layers)
+            self._best(unit, along[None], along, f)
+            values.append(self.value)
+        return values.index(max(values))
 
     def _rows(self, v: Tensor, a: float, unit: Tensor, mean: Tensor, f: int) -> Tensor:
         if self.scatter == "honest":
@@ -198,14 +219,15 @@ class Cone:
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept between rounds."""
-        return {word: getattr(self, word) for word in ("first", "last", "slow", "chosen")}
+        return {word: getattr(self, word) for word in _KEPT}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state_dict`` was taken."""
-        for word in ("first", "last", "slow", "chosen"):
+        for word in _KEPT:
             setattr(self, word, state[word])
 
 
+_KEPT = ("first", "last", "slow", "chosen", "label")
 _GREEDY = (
     ("reverse", 0),
     ("drift", 0),
