@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fl_platform.report.figures.style import BLUE, GREY, VERMILION
+from fl_platform.report.statistics import summarize
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "defense.md"
@@ -161,6 +163,38 @@ def own_table() -> list[str]:
     return table(header, lines)
 
 
+def fresh_table() -> list[str]:
+    """Fresh seeds alone and all seeds; the last column is paired: accuracy less the goal."""
+    rows = {row["attack"]: row for row in read("defense-fresh.csv")}
+    first = {row["attack"]: row for row in named("own attackers", "defense-own.csv")}
+    plain = next(
+        row
+        for row in read("defense-ablation.csv")
+        if row["attack"] == "reference" and momentum(row["base"]) == "0.8"
+    )
+    before, after = _values(plain), _values(rows.pop("reference"))
+    lines = []
+    for attack, row in sorted(rows.items(), key=lambda item: _end(item[1])):
+        fresh, everything = _values(row), _values(first[attack]) + _values(row)
+        both = before + after
+        goal = [a - KEEP * b for a, b in zip(everything, both, strict=True)]
+        line = [f"`{attacker(attack)}`", _interval(fresh)]
+        line += [f"{100 * sum(fresh) / sum(after):.1f} %", _interval(everything)]
+        lines.append([*line, f"{100 * sum(everything) / sum(both):.1f} %", _interval(goal)])
+    old, new = len(before), len(after)
+    header = ["attacker", f"{new} new seeds", "of reference", f"all {old + new} seeds"]
+    return table([*header, "of reference", "less 95 % of the reference, paired"], lines)
+
+
+def _values(row: Row) -> list[float]:
+    return [float(value) for value in row["per_seed"].split()]
+
+
+def _interval(values: Sequence[float]) -> str:
+    found = summarize(list(values))
+    return f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
+
+
 def elsewhere_table() -> list[str]:
     """The same attackers in other settings."""
     lines = []
@@ -170,6 +204,19 @@ def elsewhere_table() -> list[str]:
             line = [name.removesuffix(", own"), f"`{attacker(row['attack'])}`", percent(row)]
             lines.append([*line, f"{plain:.1f}", f"{100 * end / plain:.1f} %"])
     return table(["setting", "attacker", "test", "reference", "of reference"], lines)
+
+
+def mnist_table() -> list[str]:
+    """A short list of attackers on a subsample of MNIST."""
+    rows = read("mnist-defense.csv")
+    plain = next(float(row["end"]) for row in rows if row["attack"] == "reference")
+    lines = []
+    for row in rows:
+        share = f"{100 * float(row['end']) / plain:.1f} %"
+        if row["attack"] != "reference":
+            line = [rule(row["base"]), f"`{attacker(row['attack'])}`"]
+            lines.append([*line, percent(row), share])
+    return table(["defense", "attacker", "test", "of reference"], lines)
 
 
 def searched_table() -> list[str]:
@@ -192,28 +239,27 @@ def figure() -> Figure:
         where = worst["defense"]
         key = momentum(where), setting(where)["task.beta"]
         found.setdefault(rule(where), {})[key] = worst
+    quick = [
+        row
+        for row in named("without momentum", "defense-ablation.csv")
+        if row["attack"] != "attack=none"
+    ]
+    found[CANDIDATE].setdefault(("0", "0.5"), min(quick, key=_end))
     order = sorted(found, key=lambda each: _end(found[each].get(("0.8", "0.5"))))
-    drawn = Figure(figsize=(7.2, 0.9 + 0.26 * len(order)), layout="constrained")
+    drawn = Figure(figsize=(7.2, 0.9 + 0.3 * len(order)), layout="constrained")
     panels = drawn.subplots(1, 2, sharey=True)
     looks = (("0", "s", GREY, "without momentum"), ("0.8", "o", BLUE, "server momentum 0.8"))
     for axes, beta in zip(panels, ("0.5", "0.1"), strict=True):
         for strength, marker, color, label in looks:
             points = [(i, found[n].get((strength, beta))) for i, n in enumerate(order)]
             held = [(i, row) for i, row in points if row]
-            ends = [float(row["end"]) for _, row in held]
-            below = [max(0.0, e - float(r["low"])) for e, (_, r) in zip(ends, held, strict=True)]
-            above = [max(0.0, float(r["high"]) - e) for e, (_, r) in zip(ends, held, strict=True)]
-            axes.errorbar(
-                ends, [i for i, _ in held], xerr=[below, above], fmt=marker, color=color,
-                markersize=4, linewidth=0.8, label=label,
-            )  # fmt: skip
-        own = [row for row in read("defense-own.csv") if rule(row["base"]) == CANDIDATE]
-        own = [r for r in own if momentum(r["base"]) == "0.8" and "share" not in r["base"]]
-        own = [r for r in own if setting(r["base"])["task.beta"] == beta and "cone" in r["attack"]]
-        if own and CANDIDATE in order:
-            lowest = min(float(row["end"]) for row in own)
-            place = order.index(CANDIDATE)
-            axes.plot(lowest, place, "X", color=VERMILION, markersize=7, label="our attackers")
+            if held:
+                _bars(axes, held, marker, color, label)
+        for strength, color in (("0", GREY), ("0.8", VERMILION)):
+            lowest = _lowest(beta, strength)
+            if lowest:
+                label = "ours, without momentum" if strength == "0" else "ours, momentum 0.8"
+                _bars(axes, [(order.index(CANDIDATE) + 0.25, lowest)], "X", color, label)
         goal = KEEP * reference(f"task.beta={beta} server.momentum=0.8")
         axes.axvline(goal, color=VERMILION, linewidth=0.8, linestyle="--", label="goal: 95 %")
         axes.set_title(f"beta = {beta}", fontsize=9)
@@ -222,9 +268,37 @@ def figure() -> Figure:
         axes.tick_params(labelsize=8)
         axes.grid(axis="x", linewidth=0.4, color="#DDDDDD")
     panels[0].set_yticks(range(len(order)), order)
-    handles, labels = panels[0].get_legend_handles_labels()
+    legend = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
+    labels, handles = list(legend), list(legend.values())
     drawn.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return drawn
+
+
+def _lowest(beta: str, strength: str) -> Row | None:
+    """The lowest row of our own attackers against the candidate with f = 10."""
+    rows = [
+        row
+        for row in read("defense-own.csv")
+        if rule(row["base"]) == CANDIDATE
+        and momentum(row["base"]) == strength
+        and setting(row["base"])["task.beta"] == beta
+        and "byzantine." not in row["base"]
+        and "attack=cone" in row["attack"]
+    ]
+    return min(rows, key=_end, default=None)
+
+
+def _bars(
+    axes: Axes, held: Sequence[tuple[float, Row]], marker: str, color: str, label: str
+) -> None:
+    """Means with their intervals."""
+    ends = [float(row["end"]) for _, row in held]
+    below = [max(0.0, e - float(r["low"])) for e, (_, r) in zip(ends, held, strict=True)]
+    above = [max(0.0, float(r["high"]) - e) for e, (_, r) in zip(ends, held, strict=True)]
+    axes.errorbar(
+        ends, [i for i, _ in held], xerr=[below, above], fmt=marker, color=color,
+        markersize=5, linewidth=0.9, label=label,
+    )  # fmt: skip
 
 
 def _end(row: Row | None) -> float:
@@ -246,7 +320,9 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "arena": arena_table,
     "ablation": ablation_table,
     "own": own_table,
+    "fresh": fresh_table,
     "elsewhere": elsewhere_table,
+    "mnist": mnist_table,
     "searched": searched_table,
 }
 
