@@ -270,7 +270,7 @@ def figure() -> Figure:
     panels[0].set_yticks(range(len(order)), order)
     legend = dict(zip(*reversed(panels[0].get_legend_handles_labels()), strict=True))
     labels, handles = list(legend), list(legend.values())
-    drawn.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    drawn.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return drawn
 
 
