@@ -428,7 +428,7 @@ def arena(
     restart: Restart = False,
     ignore_mismatch: IgnoreMismatch = False,
 ) -> None:
-    """Search the worst case of a defense over many attackers, or continue the search."""
+    """Search the worst case of a defense over many attackers."""
     from fl_platform.study.arena.runner import run_arenas
 
     outcome = run_arenas(

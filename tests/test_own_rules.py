@@ -106,7 +106,7 @@ def test_a_missing_data_file_says_where_it_was_looked_for(tmp_path, monkeypatch)
     with pytest.raises(ConfigError, match=rf"data\.file: .*{tmp_path}/data/mine.npz, got none"):
         refuse_missing_data(config, tmp_path)
     (work / "mine.npz").write_bytes(b"")
-    with pytest.raises(ConfigError, match=f"There is {work}/mine.npz: task.data.file="):
+    with pytest.raises(ConfigError, match=f"Found {work}/mine.npz: use task.data.file="):
         refuse_missing_data(config, tmp_path)
     refuse_missing_data(
         compose(["task=arrays", f"task.data.file={work}/mine.npz"], tmp_path), tmp_path

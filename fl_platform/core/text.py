@@ -30,6 +30,7 @@ def visible(text: str) -> str:
     Line ends, tabs and spaces of any width stay. A direction character can make a name read as
     another one.
 
+    >>> from fl_platform.core.text import visible
     >>> visible("a\x1b[31mb\u202e")
     'a�[31mb�'
     """

@@ -18,7 +18,7 @@ from fl_platform.core.rule import as_updates, largest_f, unwrapped
 from fl_platform.defenses.gate import accepted
 
 # What belongs to one client alone, so that a mixed row has none of it.
-PER_CLIENT = {"clients": "which client sent each row", "losses": "the loss of each client"}
+PER_CLIENT = {"clients": "the client of each row", "losses": "the loss of each client"}
 OnExcessF = Literal["clamp", "keep_model", "error"]
 
 

@@ -161,7 +161,7 @@ def test_a_configuration_names_them(tmp_path):
     (tmp_path / "conf" / "defense" / "wrong.yaml").write_text(
         "_target_: fl_platform.adapters.byzfl_attack\nname: Inf\n"
     )
-    with pytest.raises(ConfigError, match="is no defense"):
+    with pytest.raises(ConfigError, match="not valid as defense"):
         compose(["task=digits", "defense=wrong"], tmp_path)
 
 

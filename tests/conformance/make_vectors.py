@@ -59,7 +59,12 @@ OPEN: list[tuple[str, tuple[str, ...], dict[str, Any], str]] = [
     ("caf", ("tied-line", "all-equal"), {}, "no spread, or weights that end on equal scores"),
     ("smea", ("tied-pairs", "tied-integers", "tied-line", "all-equal"), {}, "subsets tie"),
     ("fed_seca", ("all-equal",), {}, "quantiles of equal magnitudes"),
-    ("bulyan", ("no-attackers",), {"selection": "multi-krum"}, "two rows are equally near their mean"),
+    (
+        "bulyan",
+        ("no-attackers",),
+        {"selection": "multi-krum"},
+        "two rows are equally near their mean",
+    ),
     ("flame", ("tied-line", "one-column"), {}, LINE),
     ("krum", ("one-column",), {"distance_power": 1}, "sums of lengths on a line tie"),
     ("lasa", ("tied-integers", "far"), {}, "of equal magnitudes in a row any may be kept"),

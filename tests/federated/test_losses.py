@@ -171,5 +171,5 @@ def test_a_mixed_row_has_no_loss(federation, network):
         enable_model_summary=False,
         callbacks=[Aggregator(Heard(), [nnm()])],
     )
-    with pytest.raises(ValueError, match="must know which client sent each row"):
+    with pytest.raises(ValueError, match="requires the client of each row"):
         trainer.fit(module)
