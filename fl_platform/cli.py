@@ -482,7 +482,7 @@ def ui(
         typer.Option("--shared-machine", hidden=True, help="No effect: the page has a login."),
     ] = False,
 ) -> None:
-    """Serve the MLflow store to browsers of this user on this machine."""
+    """Serve the MLflow page on this machine, to this user only."""
     if studies:
         from fl_platform.study.dashboard import open_dashboard
 

@@ -33,7 +33,8 @@ CHAINS |= {
 
 def answer(chain, apart=0.0):
     honest = Updates(ROWS.clone())
-    received = honest.extended(strike(honest, F) * (1 + apart * torch.arange(F)[:, None]))
+    noise = torch.randn(F, DIMENSION, generator=torch.Generator().manual_seed(1))
+    received = honest.extended(strike(honest, F) + apart * noise)
     known = Context(
         clients=torch.arange(len(received)),
         round=0,

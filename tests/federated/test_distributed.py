@@ -46,7 +46,9 @@ def test_two_processes_end_where_one_does(ranks, name):
         assert ours.keys() == plain.keys()
         for key, value in plain.items():
             # skewness and kappa divide small numbers by small ones
-            assert ours[key] == pytest.approx(value, rel=1e-3, abs=1e-5, nan_ok=True), key
+            # and a share of sampled coordinates depends on which are sampled
+            near = 0.1 if key == "round/byzantine_coordinates" else 1e-5
+            assert ours[key] == pytest.approx(value, rel=1e-3, abs=near, nan_ok=True), key
     assert second["metrics"] == []  # process 0 alone tells
     # Not every row in full anywhere: shares of the clients, then of the coordinates.
     assert [first["own"], second["own"]] == [math.ceil(len_of(name) / 2)] * 2
