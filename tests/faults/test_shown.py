@@ -107,6 +107,9 @@ def test_a_closed_terminal_asks_to_stop_and_an_ignored_one_does_not():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.skipif(
+    signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, reason="SIGHUP is ignored, as under nohup"
+)
 def test_a_closed_terminal_leaves_a_checkpoint_and_its_own_code(zygote, home, tmp_path):
     line = ["run", "task=digits", "attack=lie", "defense=median", "rounds=4000", "task.clients=12",
             "runtime.tracking=journal", "--home", str(home)]  # fmt: skip
