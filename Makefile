@@ -33,7 +33,7 @@ test: install    ## The whole suite in two processes side by side, with line cov
 	$(BIN)/python -m coverage report --skip-covered --skip-empty
 
 # Two processes of pytest rather than workers of one: the grid forks, which a worker's threads forbid.
-MANY  := tests/study tests/grid
+MANY  := tests/study tests/grid tests/faults
 SUITE := $(BIN)/python -m coverage run --parallel-mode -m pytest -m "not nightly and not e2e"
 NONE  := || test $$? -eq 5 # ARGS="-k ..." may leave one of the two without a test
 
