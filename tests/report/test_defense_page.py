@@ -2,7 +2,6 @@
 
 import csv
 import importlib.util
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,14 +15,9 @@ DATA = Path(__file__).parents[2] / "docs" / "results" / "data"
 
 
 @pytest.fixture
-def defense(tmp_path):
+def defense(page_script):
     """The page's script over a copy of the page and its data."""
-    shutil.copytree(DATA.parent, tmp_path / "results", ignore=shutil.ignore_patterns("figures"))
-    path = tmp_path / "results" / "data" / "defense.py"
-    spec = importlib.util.spec_from_file_location("defense", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return page_script("defense")
 
 
 def test_the_page_says_what_its_data_say(defense):

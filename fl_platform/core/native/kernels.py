@@ -139,7 +139,7 @@ def variances(rows: list[Tensor], out: Tensor) -> bool:
     """Write the population variance of each column to ``out``; False if not possible."""
     if not native.usable([*rows, out]):
         return False
-    library = native.library(source("variances", out.dtype), native.SAME_BITS)
+    library = native.library(source("sums", out.dtype), native.SAME_BITS)
     if library is None:
         return False
     spare = out.new_empty(len(rows), 64)  # the largest block
@@ -158,7 +158,7 @@ def sign_sums(rows: list[Tensor], weights: Tensor, out: Tensor) -> bool:
     """Write each column's sum of ``weights`` times signs to ``out``; False if not possible."""
     if not native.usable([*rows, weights, out]):
         return False
-    library = native.library(source("sign_sums", out.dtype), native.SAME_BITS)
+    library = native.library(source("sums", out.dtype), native.SAME_BITS)
     if library is None:
         return False
     library.sign_sums(

@@ -1,4 +1,4 @@
-// The variance of every column. Defined before: NUMBER.
+// The variance and the weighted sum of signs of every column. Defined before: NUMBER.
 #include <cstring>
 typedef NUMBER T;
 #if defined(__AVX512F__)
@@ -48,4 +48,28 @@ extern "C" void variances(const T* const* rows, long m, long d, T* out, T* spare
   T last[BLOCK];
   step(spares, m, 0, last);
   std::memcpy(out + at, last, (d - at) * sizeof(T));
+}
+
+// out[k] = sum_i weights[i] * sign(rows[i][k]), the rows added in order
+extern "C" void sign_sums(const T* const* rows, long m, const T* weights, long d, T* out) {
+  long at = 0;
+  for (; at + BLOCK <= d; at += BLOCK) {
+    vec sum[U] = {};
+    for (long i = 0; i < m; i++) {
+      const vec zero = {}, plus = zero + weights[i], minus = -plus;
+#pragma GCC unroll 4
+      for (int u = 0; u < U; u++) {
+        vec x;
+        std::memcpy(&x, rows[i] + at + u * W, BYTES);
+        sum[u] += x > zero ? plus : x < zero ? minus : zero;
+      }
+    }
+    std::memcpy(out + at, sum, sizeof sum);
+  }
+  for (; at < d; at++) {
+    T sum = 0;
+    for (long i = 0; i < m; i++)
+      sum += rows[i][at] > 0 ? weights[i] : rows[i][at] < 0 ? -weights[i] : T(0);
+    out[at] = sum;
+  }
 }
