@@ -25,6 +25,8 @@ def main() -> None:
 def _arena(words: list[str]) -> int:
     from fl_platform.config import ConfigError, find_home
     from fl_platform.study.arena.runner import run_arenas
+    from fl_platform.tracking.lock import RunOwned
+    from fl_platform.tracking.run_folder import IdentityMismatch
 
     parser = argparse.ArgumentParser(prog="fl-platform arena")
     parser.add_argument("overrides", nargs="*")
@@ -41,9 +43,9 @@ def _arena(words: list[str]) -> int:
         home = find_home(given.pop("home"), os.environ, Path.cwd())
         plugins = given.pop("plugin")
         return run_arenas(given.pop("overrides"), home, plugins=plugins, **given).exit_code
-    except ConfigError as error:
+    except (ConfigError, IdentityMismatch, RunOwned) as error:
         print(f"fl-platform: {error}", file=sys.stderr)
-        return 2
+        return 75 if isinstance(error, RunOwned) else 2
 
 
 if __name__ == "__main__":

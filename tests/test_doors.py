@@ -13,8 +13,6 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fl_platform"
-_COMMAND = r"\\(begin|end|textbf|underline|caption|label|[a-z]+rule|multicolumn)\b"
-_TAG = r"</?(a|b|p|td|th|tr|div|span|table|h\d|html|body|img|script|ul|li)\b"
 Search = Callable[[ast.AST], Iterator[tuple[int, str]]]
 # Folders whose code reads or writes below mlruns/.
 RECORDS = (

@@ -129,7 +129,7 @@ class ActiveRun:
         lock = _take(folder)
         try:
             if fresh:
-                lock = _begin_afresh(folder, lock)
+                lock = begin_afresh(folder, lock)
             described = folder.create_or_verify(
                 name=name,
                 config_hash=config_hash,
@@ -280,7 +280,7 @@ def _take(folder: RunFolder) -> RunLock:
     raise RunOwned(folder.lock, {})
 
 
-def _begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
+def begin_afresh(folder: RunFolder, lock: RunLock) -> RunLock:
     """Rename the old run and lock the new folder, both under the old lock.
 
     Raises:

@@ -9,9 +9,11 @@ from fl_platform.core.process import Stopped
 from fl_platform.run.runner import run
 from fl_platform.study.arena import batch, runner
 from fl_platform.study.arena.batch import ArenaSetting, play
-from fl_platform.study.arena.search import NONE, Trial
+from fl_platform.study.arena.search import NONE, Played, Trial
+from fl_platform.study.arena.spec import load_arena
 from fl_platform.tracking.journal import read
-from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.lock import RunOwned
+from fl_platform.tracking.run_folder import IdentityMismatch, run_folder
 
 BASE = ("task=digits", "observers=none", "task.samples=400")
 MOMENTUM = ("server.optimizer=fedavgm", "server.momentum=0.8")
@@ -128,3 +130,39 @@ def test_too_many_byzantine_clients_are_one_line(home):
         runner.run_arenas(
             ["defense=bulyan", "byzantine.fraction=0.3", "rounds=1"], home, say=lambda text: None
         )
+
+
+def test_a_number_of_rounds_that_is_none_is_refused(home):
+    with pytest.raises(ConfigError, match="rounds"):
+        runner.run_arenas(["defense=median", "rounds=abc"], home, say=lambda text: None)
+
+
+def test_an_arena_has_one_owner_also_when_it_is_restarted(home):
+    spec = load_arena("arena", home)
+    first = runner.Arena(spec, ["defense=median", "rounds=2"], home)
+    first.keep([(Trial(NONE, 0, "validation", 2), Played((1.0, 2.0)), 0.1)])
+    for restart in (False, True):
+        with pytest.raises(RunOwned):
+            runner.Arena(spec, ["defense=median", "rounds=2"], home, restart=restart)
+    assert first.folder.journal.exists()
+    first.close()
+    again = runner.Arena(spec, ["defense=median", "rounds=2"], home, restart=True)
+    assert (again.done, again.folder.path) == ({}, first.folder.path)
+    again.close()
+
+
+def test_a_refused_arena_leaves_no_lock(home, monkeypatch):
+    spec = load_arena("arena", home)
+    runner.Arena(spec, ["defense=median", "rounds=3"], home).close()
+    monkeypatch.setattr(runner, "_conditions", lambda config: {"code_fingerprint": "another"})
+    with pytest.raises(IdentityMismatch):
+        runner.Arena(spec, ["defense=median", "rounds=3"], home)
+    runner.Arena(spec, ["defense=median", "rounds=3"], home, ignore_mismatch=True).close()
+
+
+def test_an_arena_that_fails_leaves_the_others(home):
+    said = []
+    typed = ["defense=median,bulyan", "byzantine.fraction=0.3", "rounds=1"]
+    outcome = runner.run_arenas(typed, home, say=said.append)
+    assert (len(outcome.standings), outcome.unfinished, outcome.exit_code) == (1, 1, 1)
+    assert any("bulyan" in text and "failed" in text for text in said)

@@ -99,7 +99,6 @@ LINES = {
 METRICS = b'{"kind":"metrics","step":%d,"time":1,"values":{"a%d":1}}\n'
 LABEL = struct.pack("<q", 10**7)
 IDX = struct.pack(">IIII", 0x803, 1_500_000, 28, 28)
-ENDS = {"cloud": "cloud_00001.npz", "image": "a.png", "idx": "a.gz"}
 BOMBS = [
     ("checkpoint", "zeros", bytes(MOST)),
     *[(kind, f"json of {name}", many(piece)) for name, piece in LINES.items()

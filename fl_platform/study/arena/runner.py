@@ -18,9 +18,10 @@ from fl_platform.core.process import Stopped, Stopper
 from fl_platform.core.text import reason
 from fl_platform.run import provenance
 from fl_platform.study.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
-from fl_platform.study.arena.search import NONE, Done, Played, Stages, Trial
+from fl_platform.study.arena.search import NONE, Played, Stages, Trial
 from fl_platform.study.arena.spec import ArenaSpec, load_arena
 from fl_platform.study.arena.standing import Standing, as_csv, standing, table
+from fl_platform.tracking.active_run import begin_afresh
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal, records
 from fl_platform.tracking.lock import RunLock
@@ -83,14 +84,13 @@ class Arena:
         if taken:
             raise ConfigError(f"{taken[0]}: tuning/arena.yaml sets this; change it in the file.")
         base = [text for text in spec.base if text.partition("=")[0] not in keys]
-        rounds = [text for text in typed if text.partition("=")[0] == "rounds"]
         defense = [t for t in typed if t.partition("=")[0].split(".")[0] in ("defense", "mixing")]
-        own = [text for text in typed if text not in rounds]
+        own = [text for text in typed if text.partition("=")[0] != "rounds"]
         chosen = tuple(defense), spec.validation, tuple(plugins)
         self.setting = ArenaSetting(home, (*base, *own), *chosen)
         probe = Trial(NONE, spec.seeds[0], "validation", 1)
         config = self.setting.config(probe)
-        length = int(rounds[-1].partition("=")[2]) if rounds else _rounds(self.setting)
+        length = _rounds(ArenaSetting(home, (*base, *typed), *chosen))
         tail = config.evaluation.tail
         self.plan = Stages(
             spec,
@@ -103,23 +103,27 @@ class Arena:
         identity = [config_hash(config), length, tail, list(typed), asdict(spec)]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self.folder = RunFolder(home.absolute() / "mlruns" / "arena" / key[:16])
-        if restart:
-            self.folder.set_aside()
         self.folder.create()
         self._lock = RunLock(self.folder.lock).acquire()
-        described = self.folder.create_or_verify(
-            name=self.name,
-            config_hash=key,
-            experiment="arena",
-            conditions=_conditions(config),
-            continue_anyway=ignore_mismatch,
-        )
         self.done: dict[Trial, Played] = {}
-        self._journal = Journal(self.folder.journal, head(described))
-        for record, _ in records(self.folder.journal):
-            if record["kind"] == "trial":
-                self.done[_trial(record)] = Played(tuple(record["curve"]), record["reason"])
         self.failed = False
+        try:
+            if restart:
+                self._lock = begin_afresh(self.folder, self._lock)
+            described = self.folder.create_or_verify(
+                name=self.name,
+                config_hash=key,
+                experiment="arena",
+                conditions=_conditions(config),
+                continue_anyway=ignore_mismatch,
+            )
+            self._journal = Journal(self.folder.journal, head(described))
+            for record, _ in records(self.folder.journal):
+                if record["kind"] == "trial":
+                    self.done[_trial(record)] = Played(tuple(record["curve"]), record["reason"])
+        except BaseException:
+            self._lock.release()
+            raise
 
     def batches(self, in_flight: set[Trial]) -> list[list[Trial]]:
         """Batches of the current stage that are not running yet."""
@@ -237,6 +241,12 @@ def _run_here(arenas: Sequence[Arena], stopper: Stopper, limit: float | None, sa
                 arena.keep(play(arena.setting, batch[1], leave))
             except Stopped:
                 return
+            except (ValueError, RuntimeError) as error:
+                if len(arenas) == 1:
+                    raise
+                arena.failed = True  # the others go on
+                say(f"{arena.name}: failed: {reason(error)}")
+                continue
             _told(arena, say)
 
 
@@ -330,4 +340,4 @@ def _trial(record: dict[str, Any]) -> Trial:
     )
 
 
-__all__ = ["Arena", "ArenaOutcome", "Done", "run_arenas"]
+__all__ = ["Arena", "ArenaOutcome", "run_arenas"]

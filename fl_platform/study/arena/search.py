@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,7 +43,6 @@ class Played:
 
 
 Done = Mapping[Trial, Played]
-Expand = Callable[[str], Sequence[Attack]]
 
 
 @dataclass(frozen=True)

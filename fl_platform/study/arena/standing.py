@@ -62,6 +62,7 @@ class Standing:
         rows: no attack first, then the attackers, the lowest test accuracy first.
         tried: attackers that were run on validation data.
         keep: the share of the reference that a defense should keep.
+        goal: the share of the reference until which rounds are counted.
     """
 
     defense: str
@@ -69,6 +70,7 @@ class Standing:
     rows: tuple[Row, ...]
     tried: int
     keep: float
+    goal: float
 
     @property
     def worst(self) -> Row:
@@ -104,7 +106,7 @@ def standing(plan: Stages, done: Done, defense: str) -> Standing:
     rows = [_row(plan, done, attack, seeds, mean) for attack in attacks]
     ordered = (rows[0], *sorted(rows[1:], key=lambda row: row.end))
     tried = len({t.attack for t in done if t.on == "validation"})
-    return Standing(defense, mean, ordered, tried, final.keep)
+    return Standing(defense, mean, ordered, tried, final.keep, final.reached)
 
 
 def _row(plan: Stages, done: Done, attack: Attack, seeds: Sequence[int], reference: float) -> Row:
@@ -132,7 +134,8 @@ def _row(plan: Stages, done: Done, attack: Attack, seeds: Sequence[int], referen
 
 def table(result: Standing) -> str:
     """The rows as text, one attacker a line."""
-    head = ("attack", "validation", "test", "95 % interval", "of reference", "later", "to 80 %", "")
+    until = f"to {100 * result.goal:g} %"
+    head = ("attack", "validation", "test", "95 % interval", "of reference", "later", until, "")
     lines = [head]
     for row in result.rows:
         lines.append(
