@@ -33,6 +33,7 @@ PAGE = HERE.parent / "README.md"
 LEVEL = 0.05
 COMMANDS = {  # by name of the file
     "bucketing-exp2": "papers/bucketing_exp2 task.data.root=DATA",
+    "bucketing-exp3": "papers/bucketing_exp3 task.data.root=DATA defense=krum,median,rfa",
     "delay-digits": "delay 'seed=range(0,5)'` and `server.optimizer=fedavgm server.momentum=0.8"
     " rounds=150",
     "table1-cifar10": "table1 task=cifar10 task.data.root=DATA runtime.precision=tf32"
@@ -443,8 +444,8 @@ def _processor(told: str) -> str:
     return f"{name} ({widest.removesuffix('f').upper()})" if widest else name
 
 
-def restatement(name: str, experiment: str) -> list[str]:
-    """Ours beside the authors' seeds, per cell of a restated paper."""
+def restatement(name: str, experiment: str, columns: Sequence[str]) -> list[str]:
+    """Ours beside the authors' seeds, per cell of a restated paper; names of the first columns."""
     rows = frame(name)
     paper = restated(HERE.parents[2], experiment, sorted(set(rows["seed"])))
     assert paper is not None
@@ -456,14 +457,16 @@ def restatement(name: str, experiment: str) -> list[str]:
         for r in compared.records if compared else ():
             low, high = r["difference_low90"], r["difference_high90"]
             said = "" if low is None else f" [{low:+.1f}, {high:+.1f}]"
-            clients = str(r["variant"]).rpartition("=")[2]
+            variant = str(r["variant"]).rpartition("=")[2]
+            attack = [ATTACKS.get(str(r["attack"]).partition("(")[0], str(r["attack"]))]
             base = str(r["defense"]).partition("(")[0]
             mixing = "buckets of 2" if "bucketing" in str(r["mixing"]) else "none"
             band = f"{r['published_low']:.1f} to {r['published_high']:.1f}"
             ours = f"{r['mean']:.1f} ± {r['sd']:.1f}"
-            head = [clients, mixing, DEFENSES.get(base, base), ours, band]
+            first = [variant, *(attack if "Attack" in columns else []), mixing]
+            head = [*first, DEFENSES.get(base, base), ours, band]
             lines.append([*head, f"{r['difference']:+.1f}{said}", str(r["verdict"])])
-    header = ("Clients", "mixing", "Defense", "ours", "authors' seeds")
+    header = (*columns, "Pre-aggregation", "Defense", "ours", "authors' seeds")
     return table((*header, "difference of the means [90 %]", "verdict"), lines)
 
 
@@ -516,7 +519,10 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "delay-strike": lambda: delay("strike_costs", "STRIKE_HEADER"),
     "delay-cells": lambda: delay("cells", "header", 0.0),
     "delay-cells-momentum": lambda: delay("cells", "header", 0.8),
-    "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2"),
+    "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2", ["Clients"]),
+    "bucketing-exp3": lambda: restatement(
+        "bucketing-exp3", "papers/bucketing_exp3", ["Worker momentum", "Attack"]
+    ),
     "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),
