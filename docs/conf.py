@@ -45,6 +45,8 @@ html_theme = "furo"
 html_title = f"fl_platform {__version__}"
 html_show_copyright = html_show_sourcelink = html_copy_source = False
 html_math_renderer = "mathml"
+html_static_path = ["_static"]
+html_css_files = ["formulas.css"]
 
 myst_heading_anchors = 6  # links to sections as in the repository
 myst_links_external_new_tab = False
