@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,13 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 toc_object_entries_show_parents = "hide"
 
+# The converter places the index of an accented letter below it unless the letter has braces.
+ACCENT = re.compile(r"(\\(?:bar|hat|tilde)\s*(?:\w|\{[^{}]*\}))(?=\s*[_^])")
+
 
 def mathml(node: nodes.Element, block: bool) -> str:
     """The formula of a node; one that the converter does not know is a warning with its place."""
-    code = node.astext()
+    code = ACCENT.sub(r"{\1}", node.astext())
     try:
         return tex2mathml(code, as_block=block)
     except MathError as error:
@@ -86,16 +90,20 @@ def under_public_names() -> None:
     """Let each public class state the module and the name under which it is imported.
 
     autodoc would otherwise describe ``mimic``, the class ``Mimic``, only as an alias, and would not
-    link a type in a signature to its description.
+    link a type in a signature to its description. Of two names the one of the configuration is
+    described: ``dnc``, not ``DnC``.
     """
     for name in PACKAGES:
         package = importlib.import_module(f"fl_platform.{name}")
-        for public in package.__all__:
+        for public in sorted(package.__all__):  # capitals first
             found = getattr(package, public)
             if inspect.isclass(found):
-                found.__module__ = package.__name__
-                if found.__name__ not in package.__all__:
-                    found.__name__ = public
+                found.__module__, found.__name__ = package.__name__, public
+
+
+def second_name(app: Sphinx, kind: str, name: str, found: object, skip: bool, _: Any) -> bool:
+    """Skip the other name of a class that is described already."""
+    return skip or (inspect.isclass(found) and found.__name__ != name)
 
 
 def entry_page(app: Sphinx, error: Exception | None) -> None:
@@ -107,7 +115,8 @@ def entry_page(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Register the converter of formulas and the two steps above."""
+    """Register the converter of formulas and the steps above."""
     under_public_names()
+    app.connect("autodoc-skip-member", second_name)
     app.connect("build-finished", entry_page)
     app.add_html_math_renderer("mathml", (inline_formula, None), (displayed_formula, None))
