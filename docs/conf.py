@@ -60,13 +60,19 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 toc_object_entries_show_parents = "hide"
 
-# The converter places the index of an accented letter below it unless the letter has braces.
-ACCENT = re.compile(r"(\\(?:bar|hat|tilde)\s*(?:\w|\{[^{}]*\}))(?=\s*[_^])")
+# What the converter reads differently from LaTeX: the index of an accented letter (it goes below),
+# and a fraction of two characters without braces (12 would be its upper part).
+REPAIRS = (
+    (re.compile(r"(\\(?:bar|hat|tilde)\s*(?:\w|\{[^{}]*\}))(?=\s*[_^])"), r"{\1 {}}"),
+    (re.compile(r"(\\t?frac)\s*([0-9a-z])([0-9a-z])"), r"\1{\2}{\3}"),
+)
 
 
 def mathml(node: nodes.Element, block: bool) -> str:
     """The formula of a node; one that the converter does not know is a warning with its place."""
-    code = ACCENT.sub(r"{\1}", node.astext())
+    code = node.astext()
+    for pattern, braced in REPAIRS:
+        code = pattern.sub(braced, code)
     try:
         return tex2mathml(code, as_block=block)
     except MathError as error:

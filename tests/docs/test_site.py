@@ -76,6 +76,23 @@ def test_a_public_object_is_described_with_its_formulas(described, room, name):
     assert all(node.find(["mi", "mo", "mn"]) for node in description.select("math"))
 
 
+def test_fractions_and_indices_of_accents_are_read_as_latex_reads_them(described):
+    descriptions = [described[f"fl_platform.{room}.{name}"] for room, name in NAMES]
+    stacks = [stack for one in descriptions for stack in one.select("munderover")]
+    assert stacks  # sums with both limits
+    assert not [
+        stack for stack in stacks if stack.find_all(recursive=False)[2].string in set("ˉˆ˜")
+    ]
+    halves = 0
+    for (room, name), description in zip(NAMES, descriptions, strict=True):
+        parts = [[part.get_text() for part in f(recursive=False)] for f in description("mfrac")]
+        docstring = inspect.getdoc(public(room)[name])
+        for above, below in re.findall(r"\\t?frac(\w)(\w)", docstring):
+            assert [above, below] in parts
+            halves += 1
+    assert halves
+
+
 def test_every_link_within_the_site_leads_somewhere(site):
     pages = {path: path.read_text() for path in site.rglob("*.html")}
     anchors = {path: {*re.findall(r'\bid="([^"]+)"', text), ""} for path, text in pages.items()}
