@@ -10,7 +10,7 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 GET_CHROMIUM := apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation
 export CHROMIUM SHOTS
 
-.PHONY: help demo test test-many test-one install lint format lock clean test-nightly test-kills test-e2e test-slurm test-postgres site
+.PHONY: help demo test test-many test-one install lint format lock clean test-nightly test-kills test-e2e test-slurm test-postgres
 
 help:            ## Say what each target does.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +61,7 @@ test-e2e: install  ## MLflow's page in a headless Chromium; INSTALL=1 fetches it
 	  "Run with INSTALL=1, or as root: $(GET_CHROMIUM)"; exit 1; }
 	$(BIN)/python -m pytest -m e2e tests/e2e/test_browser.py $(ARGS)
 
+.PHONY: site
 site: install    ## The documentation site in build/site/index.html; a warning is an error.
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/site
 
