@@ -61,6 +61,10 @@ test-e2e: install  ## MLflow's page in a headless Chromium; INSTALL=1 fetches it
 	  "Run with INSTALL=1, or as root: $(GET_CHROMIUM)"; exit 1; }
 	$(BIN)/python -m pytest -m e2e tests/e2e/test_browser.py $(ARGS)
 
+.PHONY: site
+site: install    ## The documentation site in build/site/index.html; a warning is an error.
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs . build/site
+
 lint: install    ## ruff (lint, format) and mypy.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -75,4 +79,4 @@ lock:            ## Pin every dependency with its hashes (needs uv).
 	  --no-annotate --no-header --no-emit-index-url --no-emit-find-links -o requirements.lock
 
 clean:           ## Forget the environment and caches; runs under mlruns/ stay.
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage build/site

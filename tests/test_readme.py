@@ -1,7 +1,15 @@
 """The README's example is run as it stands, and its commands exist."""
 
 import re
+import shlex
+import sys
 from pathlib import Path
+
+import pytest
+
+from fl_platform.config import compose
+from fl_platform.grid.spec import read_grid
+from fl_platform.run.runner import run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = (REPOSITORY / "README.md").read_text()
@@ -30,3 +38,39 @@ def test_every_make_target_that_is_told_exists():
 def test_every_page_that_is_linked_exists():
     for target in re.findall(r"\]\(([^)#]+)\)", README):
         assert target.startswith("http") or (REPOSITORY / target).exists(), target
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """An empty folder; packages imported from it are forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_files_of_a_page_run_as_printed(page, workspace):
+    text = (REPOSITORY / page).read_text()
+    blocks = re.findall(r"^```(?:python|yaml)\n# (\S+\.(?:py|yaml))\n(.*?)^```", text, re.M | re.S)
+    for name, content in blocks:
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / name).write_text(content)
+    lines = re.findall(r"^fl-platform .*", text, re.MULTILINE)
+    commands = [shlex.split(line, comments=True) for line in lines]
+    (words,) = [words[2:] for words in commands if words[:3] == OWN]
+    quiet = ["runtime.tracking=journal", "runtime.progress=none", "rounds=2"]
+    overrides = [word for word in words if "=" in word]
+    config = compose(overrides + quiet, workspace, plugins=[words[1]])
+    assert run(config, workspace).status == "FINISHED"
+    for name, _ in blocks:
+        if name.startswith("conf/experiment/"):
+            grid = read_grid(Path(name).stem, workspace)
+            assert len(grid.sweeps([])) >= 1
+            assert ["fl-platform", "grid", Path(name).stem] in commands
+
+
+OWN = ["fl-platform", "run", "--plugin"]

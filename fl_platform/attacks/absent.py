@@ -12,7 +12,9 @@ from fl_platform.core.updates import Updates
 
 @rule(label="Absent", shardable=True)
 def absent(honest: Updates, num_byzantine: int) -> Tensor:
-    """No rows: the cost of losing the data of f clients, without an attack.
+    r"""No rows: the cost of losing the data of f clients, without an attack.
+
+    .. math:: m = n - f \text{ rows are received, and } f \text{ is assumed as before}
 
     Args:
         honest: ``(h, d)`` honest updates; only their d, dtype and device are used.

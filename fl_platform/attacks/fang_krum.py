@@ -28,8 +28,8 @@ def fang_krum(
 
     .. math::
         g_b = c - \\lambda\\,\\mathrm{sign}(\\bar g),\\quad
-        \\lambda_0 = \\frac{1}{\\sqrt d}\\Big(\\frac{\\min_i \\sum_{l \\in \\Gamma_i}
-        \\lVert g_l - g_i\\rVert}{n - 2f - 1} + \\max_i\\lVert g_i - c\\rVert\\Big)
+        \\lambda_0 = \\frac{1}{\\sqrt d}\\left(\\frac{\\min_i \\sum_{l \\in \\Gamma_i}
+        \\lVert g_l - g_i\\rVert}{n - 2f - 1} + \\max_i\\lVert g_i - c\\rVert\\right)
 
     Args:
         honest: ``(h, d)`` honest updates, h + f = n.

@@ -33,9 +33,9 @@ def lie(
         num_byzantine: f >= 0.
         z: number of standard deviations, >= 0; used where ``z_from`` is ``fixed``.
         z_from: ``fixed``; ``baruch``: the paper's
-            :math:`z = \\Phi^{-1}\\big(\\tfrac{n-f-s}{n-f}\\big)`,
+            :math:`z = \\Phi^{-1}\\left(\\tfrac{n-f-s}{n-f}\\right)`,
             :math:`s = \\lfloor n/2 + 1\\rfloor - f` supporters; ``baruch_n``:
-            :math:`\\Phi^{-1}\\big(\\tfrac{n-s}{n}\\big)`, the fraction of all clients (ByzPy,
+            :math:`\\Phi^{-1}\\left(\\tfrac{n-s}{n}\\right)`, the fraction of all clients (ByzPy,
             krum-lib); ``ndss21``: the table shipped with MinMax, which holds :math:`\\Phi` of
             ``baruch``'s fraction where its inverse is meant.
         side: ``above`` adds, ``below`` subtracts; sigma has no sign of its own. Default:

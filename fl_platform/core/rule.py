@@ -143,7 +143,10 @@ def facts_of(rule: Any) -> Facts:
 
 
 def largest_f(rule: Callable[..., Any], n: int) -> int:
-    """The largest f that ``rule`` accepts with n rows; a minority if the rule states none.
+    r"""The largest f that ``rule`` accepts with n rows; a minority if the rule states none.
+
+    .. math:: f_{\max} = \max(0, \text{limit}(n)), \text{ or }
+        \lfloor (n - 1) / 2 \rfloor \text{ if none is stated}
 
     Args:
         rule: a rule, an instance of one, a chain, or a partial of any of them.

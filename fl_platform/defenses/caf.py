@@ -20,7 +20,7 @@ def caf(updates: Updates, num_byzantine: int) -> Aggregate:
     .. math:: \mu_c = \frac{\sum_i c_i g_i}{\sum_i c_i}, \quad
         (\lambda, v) = \text{top eigenpair of } \frac{\sum_i c_i (g_i - \mu_c)(g_i - \mu_c)^\top}
         {\sum_i c_i}, \quad
-        c_i \leftarrow c_i \Big(1 - \frac{\tau_i}{\max_j \tau_j}\Big), \quad
+        c_i \leftarrow c_i \left(1 - \frac{\tau_i}{\max_j \tau_j}\right), \quad
         \tau_i = \langle g_i - \mu_c, v\rangle^2
 
     and the aggregate is the mu_c of least lambda.

@@ -16,7 +16,7 @@ def cge(
 ) -> Aggregate:
     r"""The mean of the n - f rows of least length, ties to the first.
 
-    .. math:: \|g_{(1)}\| \le \dots \le \|g_{(n)}\|, \quad
+    .. math:: \|g_{(1)}\| \le \ldots \le \|g_{(n)}\|, \quad
         \hat g = \frac{1}{n - f} \sum_{i=1}^{n-f} g_{(i)}
 
     Args:

@@ -27,7 +27,12 @@ class ExcessByzantine(ValueError):  # noqa: N818 - named after on_excess_f=error
 
 
 class Chain:
-    """``input check -> mixings -> rule`` as one rule with weights over all received rows.
+    r"""``input check -> mixings -> rule`` as one rule with weights over all received rows.
+
+    .. math:: \hat g = A(W_k \cdots W_1 C g, f) = \sum_i v_i g_i, \quad v = C^\top W^\top w, \quad
+        W = W_k \cdots W_1
+
+    C keeps the rows that pass the input check; w are the weights of A over the mixed rows.
 
     Mixings are ``(m', m)`` matrices, or ``(m,)`` factors that scale each row, and a weight rule
     returns weights w over the mixed rows. The weights over the received rows are ``w @ W``, and

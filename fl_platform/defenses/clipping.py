@@ -43,8 +43,8 @@ def arc(updates: Updates, num_byzantine: int) -> Tensor:
     r"""Adaptive robust clipping: the k longest rows are scaled to the length of the next one.
 
     .. math:: y_i = \min\{1, \|g_{(k+1)}\| / \|g_i\|\} g_i, \quad
-        k = \Big\lfloor \frac{2 f}{n} (n - f) \Big\rfloor, \quad
-        \|g_{(1)}\| \ge \dots \ge \|g_{(n)}\|
+        k = \left\lfloor \frac{2 f}{n} (n - f) \right\rfloor, \quad
+        \|g_{(1)}\| \ge \ldots \ge \|g_{(n)}\|
 
     Args:
         updates: n rows of dimension d.
@@ -86,7 +86,7 @@ def unit_rows(updates: Updates, num_byzantine: int) -> Tensor:
 
     Guarantees that a rule with a finite kappa after it keeps one (ours):
 
-    .. math:: \kappa' = \big(\sqrt\kappa + (1 + \sqrt\kappa) \sqrt c\big)^2, \quad
+    .. math:: \kappa' = \left(\sqrt\kappa + (1 + \sqrt\kappa) \sqrt c\right)^2, \quad
         c = 1 + \frac{n - f}{\lceil n / 2 \rceil - f}
 
     because ceil(n / 2) - f honest lengths lie on either side of tau, hence

@@ -24,7 +24,7 @@ def crowding(
 ) -> Aggregate:
     r"""The mean of rows weighted by how few others are like them, after one spectral removal.
 
-    .. math:: w_i \propto \Big(\sum_{j \ne i} \max(0, \cos(g_i, g_j))^2 + 1\Big)^{-p}
+    .. math:: w_i \propto \left(\sum_{j \ne i} \max(0, \cos(g_i, g_j))^2 + 1\right)^{-p}
 
     over the rows that are left once the f rows with the largest squared projection on the top
     eigenvector of the centred, equally weighted rows are removed (as DnC removes them). f equal

@@ -33,8 +33,8 @@ def fed_seca(
         \hat g_j = \operatorname{mean}\{x_{k,j} : s_j x_{k,j} > 0\} \text{ (4)}
 
     x is g with rows clipped to the median length (5), values clamped to the median magnitude of
-    their coordinate after that (6), and set to 0 where |g_k,j| is not above the ``sparsity``
-    quantile of row k (7). A coordinate without remaining values is 0.
+    their coordinate after that (6), and set to 0 where :math:`|g_{k,j}|` is not above the
+    ``sparsity`` quantile of row k (7). A coordinate without remaining values is 0.
 
     Args:
         updates: n rows of dimension d.

@@ -14,7 +14,7 @@ from fl_platform.defenses.references import check_reference
 def fltrust(updates: Updates, num_byzantine: int, reference: Tensor | None) -> Aggregate:
     r"""The mean of rows scaled to the reference's length, weighted by their positive cosine to it.
 
-    .. math:: t_i = \max\Big(0, \frac{\langle g_i, g_0\rangle}{\|g_i\| \|g_0\|}\Big)
+    .. math:: t_i = \max\left(0, \frac{\langle g_i, g_0\rangle}{\|g_i\| \|g_0\|}\right)
         \text{ (2)}, \quad \bar g_i = \frac{\|g_0\|}{\|g_i\|} g_i \text{ (3)}, \quad
         \hat g = \frac{\sum_i t_i \bar g_i}{\sum_i t_i} \text{ (4)}
 

@@ -35,7 +35,7 @@ BASES: dict[str, Callable[..., Aggregate]] = {
 class Gas:
     r"""Gradient splitting: the mean of the n - f rows nearest to a rule's results per group.
 
-    .. math:: s_i = \sum_{q=1}^{p} \|g_i^{(q)} - A(g_1^{(q)}, \dots, g_n^{(q)})\|, \quad
+    .. math:: s_i = \sum_{q=1}^{p} \|g_i^{(q)} - A(g_1^{(q)}, \ldots, g_n^{(q)})\|, \quad
         \hat g = \operatorname{mean} \text{ of the } n - f \text{ rows of least } s_i
 
     Args:

@@ -86,6 +86,9 @@ def multi_krum(
 ) -> Aggregate:
     r"""The mean of the m rows with the least scores, with ties, as in :func:`krum`.
 
+    .. math:: \hat g = \frac1m \sum_{i \in S} g_i, \quad
+        S = \text{the } m \text{ rows of least } s(i) = \sum_{j \in N_i} \|g_i - g_j\|^p
+
     Args:
         updates: n rows of dimension d.
         num_byzantine: f, with 2f + 2 < n, or 2f < n for ``n-f-1``.

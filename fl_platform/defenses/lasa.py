@@ -35,8 +35,8 @@ def lasa(
     signs of the copy are compared with those of the others,
 
     .. math:: \frac{|x_i - \operatorname{med} x|}{\operatorname{std} x} < \lambda, \quad
-        p_i = \tfrac12 \Big(1 + (1 - \text{sparsity}) \frac{\sum_k \mathrm{sgn}}{\sum_k
-        |\mathrm{sgn}|}\Big)
+        p_i = \tfrac12 \left(1 + (1 - \text{sparsity}) \frac{\sum_k \mathrm{sgn}}{\sum_k
+        |\mathrm{sgn}|}\right)
 
     and the clipped rows that pass both are averaged; all of them if none passes.
 

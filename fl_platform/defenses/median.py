@@ -28,7 +28,7 @@ def median_kappa(n: int, f: int, *, kind: MedianKind) -> float:
 def median(updates: Updates, num_byzantine: int, *, kind: MedianKind = "midpoint") -> Aggregate:
     r"""The median of each coordinate; O(n d), no weights.
 
-    .. math:: \hat g_k = \operatorname{median}(g_{1,k}, \dots, g_{n,k})
+    .. math:: \hat g_k = \operatorname{median}(g_{1,k}, \ldots, g_{n,k})
 
     Args:
         updates: n rows of dimension d.

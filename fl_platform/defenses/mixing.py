@@ -57,7 +57,10 @@ def nnm(updates: Updates, num_byzantine: int, *, include_self: bool = True) -> T
 
 @rule(label="bucketing", tolerates=lambda n: n, shardable=True)
 class Bucketing:
-    """Rows shuffled, then averaged s at a time; the last bucket may be smaller.
+    r"""Rows shuffled, then averaged s at a time; the last bucket may be smaller.
+
+    .. math:: y_b = \frac{1}{|B_b|} \sum_{i \in B_b} g_{\pi(i)}, \quad
+        B_b = \{(b - 1) s + 1, \ldots, \min(b s, n)\}, \quad \pi \text{ a random permutation}
 
     Args:
         seed: of the stream that shuffles.

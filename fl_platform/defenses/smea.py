@@ -25,8 +25,8 @@ def smea(
 ) -> Aggregate:
     r"""The mean of the subset of n - f rows of smallest maximum eigenvalue.
 
-    .. math:: S = \arg\min_{|S| = n - f} \lambda_{\max}\Big(\frac{1}{n - f} \sum_{i \in S}
-        (g_i - \bar g_S)(g_i - \bar g_S)^\top\Big), \quad \hat g = \bar g_S
+    .. math:: S = \arg\min_{|S| = n - f} \lambda_{\max}\left(\frac{1}{n - f} \sum_{i \in S}
+        (g_i - \bar g_S)(g_i - \bar g_S)^\top\right), \quad \hat g = \bar g_S
 
     Args:
         updates: n rows of dimension d.

@@ -49,7 +49,7 @@ def spectral_filter(
     Guarantees, with ``median``, Definition 1 with
 
     .. math:: \kappa = \frac{f}{n - 2f}
-        \Big(\sqrt n \Big(1 + \frac{1}{\sqrt k}\Big) + 1\Big)^2, \quad
+        \left(\sqrt n \left(1 + \frac{1}{\sqrt k}\right) + 1\right)^2, \quad
         k = \lceil n / 2 \rceil - f
 
     which is finite, unlike DnC's, and grows with n. Proof: where no honest row is removed, all

@@ -11,7 +11,9 @@ __all__ = ["largest_f", "tolerates"]
 
 
 def tolerates(limit: Callable[[int], int]) -> Callable[[Any], Any]:
-    """State the largest allowed f for n rows: short for ``rule(tolerates=limit)``.
+    r"""State the largest allowed f for n rows: short for ``rule(tolerates=limit)``.
+
+    .. math:: 0 \le f \le \max(0, \text{limit}(n))
 
     f = 0 is allowed for every rule and every n >= 1.
 

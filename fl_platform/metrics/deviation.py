@@ -14,7 +14,11 @@ from fl_platform.metrics.spread import offsets_sq
 def deviation(
     honest: Updates, aggregate: Tensor, byzantine: Tensor | None = None
 ) -> dict[str, Number]:
-    """Distances from the honest mean, absolute and in honest radii sqrt(V).
+    r"""Distances from the honest mean, absolute and in honest radii sqrt(V).
+
+    .. math:: \|A - \bar g\|, \quad \frac{\|A - \bar g\|}{\sqrt V}, \quad
+        \frac{\langle A, \bar g\rangle}{\|A\| \|\bar g\|}, \quad
+        V = \frac1h \sum_i \|g_i - \bar g\|^2
 
     Args:
         honest: ``(h, d)`` honest updates.
@@ -22,9 +26,9 @@ def deviation(
         byzantine: ``(f, d)`` updates sent by the attack, if any.
 
     Returns:
-        ``deviation`` = |A - mean|; ``deviation_ratio`` = the same over sqrt(V), whose square
-        is the empirical kappa with the honest rows as G; ``cosine`` of A and the mean, from
-        -1 (opposite) to 1; ``honest_radius`` = sqrt(V). With Byzantine rows also
+        ``deviation``, the distance of A from the mean; ``deviation_ratio``, the same over
+        sqrt(V), whose square is the empirical kappa with the honest rows as G; ``cosine`` of A
+        and the mean, from -1 (opposite) to 1; ``honest_radius`` = sqrt(V). With Byzantine rows also
         ``byzantine_distance``, their mean distance from the mean in honest radii (the strength
         of the attack), and ``byzantine_cosine`` of their mean and the mean. A ratio over zero
         is infinite, but 0 / 0 is 0; a cosine with a zero vector is 0.

@@ -21,7 +21,10 @@ from fl_platform.core.updates import Updates
 def empirical_kappa(
     updates: Updates, aggregate: Tensor, num_honest: int, *, swaps: int = 20
 ) -> dict[str, float]:
-    """Smallest kappa consistent with this round: for the honest rows as G, and at worst.
+    r"""Smallest kappa consistent with this round: for the honest rows as G, and at worst.
+
+    .. math:: \kappa(G) = \frac{\|A - \bar g_G\|^2}{V_G}, \quad
+        V_G = \frac1h \sum_{i \in G} \|g_i - \bar g_G\|^2 \quad\text{(5)}
 
     Args:
         updates: ``(n, d)`` received rows, the honest ones first.
@@ -133,7 +136,9 @@ def _over(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def kappa_floor(n: int, f: int) -> float:
-    """Lower bound f / (n - 2f) of the kappa of any rule.
+    r"""Lower bound f / (n - 2f) of the kappa of any rule.
+
+    .. math:: \kappa \ge \frac{f}{n - 2 f}
 
     Example:
         >>> from fl_platform.metrics import kappa_floor
@@ -145,7 +150,10 @@ def kappa_floor(n: int, f: int) -> float:
 
 
 def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
-    """Proven kappa of ``rule`` for n rows, f of them Byzantine.
+    r"""Proven kappa of ``rule`` for n rows, f of them Byzantine.
+
+    .. math:: \|A - \bar g_G\|^2 \le \kappa V_G \text{ for every } G
+        \text{ of } n - f \text{ rows} \quad\text{(5)}
 
     A fact of the rule (`core.rule.Facts.kappa`), valid for its parameters.
 
@@ -173,7 +181,9 @@ def kappa_bound(rule: Callable[..., Any], n: int, f: int) -> float | None:
 
 
 def nnm_kappa(inner: float, n: int, f: int) -> float:
-    """kappa of a rule with kappa ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
+    r"""kappa of a rule with kappa ``inner`` after NNM, itself included: 8 f / (n - f) (k + 1).
+
+    .. math:: \kappa' = \frac{8 f}{n - f} (\kappa + 1)
 
     Example:
         >>> from fl_platform.metrics import nnm_kappa

@@ -14,7 +14,10 @@ from fl_platform.core.updates import Updates
 
 
 def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
-    """Weights of honest and Byzantine rows in a rule with row weights.
+    r"""Weights of honest and Byzantine rows in a rule with row weights.
+
+    .. math:: \sum_{b > h} w_b, \quad \frac1h \left|\{i \le h : w_i = 0\}\right|, \quad
+        \frac{(\sum_i |w_i|)^2}{\sum_i w_i^2}
 
     Args:
         weights: ``(m,)`` over all received rows, the honest ones first.
@@ -23,7 +26,7 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
     Returns:
         ``byzantine_weight``: sum over Byzantine rows; f / m for the plain mean.
         ``honest_left_out``: share of honest rows with weight exactly 0.
-        ``effective_rows``: (sum |w|)^2 / sum w^2, the effective number of rows, from 1 to m.
+        ``effective_rows``: the third value above, the effective number of rows, from 1 to m.
 
     Raises:
         ValueError: h is outside 0 to m.
@@ -52,7 +55,11 @@ def selection(weights: Tensor, num_honest: int) -> dict[str, Number]:
 def byzantine_coordinates(
     updates: Updates, num_honest: int, trim: int | None = None, *, limit: int = 16384
 ) -> Number:
-    """Share of Byzantine values among those that a coordinate-wise rule keeps.
+    r"""Share of Byzantine values among those that a coordinate-wise rule keeps.
+
+    .. math:: \frac{1}{d (m - 2 t)} \sum_k
+        \left|\{b > h : t < \mathrm{rank}_k(g_{b,k}) \le m - t\}\right|,
+        \quad t = \text{trim}
 
     The rule sorts each coordinate and keeps all but the ``trim`` lowest and highest: trimmed
     mean keeps m - 2 trim values, the median one or two. The share is f / m for exchangeable rows

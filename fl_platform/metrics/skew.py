@@ -30,7 +30,14 @@ from fl_platform.metrics.spread import offsets_sq
 def skew(
     honest: Updates, num_byzantine: int, *, median: MedianStart = "midpoint"
 ) -> dict[str, Number]:
-    """Skew statistics of one round: two passes besides the median, the mean and the Gram.
+    r"""Skew statistics of one round: two passes besides the median, the mean and the Gram.
+
+    .. math:: \rho &= \frac{\|g_{med} - \bar g\|}{\sqrt V}, \quad
+        sk_2 = \frac{3 (\bar p - p_{med})}{s_p}, \quad
+        \gamma_1 = \frac{m_3}{m_2^{3/2}}, \quad p_i = \langle g_i - \bar g, u\rangle, \quad
+        u = g_{med} - \bar g \\
+        t_3 &= \frac{\sum_{i \ne j} \langle g_i - \bar g, g_j - \bar g\rangle^3}
+        {h (h - 1) V^3}, \quad \text{shift} = \frac{\|\bar g_S - \bar g\|}{\sqrt V}
 
     After STRIKE on the same ``Updates`` object no pass is needed: its results are cached.
 
@@ -40,13 +47,13 @@ def skew(
         median: Kind of median, as in STRIKE.
 
     Returns:
-        Shape: ``rho`` = |median - mean| / sqrt(V), V the mean squared distance from the mean;
-        ``sk2`` Pearson's 3 (mean p - median p) / sd p and ``gamma1`` Fisher's m3 / m2^1.5 of
-        the projections p on the search direction; ``mode_share`` the share of rows with p > 0;
+        Shape: ``rho``, V the mean squared distance from the mean; ``sk2`` of Pearson and
+        ``gamma1`` of Fisher of the projections p on the search direction; ``mode_share`` the
+        share of rows with p > 0;
         ``pc1_gamma1`` and ``pc1_share`` Fisher's skewness and the explained share of the first
         principal component, oriented towards the median; ``t3`` the rotation-invariant third
         moment. Hiding space: ``variance_ratio`` V_S / V, ``diameter_ratio`` D_S / D, ``shift``
-        |mean of S - mean| / sqrt(V), ``alpha`` STRIKE's largest step, ``union_shift`` and
+        of the mean of S, ``alpha`` STRIKE's largest step, ``union_shift`` and
         ``union_variance_ratio`` the same two for S with f hidden rows. All are 0 for equal rows
         and NaN if a row is not finite.
 
@@ -155,7 +162,9 @@ def sign_flip(rows: int, stream: torch.Generator) -> Tensor:
 
 
 def gaussian_rho(rows: int) -> float:
-    """Expected rho of h independent Gaussian rows in high dimension: sqrt((pi / 2 - 1) / h).
+    r"""Expected rho of h independent Gaussian rows in high dimension: sqrt((pi / 2 - 1) / h).
+
+    .. math:: \mathrm{E} \rho = \sqrt{\frac{\pi / 2 - 1}{h}}
 
     Example:
         >>> from fl_platform.metrics import gaussian_rho
