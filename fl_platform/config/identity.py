@@ -26,6 +26,7 @@ LATER: dict[str, Any] = {
     "observers.metrics": {},
     "fl_platform.models.resnet18:stem": "imagenet",
     "fl_platform.models.bucketing_cnn:masks": "drawn",
+    "fl_platform.models.bucketing_cnn:relus": 2,
     "fl_platform.defenses.rfa:unit": "spread",
     "task.local.steps": None,
     "task.local.walk": "fresh",

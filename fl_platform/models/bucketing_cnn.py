@@ -17,11 +17,13 @@ def bucketing_cnn(
     channel_dropout: Annotated[float, Between(0, 1)] = 0.25,
     dropout: Annotated[float, Between(0, 1)] = 0.5,
     masks: Literal["drawn", "fixed"] = "drawn",
+    relus: Literal[1, 2] = 1,
 ) -> nn.Module:
     """Two convolutions, dropout, two linear layers; 1,199,882 parameters for MNIST.
 
-    It is the network of PyTorch's MNIST example. The second dropout there is called two-dimensional
-    but is applied to vectors, where it drops each number independently, as here.
+    It is the network of the authors' code, an early form of PyTorch's MNIST example: no ReLU follows
+    the second convolution. The second dropout there is called two-dimensional but is applied to
+    vectors, where it drops each number independently, as here.
 
     Args:
         num_classes: outputs.
@@ -32,6 +34,9 @@ def bucketing_cnn(
             position in the batch for the whole run and all clients, see `FixedDropout`. That is
             what the authors' code does: it restores the state of the random generator after each
             client's gradient, so that every step begins at the same state.
+        relus: 1: a ReLU after the first convolution, as in the authors' code; 2: after both, as in
+            later forms of the example. With 2 many coordinates of a gradient are exactly 0, and the
+            coordinate-wise median over clients of one class each learns nothing.
 
     Raises:
         ValueError: the image is smaller than the convolutions and the pooling need, or a chance is
@@ -49,13 +54,15 @@ def bucketing_cnn(
         )
     if masks not in ("drawn", "fixed"):
         raise ValueError(f"Expected masks drawn or fixed, got {masks!r}.")
+    if relus not in (1, 2):
+        raise ValueError(f"Expected relus 1 or 2, got {relus!r}.")
     if masks == "fixed" and 1 in (channel_dropout, dropout):
         raise ValueError("Expected chances below 1 beside masks=fixed, got 1.")
     layers = [
         nn.Conv2d(channels, 32, kernel_size=3),
         nn.ReLU(),
         nn.Conv2d(32, 64, kernel_size=3),
-        nn.ReLU(),
+        nn.ReLU() if relus == 2 else nn.Identity(),
         nn.MaxPool2d(2),
         nn.Dropout2d(channel_dropout),
         nn.Flatten(),
