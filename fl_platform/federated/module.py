@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -37,6 +36,7 @@ from fl_platform.federated.client_training import (
 )
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
+from fl_platform.federated.global_model import GlobalModel
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
 from fl_platform.federated.server_step import (
@@ -49,12 +49,18 @@ from fl_platform.federated.server_step import (
 )
 from fl_platform.federated.worker_momentum import WorkerMomentum
 
+# The arguments of a module that a checkpoint contains as they are.
+PLAIN = (
+    *("byzantine", "sampled", "sampling", "state", "seed", "way"),
+    *("worker_momentum", "worker_dampening", "worker_clients"),
+)
+
 
 class Diverged(RuntimeError):  # noqa: N818 - an end of a run, named like its status
     """The run has diverged: its model or most updates of a round are not finite."""
 
 
-class FederatedModule(LightningModule):
+class FederatedModule(GlobalModel):
     """Federated averaging with Byzantine clients and a pluggable defense.
 
     A round: draw the participants; train them from the global model, each update
@@ -65,7 +71,7 @@ class FederatedModule(LightningModule):
     Args:
         model: the global model.
         federation: the clients' samples.
-        local: how clients train.
+        local: how clients train, also as a mapping of its fields, as a checkpoint contains it.
         byzantine: the share of Byzantine clients, a real number from 0 to below 0.5, of which
             ceil(share × n) are drawn; or their number, at most half of the clients.
         sampled: participants per round; ``None`` for all.
@@ -93,7 +99,7 @@ class FederatedModule(LightningModule):
         self,
         model: nn.Module,
         federation: Federation,
-        local: LocalTraining | None = None,
+        local: LocalTraining | Mapping[str, Any] | None = None,
         *,
         byzantine: float | int = 0.0,
         sampled: int | None = None,
@@ -110,7 +116,7 @@ class FederatedModule(LightningModule):
         should_stop: Callable[[], None] = lambda: None,
         root: Federation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(model, federation, local)
         whole = isinstance(byzantine, int)
         if not (0 <= 2 * byzantine <= len(federation) if whole else 0 <= byzantine < 0.5):
             raise ValueError(
@@ -120,9 +126,6 @@ class FederatedModule(LightningModule):
         if sampled is not None and not 1 <= sampled <= len(federation):
             raise ValueError(f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}.")
         self.automatic_optimization = False
-        self.model = model
-        self.federation = federation
-        self.local = local or LocalTraining()
         self.seed = seed
         self.sampled = sampled
         self.sampling = sampling
@@ -143,6 +146,9 @@ class FederatedModule(LightningModule):
         self._rows: Tensor | None = None
         self._received: Tensor | None = None
         self._ranks = Alone()
+        own_loss = None if loss is F.cross_entropy else loss
+        given = {"server": server, "server_schedule": server_schedule, "loss": own_loss}
+        self.keep_hyperparameters(PLAIN, given | {"root": root})
 
     @property
     def population(self) -> tuple[int, int] | None:
@@ -181,7 +187,9 @@ class FederatedModule(LightningModule):
         return DataLoader([0], batch_size=1)  # type: ignore[arg-type]
 
     def setup(self, stage: str) -> None:
-        """Find the roles and this process's part; refuse incompatible settings."""
+        """For training: find the roles and this process's part; refuse incompatible settings."""
+        if stage != "fit":
+            return
         self._aggregator, self._adversary = find_roles(self.trainer)
         if self._adversary is not None and not self.byzantine:
             raise ValueError(
@@ -246,11 +254,13 @@ class FederatedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the momentum of the clients, if they have any."""
+        super().on_save_checkpoint(checkpoint)
         if self._momentum is not None:
             checkpoint["worker_momentum"] = self._momentum.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the momentum of the clients for `on_fit_start`."""
+        super().on_load_checkpoint(checkpoint)
         self._momentum_state = checkpoint.get("worker_momentum")
 
     def _width(self) -> int:
@@ -517,13 +527,15 @@ class FederatedModule(LightningModule):
         return metrics
 
     def _report(self, done: Round, metrics: dict[str, float]) -> None:
-        """Hand all numbers to the loggers, and scores to callbacks that monitor them.
+        """Hand all numbers to the loggers, and to callbacks that monitor them, once a round.
 
-        Lightning takes a tenth of a millisecond a number to make it monitorable, which for all
-        numbers would be a third of a small round.
+        ``self.log`` takes a tenth of a millisecond per number, which would be a third of a small
+        round. All numbers of a round are one tensor here.
         """
-        scores = {k: v for k, v in metrics.items() if k.startswith(("test/", "validation/"))}
-        self.log_dict(scores, logger=False)
+        if self._ranks.size > 1:  # only process 0 evaluates, but each has to stop at the same round
+            metrics = self.trainer.strategy.broadcast(metrics)
+        values = torch.tensor(list(metrics.values()), dtype=torch.float64).unbind()
+        self.trainer.callback_metrics.update(zip(metrics, values, strict=True))
         for logger in self.trainer.loggers if self._ranks.rank == 0 else ():
             logger.log_metrics(metrics, step=done.index + 1)
 
