@@ -23,6 +23,7 @@ from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.callbacks.checkpointing import Commit
+from fl_platform.federated.callbacks.further_scores import FurtherScores
 from fl_platform.federated.callbacks.metrics import Evaluator, build_observers
 from fl_platform.federated.callbacks.monitors import stopped_early
 from fl_platform.federated.callbacks.progress import ProgressLine
@@ -111,7 +112,8 @@ def run(
             channels_last=choice.way == "channels_last",
         )
         evaluation = Evaluator(population.held_out, config.evaluation.every, score)
-        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
+        observers = [evaluation, *further_scores(config, population)]
+        observers += build_observers(config, record.folder.artifacts)
         asked = build_callbacks(config, record.folder.artifacts)
         observers += [Throughput(), *asked, *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
@@ -130,6 +132,12 @@ def run(
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def further_scores(config: Config, population: Population) -> list[Callback]:
+    """The observer of ``evaluation.scores``, if there are any."""
+    scores, every = config.evaluation.scores, config.evaluation.every
+    return [FurtherScores(population.held_out, every, scores)] if scores else []
 
 
 def free_earlier_runs(device: torch.device) -> None:
