@@ -33,6 +33,7 @@ from fl_platform.federated.client_training import (
     Way,
     WayName,
     build_way,
+    for_trainable,
 )
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
@@ -69,7 +70,8 @@ class FederatedModule(GlobalModel):
     that estimate as its gradient, which for SGD at rate 1 is ``w <- w - g_hat`` (eq. 3).
 
     Args:
-        model: the global model.
+        model: the global model; parameters with ``requires_grad=False`` are frozen and no part of
+            an update.
         federation: the clients' samples.
         local: how clients train, also as a mapping of its fields, as a checkpoint contains it.
         byzantine: the share of Byzantine clients, a real number from 0 to below 0.5, of which
@@ -190,6 +192,10 @@ class FederatedModule(GlobalModel):
         """For training: find the roles and this process's part; refuse incompatible settings."""
         if stage != "fit":
             return
+        if not self._width("parameters"):
+            raise ValueError(
+                "Expected a network with a trainable parameter, got requires_grad=False for all."
+            )
         self._aggregator, self._adversary = find_roles(self.trainer)
         if self._adversary is not None and not self.byzantine:
             raise ValueError(
@@ -218,12 +224,14 @@ class FederatedModule(GlobalModel):
         self._clients = Clients(
             self.federation, self.local, self.seed, self._loss, self._should_stop
         )
-        self._way = build_way(self._way_name, self.model, self._clients)
+        way = build_way(self._way_name, self.model, self._clients)
+        self._way = for_trainable(way, self.model)
         if self._root is not None and "reference" in self._aggregator.chain.asked:
             own = Clients(
                 self._root.to(self.device), self.local, stream_seed(self.seed, "root"), self._loss
             )
-            self._root_way = build_way("sequential", self.model, own)
+            way = build_way("sequential", self.model, own)
+            self._root_way = for_trainable(way, self.model)
         rates = server_rates(self.trainer, self._server_schedule)
         self._server_step = ServerStep(
             self.model, self.state, self._server_schedule, rates, self._ranks
@@ -239,7 +247,7 @@ class FederatedModule(GlobalModel):
     def _lay_out_momentum(self) -> None:
         """A row of momentum per client that trains, in the order of a round with all clients."""
         assert self._rows is not None
-        like = self._rows[:, : sum(p.numel() for p in self.model.parameters())]
+        like = self._rows[:, : self._width("parameters")]
         everybody = range(len(self.federation))
         if self._adversary is None or self._schedule.rests or self._schedule.switch:
             order = list(everybody)
@@ -263,9 +271,9 @@ class FederatedModule(GlobalModel):
         super().on_load_checkpoint(checkpoint)
         self._momentum_state = checkpoint.get("worker_momentum")
 
-    def _width(self) -> int:
+    def _width(self, state: State | None = None) -> int:
         """d, the number of coordinates of an update."""
-        return sum(t.numel() for t in state_tensors(self.model, self.state))
+        return sum(t.numel() for t in state_tensors(self.model, state or self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One communication round; reduced precision is for the clients' training only."""
@@ -368,7 +376,7 @@ class FederatedModule(GlobalModel):
             clients += cohort.byzantine
         parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
         start = (parameters, list(self.model.buffers()))
-        count, h, d = len(clients), len(cohort.honest), len(parameters)
+        count, h, d = len(clients), len(cohort.honest), self._width("parameters")
         share = self._ranks.share(count)
         honest = range(min(share.start, h), min(share.stop, h))
         clients, own = clients[share], len(honest)
@@ -444,7 +452,7 @@ class FederatedModule(GlobalModel):
             return None
         self._root_way.clients = replace(self._root_way.clients, settings=self.local.at(index))
         parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
-        buffers, d = list(self.model.buffers()), len(parameters)
+        buffers, d = list(self.model.buffers()), self._width("parameters")
         rows = torch.empty(1, self._width(), device=self.device, dtype=parameters.dtype)
         beside = rows[:, d:]
         if self.state != "all":
