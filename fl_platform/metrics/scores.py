@@ -63,6 +63,8 @@ def client_accuracies(right: Tensor, clients: Sequence[Tensor]) -> dict[str, flo
         right: ``(N,)`` whether the prediction for a sample is correct.
         clients: indices of the samples of each client; one without samples does not count.
 
+    >>> import torch
+    >>> from fl_platform.metrics.scores import client_accuracies
     >>> client_accuracies(torch.tensor([True, True, True, False]), torch.arange(4).split(2))
     {'worst': 0.5, 'mean': 0.75, 'variance': 0.0625}
     """
