@@ -38,6 +38,7 @@ LATER: dict[str, Any] = {
     "worker": {"momentum": 0.0, "dampening": 0.0},
     "data": {"seed": None},
     "byzantine.count": None,
+    "evaluation.scores": None,
     "byzantine.data": "share",
     "server.schedule": None,
     "server.weight_decay": 0.0,

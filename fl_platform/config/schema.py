@@ -19,7 +19,8 @@ from fl_platform.core.schedules import KINDS, Schedule
 
 Node = dict[str, Any]
 MOST_THREADS = 1024
-LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of logged values
+# Prefixes of logged values.
+LOGGED = ("client", "result", "round", "skew", "test", "time", "validation")
 
 
 def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
@@ -233,10 +234,15 @@ class Server:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Rounds per evaluation; the mean of the last ``tail`` evaluations is reported."""
+    """Rounds per evaluation; the mean of the last ``tail`` evaluations is reported.
+
+    Attributes:
+        scores: logged beside accuracy and loss, at least one; ``None`` for none.
+    """
 
     every: int = 1
     tail: int = 10
+    scores: list[Literal["f1", "calibration_error", "per_class", "per_client"]] | None = None
 
     def __post_init__(self) -> None:
         _at_least(1, self, "every", "tail")

@@ -32,7 +32,11 @@ PACKAGES = {
 # Rules of other libraries under names of ours: further rules of these groups.
 ADAPTERS = "fl_platform.adapters"
 ADAPTED = ("attack", "defense")
-PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # the package itself has no rules
+PLUGIN_GROUPS = ("callbacks", "loggers", "observers.metrics")  # several choices per run
+OWN_PARTS = {
+    "callbacks": "fl_platform.federated.callbacks",
+    "loggers": "fl_platform.tracking.loggers",
+}
 _plugins: dict[str, Path] = {}  # plug-ins admitted in this process
 
 
@@ -80,9 +84,10 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     if not isinstance(node, Mapping):
         raise ConfigError(f"{key}: expected a choice of the group, got {shown(node)}.")
     target = node.get("_target_")
-    packages = [PACKAGES[group]] if group in PACKAGES else []
+    own = PACKAGES | OWN_PARTS
+    packages = [own[group]] if group in own else []
     if group is None:
-        packages = sorted(set(PACKAGES.values()))
+        packages = sorted(set(own.values()))
     if group is None or group in ADAPTED:
         packages.append(ADAPTERS)
     root = Path(fl_platform.__file__).parent
@@ -93,9 +98,9 @@ def check_target(node: Any, group: str | None, key: str) -> str:
     known = [f"{name}.{rule}" for name, file in sources.items() for rule in public_names(file)]
     if not isinstance(target, str) or target not in known:
         close = nearest(target, known) if isinstance(target, str) else "."
-        expected = (
-            f"one of the public names of {', '.join(sources) or 'a package named by --plugin'}"
-        )
+        from_plugin = [] if _plugins and sources else ["a package named by --plugin"]
+        places = [*sources, *(from_plugin if group in PLUGIN_GROUPS else [])]
+        expected = f"one of the public names of {' or '.join(places)}"
         hint = _plugin_hint(target)
         raise ConfigError(f"{key}._target_: expected {expected}, got {shown(target)}{close}{hint}")
     return target

@@ -12,12 +12,14 @@ State = Literal["parameters", "all"]
 
 
 def state_tensors(model: nn.Module, state: State = "parameters") -> list[Tensor]:
-    """The tensors of an update: the parameters, or the parameters and then every buffer.
+    """The tensors of an update: the parameters that train, or these and then every buffer.
+
+    A parameter with ``requires_grad=False`` is frozen: no part of an update.
 
     ``"all"`` as in the STRIKE authors' code: running statistics and their integer counters are
     attacked and aggregated too.
     """
-    tensors: list[Tensor] = list(model.parameters())
+    tensors: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
     return tensors if state == "parameters" else tensors + list(model.buffers())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from fl_platform.core.lazy import lazy
 
 if TYPE_CHECKING:
+    from fl_platform.federated.callbacks.metrics import Evaluator
     from fl_platform.federated.callbacks.roles import (
         Adversary,
         Aggregator,
@@ -23,6 +24,7 @@ __all__ = [
     "Aggregator",
     "AgnosticAdversary",
     "Diverged",
+    "Evaluator",
     "FederatedModule",
     "Federation",
     "LocalTraining",

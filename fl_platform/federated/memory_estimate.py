@@ -67,7 +67,7 @@ def footprint(
         way: name of the client trainer.
     """
     work = work_per_image(model, image_shape)
-    d = sum(value.numel() for value in model.parameters())
+    d = sum(value.numel() for value in model.parameters() if value.requires_grad)
     values = 1
     for side in image_shape:
         values *= side

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -34,9 +33,11 @@ from fl_platform.federated.client_training import (
     Way,
     WayName,
     build_way,
+    for_trainable,
 )
 from fl_platform.federated.distributed import Alone, join
 from fl_platform.federated.federation import Federation
+from fl_platform.federated.global_model import GlobalModel
 from fl_platform.federated.round import Round
 from fl_platform.federated.sampling import Cohort, Sampling, byzantine_clients, sample_cohort
 from fl_platform.federated.server_step import (
@@ -49,12 +50,18 @@ from fl_platform.federated.server_step import (
 )
 from fl_platform.federated.worker_momentum import WorkerMomentum
 
+# The arguments of a module that a checkpoint contains as they are.
+PLAIN = (
+    *("byzantine", "sampled", "sampling", "state", "seed", "way"),
+    *("worker_momentum", "worker_dampening", "worker_clients"),
+)
+
 
 class Diverged(RuntimeError):  # noqa: N818 - an end of a run, named like its status
     """The run has diverged: its model or most updates of a round are not finite."""
 
 
-class FederatedModule(LightningModule):
+class FederatedModule(GlobalModel):
     """Federated averaging with Byzantine clients and a pluggable defense.
 
     A round: draw the participants; train them from the global model, each update
@@ -63,9 +70,10 @@ class FederatedModule(LightningModule):
     that estimate as its gradient, which for SGD at rate 1 is ``w <- w - g_hat`` (eq. 3).
 
     Args:
-        model: the global model.
+        model: the global model; parameters with ``requires_grad=False`` are frozen and no part of
+            an update.
         federation: the clients' samples.
-        local: how clients train.
+        local: how clients train, also as a mapping of its fields, as a checkpoint contains it.
         byzantine: the share of Byzantine clients, a real number from 0 to below 0.5, of which
             ceil(share × n) are drawn; or their number, at most half of the clients.
         sampled: participants per round; ``None`` for all.
@@ -93,7 +101,7 @@ class FederatedModule(LightningModule):
         self,
         model: nn.Module,
         federation: Federation,
-        local: LocalTraining | None = None,
+        local: LocalTraining | Mapping[str, Any] | None = None,
         *,
         byzantine: float | int = 0.0,
         sampled: int | None = None,
@@ -110,7 +118,7 @@ class FederatedModule(LightningModule):
         should_stop: Callable[[], None] = lambda: None,
         root: Federation | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(model, federation, local)
         whole = isinstance(byzantine, int)
         if not (0 <= 2 * byzantine <= len(federation) if whole else 0 <= byzantine < 0.5):
             raise ValueError(
@@ -120,9 +128,6 @@ class FederatedModule(LightningModule):
         if sampled is not None and not 1 <= sampled <= len(federation):
             raise ValueError(f"Expected 1 <= sampled <= {len(federation)} clients, got {sampled}.")
         self.automatic_optimization = False
-        self.model = model
-        self.federation = federation
-        self.local = local or LocalTraining()
         self.seed = seed
         self.sampled = sampled
         self.sampling = sampling
@@ -143,6 +148,9 @@ class FederatedModule(LightningModule):
         self._rows: Tensor | None = None
         self._received: Tensor | None = None
         self._ranks = Alone()
+        own_loss = None if loss is F.cross_entropy else loss
+        given = {"server": server, "server_schedule": server_schedule, "loss": own_loss}
+        self.keep_hyperparameters(PLAIN, given | {"root": root})
 
     @property
     def population(self) -> tuple[int, int] | None:
@@ -181,7 +189,13 @@ class FederatedModule(LightningModule):
         return DataLoader([0], batch_size=1)  # type: ignore[arg-type]
 
     def setup(self, stage: str) -> None:
-        """Find the roles and this process's part; refuse incompatible settings."""
+        """For training: find the roles and this process's part; refuse incompatible settings."""
+        if stage != "fit":
+            return
+        if not self._width("parameters"):
+            raise ValueError(
+                "Expected a network with a trainable parameter, got requires_grad=False for all."
+            )
         self._aggregator, self._adversary = find_roles(self.trainer)
         if self._adversary is not None and not self.byzantine:
             raise ValueError(
@@ -210,12 +224,14 @@ class FederatedModule(LightningModule):
         self._clients = Clients(
             self.federation, self.local, self.seed, self._loss, self._should_stop
         )
-        self._way = build_way(self._way_name, self.model, self._clients)
+        way = build_way(self._way_name, self.model, self._clients)
+        self._way = for_trainable(way, self.model)
         if self._root is not None and "reference" in self._aggregator.chain.asked:
             own = Clients(
                 self._root.to(self.device), self.local, stream_seed(self.seed, "root"), self._loss
             )
-            self._root_way = build_way("sequential", self.model, own)
+            way = build_way("sequential", self.model, own)
+            self._root_way = for_trainable(way, self.model)
         rates = server_rates(self.trainer, self._server_schedule)
         self._server_step = ServerStep(
             self.model, self.state, self._server_schedule, rates, self._ranks
@@ -231,7 +247,7 @@ class FederatedModule(LightningModule):
     def _lay_out_momentum(self) -> None:
         """A row of momentum per client that trains, in the order of a round with all clients."""
         assert self._rows is not None
-        like = self._rows[:, : sum(p.numel() for p in self.model.parameters())]
+        like = self._rows[:, : self._width("parameters")]
         everybody = range(len(self.federation))
         if self._adversary is None or self._schedule.rests or self._schedule.switch:
             order = list(everybody)
@@ -246,16 +262,18 @@ class FederatedModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the momentum of the clients, if they have any."""
+        super().on_save_checkpoint(checkpoint)
         if self._momentum is not None:
             checkpoint["worker_momentum"] = self._momentum.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the momentum of the clients for `on_fit_start`."""
+        super().on_load_checkpoint(checkpoint)
         self._momentum_state = checkpoint.get("worker_momentum")
 
-    def _width(self) -> int:
+    def _width(self, state: State | None = None) -> int:
         """d, the number of coordinates of an update."""
-        return sum(t.numel() for t in state_tensors(self.model, self.state))
+        return sum(t.numel() for t in state_tensors(self.model, state or self.state))
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One communication round; reduced precision is for the clients' training only."""
@@ -358,7 +376,7 @@ class FederatedModule(LightningModule):
             clients += cohort.byzantine
         parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
         start = (parameters, list(self.model.buffers()))
-        count, h, d = len(clients), len(cohort.honest), len(parameters)
+        count, h, d = len(clients), len(cohort.honest), self._width("parameters")
         share = self._ranks.share(count)
         honest = range(min(share.start, h), min(share.stop, h))
         clients, own = clients[share], len(honest)
@@ -434,7 +452,7 @@ class FederatedModule(LightningModule):
             return None
         self._root_way.clients = replace(self._root_way.clients, settings=self.local.at(index))
         parameters = torch.cat([p.detach().reshape(-1) for p in self.model.parameters()])
-        buffers, d = list(self.model.buffers()), len(parameters)
+        buffers, d = list(self.model.buffers()), self._width("parameters")
         rows = torch.empty(1, self._width(), device=self.device, dtype=parameters.dtype)
         beside = rows[:, d:]
         if self.state != "all":
@@ -517,13 +535,15 @@ class FederatedModule(LightningModule):
         return metrics
 
     def _report(self, done: Round, metrics: dict[str, float]) -> None:
-        """Hand all numbers to the loggers, and scores to callbacks that monitor them.
+        """Hand all numbers to the loggers, and to callbacks that monitor them, once a round.
 
-        Lightning takes a tenth of a millisecond a number to make it monitorable, which for all
-        numbers would be a third of a small round.
+        ``self.log`` takes a tenth of a millisecond per number, which would be a third of a small
+        round. All numbers of a round are one tensor here.
         """
-        scores = {k: v for k, v in metrics.items() if k.startswith(("test/", "validation/"))}
-        self.log_dict(scores, logger=False)
+        if self._ranks.size > 1:  # only process 0 evaluates, but each has to stop at the same round
+            metrics = self.trainer.strategy.broadcast(metrics)
+        values = torch.tensor(list(metrics.values()), dtype=torch.float64).unbind()
+        self.trainer.callback_metrics.update(zip(metrics, values, strict=True))
         for logger in self.trainer.loggers if self._ranks.rank == 0 else ():
             logger.log_metrics(metrics, step=done.index + 1)
 

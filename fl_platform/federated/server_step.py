@@ -90,6 +90,8 @@ class ServerStep:
                 group["lr"] = rate * factor
         start = 0
         for parameter in self.model.parameters():
+            if not parameter.requires_grad:
+                continue
             stop = start + parameter.numel()
             parameter.grad = vector[start:stop].view_as(parameter).clone()
             start = stop

@@ -204,7 +204,7 @@ def build_module(
     kind: type[Module] = FederatedModule,  # type: ignore[assignment]
 ) -> Module:
     """The Lightning module of the run, of that ``kind``."""
-    return kind(
+    module = kind(
         build_model(config, population.dataset),
         population.federation,
         local_training(config.task.local),
@@ -222,6 +222,8 @@ def build_module(
         way=way,
         root=population.root,
     )
+    module.save_hyperparameters({}, logger=False)  # loggers receive the whole configuration
+    return module
 
 
 def local_training(local: Local) -> LocalTraining:

@@ -23,7 +23,9 @@ from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.callbacks.checkpointing import Commit
+from fl_platform.federated.callbacks.further_scores import FurtherScores
 from fl_platform.federated.callbacks.metrics import Evaluator, build_observers
+from fl_platform.federated.callbacks.monitors import stopped_early
 from fl_platform.federated.callbacks.progress import ProgressLine
 from fl_platform.federated.evaluation import evaluate
 from fl_platform.federated.throughput import Throughput
@@ -110,10 +112,12 @@ def run(
             channels_last=choice.way == "channels_last",
         )
         evaluation = Evaluator(population.held_out, config.evaluation.every, score)
-        observers = [evaluation, *build_observers(config, record.folder.artifacts)]
-        observers += [Throughput(), *build_callbacks(config, record.folder.artifacts), *callbacks]
+        observers = [evaluation, *further_scores(config, population)]
+        observers += build_observers(config, record.folder.artifacts)
+        asked = build_callbacks(config, record.folder.artifacts)
+        observers += [Throughput(), *asked, *callbacks]
         trainer = build_trainer(config, device, record, stopper, observers)
-        status, reason = fit(trainer, module, record, stopper)
+        status, reason = fit(trainer, module, record, stopper, asked)
         if status in ("FINISHED", "DIVERGED"):
             for path in write_artifacts(config, record, population, module):
                 record.publish(path)
@@ -128,6 +132,12 @@ def run(
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def further_scores(config: Config, population: Population) -> list[Callback]:
+    """The observer of ``evaluation.scores``, if there are any."""
+    scores, every = config.evaluation.scores, config.evaluation.every
+    return [FurtherScores(population.held_out, every, scores)] if scores else []
 
 
 def free_earlier_runs(device: torch.device) -> None:
@@ -237,9 +247,16 @@ def build_trainer(
 
 
 def fit(
-    trainer: Trainer, module: FederatedModule, record: ActiveRun, stopper: Stopper
+    trainer: Trainer,
+    module: FederatedModule,
+    record: ActiveRun,
+    stopper: Stopper,
+    configured: Sequence[Callback] = (),
 ) -> tuple[Status, str]:
-    """Train from the last commit, if any, to the end: the run's status and the reason for it."""
+    """Train from the last commit, if any, to the end: the run's status and the reason for it.
+
+    A ``configured`` callback is part of the run, so that its early stop is the run's end.
+    """
     resume = record.checkpoint.path if record.checkpoint.exists() else None
     # Lightning loads a checkpoint before it converts the model, which would round float64
     trainer.precision_plugin.convert_module(module)
@@ -253,6 +270,8 @@ def fit(
     done, rounds = trainer.global_step, trainer.max_epochs or 0
     if done < rounds and stopper.signal is not None:
         return "KILLED", f"stopped by signal {stopper.signal}"
+    if done < rounds and stopped_early(configured):
+        return "FINISHED", f"stopped early after round {done} of {rounds}"
     if done < rounds:
         return "KILLED", f"stopped by a callback after round {done} of {rounds}"
     return "FINISHED", ""

@@ -44,6 +44,14 @@ class Stamping(Protocol):
         """The reason why a checkpoint is not one of this run; empty if it is."""
 
 
+def is_committed(path: Path) -> bool:
+    """True if ``path`` is a file of `CheckpointFile`, not one of ``torch.save``."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) in (_MAGIC, _FIRST)
+
+
 class CheckpointFile:
     """The checkpoint at ``path`` and its predecessor beside it.
 

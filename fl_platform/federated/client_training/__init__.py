@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         stacking_obstacle,
     )
     from fl_platform.federated.client_training.stacked_training import Stacked
+    from fl_platform.federated.client_training.trainable_only import TrainableOnly, for_trainable
     from fl_platform.federated.client_training.trainer import Clients, Loss, Way, WayName
     from fl_platform.federated.client_training.vmapped import Vmapped
 
@@ -30,11 +31,13 @@ __all__ = [
     "Loss",
     "Sequential",
     "Stacked",
+    "TrainableOnly",
     "Vmapped",
     "Way",
     "WayName",
     "build_way",
     "choose",
+    "for_trainable",
     "pays",
     "spares_products",
     "stacking_obstacle",

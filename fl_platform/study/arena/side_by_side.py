@@ -228,8 +228,8 @@ class SideBySide:
         lead = self.runs[0]
         self.clients = Clients(lead.federation, lead.local, lead.seed)
         self.stacks: Stacks | None = None
-        if way == "vmapped":
-            d = sum(p.numel() for p in lead.model.parameters())
+        d = sum(p.numel() for p in lead.model.parameters())
+        if way == "vmapped" and d == lead._width("parameters"):  # rows without frozen coordinates
             most = len(configs) * len(lead.federation)
             room = min(max(len(lead.federation), ROOM // d), most)
             model = build_model(first, population.dataset).to(self.device)
@@ -261,7 +261,7 @@ class SideBySide:
         settings = runs[0].local.at(index)
         starts = torch.stack([run.start() for run in runs])
         count = len(cohort.honest) + len(cohort.byzantine)
-        rows = starts.new_empty(len(runs), count, starts.shape[1])
+        rows = starts.new_empty(len(runs), count, runs[0]._width("parameters"))
         parts = [run.parts(cohort) for run in runs]
         self._train(cohort.honest, index, starts, rows[:, : len(cohort.honest)], None, settings)
         groups: dict[Any, list[int]] = {}

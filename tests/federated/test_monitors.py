@@ -1,0 +1,98 @@
+"""Early stopping, best checkpoints and loggers that a configuration adds to a run."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.callbacks import EarlyStopping
+
+from fl_platform.config import ConfigError, compose, config_hash
+from fl_platform.federated import FederatedModule, Federation
+from fl_platform.run.build import build_model, load_population
+from fl_platform.run.runner import run
+from fl_platform.tracking.journal import read
+from fl_platform.tracking.run_folder import run_folder
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUIET = ["task.validation=0.2", "runtime.tracking=journal", "runtime.progress=none"]
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "conf").symlink_to(REPOSITORY / "conf")
+    return tmp_path
+
+
+def started(home, *overrides, callbacks=()):
+    config = compose([*overrides, *QUIET], home)
+    return run(config, home, callbacks=callbacks), run_folder(home, config_hash(config))
+
+
+STOP = ("callbacks=early_stop", "callbacks.early_stop.min_delta=9", "rounds=20")
+
+
+def test_a_configured_early_stop_finishes_the_run(home):
+    result, folder = started(home, *STOP, "callbacks.early_stop.patience=2")
+    assert (result.status, result.rounds) == ("FINISHED", 3)
+    assert result.reason == "stopped early after round 3 of 20"
+    assert result.accuracy_last == 100 * read(folder.journal).curve("test/accuracy")[-1][1]
+    again, _ = started(home, *STOP, "callbacks.early_stop.patience=2")
+    assert again == result
+
+
+def test_patience_counts_measurements_not_rounds(home):
+    patience = "callbacks.early_stop.patience=2"
+    result, _ = started(home, *STOP, patience, "evaluation.every=3")
+    assert result.rounds == 9  # measured after rounds 3, 6 and 9
+
+
+def test_a_callback_from_python_only_interrupts(home):
+    stopping = EarlyStopping(monitor="round/loss", min_delta=9.0, patience=1)
+    result, _ = started(home, "rounds=4", callbacks=[stopping])
+    assert (result.status, result.rounds) == ("KILLED", 2)
+
+
+def test_a_misspelt_monitor_names_the_values_that_are_logged(home):
+    with pytest.raises(ConfigError, match=r"among .*'round/los'; did you mean 'round/loss'"):
+        started(home, *STOP, "callbacks.early_stop.monitor=round/los", "observers=none")
+
+
+def test_the_best_checkpoint_of_a_run_and_its_last_state_can_be_loaded(home):
+    config = compose(["callbacks=best_checkpoint", "rounds=4", *QUIET], home)
+    run(config, home)
+    folder, population = run_folder(home, config_hash(config)), load_population(config, home)
+    curve = dict(read(folder.journal).curve("validation/accuracy"))
+    (best,) = (folder.artifacts / "best").glob("*.ckpt")
+    assert curve[int(best.stem.removeprefix("round-"))] == max(curve.values())
+    federation: Federation = population.federation
+    for path, score in ((best, max(curve.values())), (folder.checkpoint, curve[4])):
+        with pytest.warns(UserWarning, match=r"was given server=\.\.\."):
+            module = FederatedModule.load_from_checkpoint(
+                path, model=build_model(config, population.dataset), federation=federation
+            )
+        held_out = population.held_out["validation"]
+        outputs = module.eval()(held_out.inputs)
+        right = (outputs.argmax(1) == held_out.targets).double().mean()
+        assert float(right) == pytest.approx(score)
+
+
+def test_the_csv_logger_has_all_that_the_journal_has(home):
+    result, folder = started(home, "loggers=csv", "rounds=2")
+    assert result.status == "FINISHED"
+    text = (folder.artifacts / "csv" / "metrics.csv").read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    history = read(folder.journal)
+    for name in ("test/accuracy", "round/loss"):
+        assert [(int(r["step"]), float(r[name])) for r in rows] == history.curve(name)
+    assert "attack" in (folder.artifacts / "csv" / "hparams.yaml").read_text()
+
+
+def test_tensorboard_says_what_it_needs(home, monkeypatch):
+    from lightning.pytorch.loggers import tensorboard
+
+    for module in (tensorboard, sys.modules["lightning.fabric.loggers.tensorboard"]):
+        for name in ("_TENSORBOARD_AVAILABLE", "_TENSORBOARDX_AVAILABLE"):
+            monkeypatch.setattr(module, name, False, raising=False)
+    with pytest.raises(ConfigError, match="loggers: expected the package tensorboard"):
+        started(home, "loggers=tensorboard", "rounds=1")
