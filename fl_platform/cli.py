@@ -195,7 +195,7 @@ def run(
         result = run_config(config, place)
     else:
         _note_stored(config, place)
-    show_result(result, config.runtime.tracking)
+    show_result(result, config.runtime.tracking, folder.path)
     if as_json:
         print(json.dumps(result.to_json()))
     for number in (signal.SIGINT, signal.SIGHUP):

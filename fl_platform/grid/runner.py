@@ -58,7 +58,7 @@ class Options:
             raise ConfigError(f"--executor: expected {expected}, got {self.executor!r}.")
 
 
-@dataclass
+@dataclass(repr=False)
 class GridResult:
     """Jobs, parent run and report of a grid.
 
@@ -71,6 +71,11 @@ class GridResult:
     parent: GridRun
     signal: int = 0
     report: Path | None = None
+
+    def __repr__(self) -> str:
+        states = Counter(job.state for job in self.table.jobs)
+        told = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"<GridResult of {self.parent.grid.name!r}: {told}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
