@@ -43,7 +43,8 @@ def compose(
     Args:
         overrides: as on the command line: ``"attack=strike"``, ``"attack.nu=0.5"``.
         home: folder of ``conf/`` and ``mlruns/``. Default: ``FL_PLATFORM_HOME``, else the nearest
-            parent of the working directory with ``conf/config.yaml``, else that directory.
+            parent of the working directory with own ``conf/`` files or with runs, else that
+            directory.
         plugins: packages whose rules and ``conf/`` may be used.
         settings: further overrides by keyword: numbers, text, ``None``, lists, mappings.
 
@@ -127,12 +128,13 @@ def grid(
 
 
 def runs(
-    experiment: str | None = None, *, home: Home = None, source: Source = "auto"
+    experiment: str | GridResult | None = None, *, home: Home = None, source: Source = "auto"
 ) -> pd.DataFrame:
     """Recorded runs, one row per run; accuracies in percent.
 
     Args:
-        experiment: the name under which runs are filed. Default: all.
+        experiment: the name under which runs are filed, or the result of `grid`: its runs alone.
+            Default: all.
         home: as for `compose`.
         source: ``folders``, ``mlflow`` or ``auto``, as for `fl_platform.tracking.frames.runs`.
     """
@@ -140,13 +142,18 @@ def runs(
 
     frame = table.runs(_home(home), source)
     frame = frame[frame["attack"] != ""]  # a parent of a grid or study has no attack
-    if experiment is not None:
+    if isinstance(experiment, str):
         frame = frame[frame["experiment"] == experiment]
+    elif experiment is not None:
+        frame = frame[frame["config_hash"].isin(experiment.hashes)]
     return frame.reset_index(drop=True)
 
 
 def curves(
-    *keys: str, experiment: str | None = None, home: Home = None, source: Source = "auto"
+    *keys: str,
+    experiment: str | GridResult | None = None,
+    home: Home = None,
+    source: Source = "auto",
 ) -> pd.DataFrame:
     """Metrics over rounds, one row per run, key and round, with the run's attack, defense and seed.
 

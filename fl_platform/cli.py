@@ -38,7 +38,7 @@ Home = Annotated[
     Path | None,
     typer.Option(
         help="Workspace: the folder of conf/ and mlruns/. Default: $FL_PLATFORM_HOME, else the"
-        " nearest parent folder with conf/config.yaml, else the working directory."
+        " nearest parent folder with own conf/ files or runs, else the working directory."
     ),
 ]
 Plugins = Annotated[
