@@ -112,7 +112,9 @@ def plugin_with(home: Path, group: str, name: str) -> str:
         for found in sorted(place.glob(f"*/conf/{group}/{name}.yaml")):
             package = found.parents[len(Path(group, name).parts)]
             if (package / "__init__.py").is_file() and package.name != "fl_platform":
-                return f" Package {package.name} contains it: add --plugin {package.name}."
+                own = package.name
+                where = f"add --plugin {own}. In Python: plugins=['{own}']."
+                return f" Package {own} contains it: {where}"
     return ""
 
 
