@@ -10,7 +10,7 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 GET_CHROMIUM := apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation
 export CHROMIUM SHOTS
 
-.PHONY: help demo test test-many test-one install lint format lock clean test-nightly test-kills test-e2e test-slurm test-postgres
+.PHONY: help demo test test-many test-one install lint format lock clean notebooks test-nightly test-kills test-e2e test-slurm test-postgres
 
 help:            ## Say what each target does.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -42,6 +42,9 @@ test-many: install
 
 test-one: install
 	$(SUITE) tests $(MANY:%=--ignore=%) $(ARGS) $(NONE)
+
+notebooks: install  ## Execute the notebooks of examples/ and store their outputs; NAMES= some of them.
+	$(BIN)/python examples/execute.py $(NAMES)
 
 test-nightly: install  ## The long fault and property tests, at most 30 minutes.
 	$(BIN)/python -m pytest -m nightly $(ARGS)

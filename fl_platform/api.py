@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+import signal
+import sys
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from pathlib import Path
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 
 Home = Path | str | None
 FORMATS = ("html", "markdown", "latex", "csv")
+_ABOUT = (
+    *("run_id", "experiment", "status", "task", "attack", "defense", "mixing", "seed"),
+    *("attack_label", "defense_label"),
+)
 
 
 def compose(
@@ -37,7 +43,8 @@ def compose(
     Args:
         overrides: as on the command line: ``"attack=strike"``, ``"attack.nu=0.5"``.
         home: folder of ``conf/`` and ``mlruns/``. Default: ``FL_PLATFORM_HOME``, else the nearest
-            parent of the working directory with ``conf/config.yaml``, else that directory.
+            parent of the working directory with own ``conf/`` files or with runs, else that
+            directory.
         plugins: packages whose rules and ``conf/`` may be used.
         settings: further overrides by keyword: numbers, text, ``None``, lists, mappings.
 
@@ -57,6 +64,9 @@ def run(
 ) -> Result:
     """Run one configuration, or continue it; a finished run returns its stored result.
 
+    Ctrl-C, or a notebook's interrupt button, ends the run after its current round with a checkpoint
+    and raises KeyboardInterrupt, so that a loop or the following cells end too.
+
     Args:
         overrides: as for `compose`.
         home: as for `compose`.
@@ -66,11 +76,16 @@ def run(
 
     Raises:
         ConfigError: a configuration that cannot be run; one line says why.
+        KeyboardInterrupt: SIGINT; SystemExit: SIGTERM or SIGHUP. The same call continues the run.
     """
     config = compose(*overrides, home=home, plugins=plugins, **settings)
+    from fl_platform.core.process import Stopper
     from fl_platform.run.runner import run as run_config
 
-    return run_config(config, _home(home), callbacks=callbacks)
+    stopper = Stopper()
+    result = run_config(config, _home(home), callbacks=callbacks, stopper=stopper)
+    _raise_stop(stopper.signal, f"{result.status.lower()} after round {result.rounds}")
+    return result
 
 
 def grid(
@@ -95,6 +110,7 @@ def grid(
 
     Raises:
         ConfigError: a combination that cannot be run, named.
+        KeyboardInterrupt: SIGINT; SystemExit: SIGTERM or SIGHUP. The same call continues the grid.
     """
     from fl_platform.grid.plan import plan_grid
     from fl_platform.grid.runner import Options, run_grid
@@ -105,16 +121,20 @@ def grid(
         typed.append(f"{key}={','.join(_text(item, key) for item in several)}")
     place = _home(home)
     asked, planned = plan_grid(typed, place, plugins)
-    return run_grid(asked, planned, place, Options(jobs=jobs, report=report), typed)
+    outcome = run_grid(asked, planned, place, Options(jobs=jobs, report=report), typed)
+    done = len(outcome.table.of_state("done"))
+    _raise_stop(outcome.signal, f"{done} of {len(planned)} runs finished")
+    return outcome
 
 
 def runs(
-    experiment: str | None = None, *, home: Home = None, source: Source = "auto"
+    experiment: str | GridResult | None = None, *, home: Home = None, source: Source = "auto"
 ) -> pd.DataFrame:
     """Recorded runs, one row per run; accuracies in percent.
 
     Args:
-        experiment: the name under which runs are filed. Default: all.
+        experiment: the name under which runs are filed, or the result of `grid`: its runs alone.
+            Default: all.
         home: as for `compose`.
         source: ``folders``, ``mlflow`` or ``auto``, as for `fl_platform.tracking.frames.runs`.
     """
@@ -122,22 +142,32 @@ def runs(
 
     frame = table.runs(_home(home), source)
     frame = frame[frame["attack"] != ""]  # a parent of a grid or study has no attack
-    if experiment is not None:
+    if isinstance(experiment, str):
         frame = frame[frame["experiment"] == experiment]
+    elif experiment is not None:
+        frame = frame[frame["config_hash"].isin(experiment.hashes)]
     return frame.reset_index(drop=True)
 
 
-def curves(*keys: str, home: Home = None, source: Source = "auto") -> pd.DataFrame:
-    """Metrics over rounds, one row per run, key and round.
+def curves(
+    *keys: str,
+    experiment: str | GridResult | None = None,
+    home: Home = None,
+    source: Source = "auto",
+) -> pd.DataFrame:
+    """Metrics over rounds, one row per run, key and round, with the run's attack, defense and seed.
 
     Args:
         keys: names of metrics. Default: ``test/accuracy``, from 0 to 1.
+        experiment: as for `runs`.
         home: as for `compose`.
         source: as for `runs`.
     """
     from fl_platform.tracking import frames as table
 
-    return table.curves(_home(home), keys or ("test/accuracy",), source)
+    values = table.curves(_home(home), keys or ("test/accuracy",), source)
+    about = runs(experiment, home=home, source=source)[list(_ABOUT)]
+    return about.merge(values, on="run_id")
 
 
 def report(
@@ -166,6 +196,15 @@ def report(
     frame = outcome.frame_of(place, experiment, source)
     target = None if out is None else Path(out)
     return outcome.write(place, experiment, frame, target, formats, source=source)[0]
+
+
+def _raise_stop(number: int | None, state: str) -> None:
+    """End the caller too if a signal asked for a stop: a script's loop, a notebook's next cells."""
+    if not number:
+        return
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt(f"{state}; the same call continues")
+    sys.exit(128 + number)
 
 
 def _home(home: Home) -> Path:

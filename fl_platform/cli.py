@@ -38,7 +38,7 @@ Home = Annotated[
     Path | None,
     typer.Option(
         help="Workspace: the folder of conf/ and mlruns/. Default: $FL_PLATFORM_HOME, else the"
-        " nearest parent folder with conf/config.yaml, else the working directory."
+        " nearest parent folder with own conf/ files or runs, else the working directory."
     ),
 ]
 Plugins = Annotated[
@@ -195,7 +195,7 @@ def run(
         result = run_config(config, place)
     else:
         _note_stored(config, place)
-    show_result(result, config.runtime.tracking)
+    show_result(result, config.runtime.tracking, folder.path)
     if as_json:
         print(json.dumps(result.to_json()))
     for number in (signal.SIGINT, signal.SIGHUP):

@@ -33,11 +33,12 @@ GROUPS = {
 }
 
 
-def show_result(result: Result, tracking: str = "mlflow") -> None:
+def show_result(result: Result, tracking: str = "mlflow", folder: Path | None = None) -> None:
     """A short table of one run's outcome and the command that shows it.
 
     Args:
         tracking: ``runtime.tracking``: says where the run is to be seen.
+        folder: the run's folder.
     """
     out = wide_output()
     table = Table(title=printable(result.name), title_justify="left", show_header=False, box=None)
@@ -50,6 +51,8 @@ def show_result(result: Result, tracking: str = "mlflow") -> None:
         table.add_row("ALARM", told, style="bold red")
     table.add_row("weights", result.weights_sha256[:16])
     table.add_row("run", result.run_id)
+    if folder is not None:
+        table.add_row("folder", Text(printable(str(folder)), no_wrap=True, overflow="ignore"))
     out.print(table)
     seen = {
         "mlflow": "see it: fl-platform ui",

@@ -1,5 +1,7 @@
 """``import fl_platform as fl``: typed, lazy, and no obstacle to the modules of the same names."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -7,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from lightning.pytorch import Callback
 
 import fl_platform as fl
 from fl_platform.api import _text
@@ -40,6 +43,56 @@ def test_a_run_its_frames_and_its_report(home):
     assert list(folder.glob("tables/*.md"))
 
 
+class Interrupt(Callback):
+    """The signals that a notebook's interrupt button or a scheduler sends, after round 2."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(
+    ("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_an_interruption_ends_the_caller_and_the_same_call_continues(home, number, ends):
+    typed = ("task=digits", "rounds=4")
+    with pytest.raises(ends):
+        fl.run(*typed, home=home, callbacks=[Interrupt(number)], **QUIET)
+    assert list(fl.runs(home=home)["status"]) == ["KILLED"]
+    result = fl.run(*typed, home=home, **QUIET)
+    assert (result.status, result.rounds) == ("FINISHED", 4)
+    whole = fl.run(*typed, home=home, **{**QUIET, "runtime.fresh": True})
+    assert whole.weights_sha256 == result.weights_sha256
+
+
+THREADED = """
+    import sys, threading
+    import fl_platform as fl
+
+    if __name__ == "__main__":
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        outcome = fl.grid(
+            "task=digits", attack=["none", "ipm"], rounds=1, jobs=2, report=False, home=sys.argv[1],
+            **{"runtime.tracking": "journal"},
+        )
+        print(outcome)
+"""
+
+
+def test_a_grid_works_in_a_process_with_threads_such_as_a_kernel(home):
+    script = home / "threaded.py"
+    script.write_text(textwrap.dedent(THREADED))
+    done = subprocess.run(
+        [sys.executable, str(script), str(home)],
+        cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.endswith("<GridResult of 'grid': 2 done>\n"), done.stdout + done.stderr
+
+
 def test_a_grid_takes_lists_as_sweeps(home):
     outcome = fl.grid(
         "task=digits", attack=["ipm", "lie"], seed=range(2), rounds=1, jobs=1, report=False,
@@ -47,7 +100,14 @@ def test_a_grid_takes_lists_as_sweeps(home):
     )  # fmt: skip
     told = outcome.to_json()
     assert (told["cells"], told["done"]) == (4, 4)
-    assert len(fl.runs(home=home)) == 4
+    assert repr(outcome) == "<GridResult of 'grid': 4 done>"
+    fl.run("task=digits", rounds=1, home=home, **QUIET)
+    assert len(fl.runs(home=home)) == 5
+    assert len(fl.runs(outcome, home=home)) == 4
+    curves = fl.curves(experiment=outcome, home=home)
+    assert sorted(curves.value_counts(["attack", "seed"]).index) == [
+        ("ipm", 0), ("ipm", 1), ("lie", 0), ("lie", 1),
+    ]  # fmt: skip
 
 
 VALUES = [0, -3, 1.5, 1e-12, True, None, [1, 2], {"a": 1, "b": "x"}]

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from fl_platform import cli
-from fl_platform.config import ConfigError, aliases, compose
+from fl_platform.config import ConfigError, aliases, compose, targets
 from fl_platform.config.hydra_tree import GROUPS, schema_keys
+from fl_platform.config.targets import admit
+from fl_platform.grid.spec import read_grid
 
 ROOT = Path(__file__).resolve().parents[1]
 CONF = ROOT / "conf"
@@ -73,6 +75,33 @@ def test_a_choice_of_a_package_nearby_is_told_its_plugin(tmp_path, monkeypatch) 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="add --plugin mine"):
         compose(["attack=own"], tmp_path)
+
+
+@pytest.mark.parametrize("place", ["workspace", "working directory", "path"])
+@pytest.mark.parametrize("group", ["attack", "experiment"])
+def test_the_plugin_of_a_choice_is_named_where_it_would_be_found(
+    place, group, tmp_path, monkeypatch
+) -> None:
+    home, here, path = tmp_path / "home", tmp_path / "here", tmp_path / "path"
+    folder = {"workspace": home, "working directory": here, "path": path}[place]
+    file = folder / f"mine_{folder.name}" / "conf" / group / "own.yaml"
+    file.parent.mkdir(parents=True)
+    for each in (home, here):
+        each.mkdir(exist_ok=True)
+    package = file.parents[2]
+    (package / "__init__.py").write_text("__all__ = []\n")
+    file.write_text("# @package _global_\nrounds: 2\n" if group == "experiment" else "a: 1\n")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(sys, "path", [str(path), *sys.path])
+    monkeypatch.setattr(targets, "_plugins", {})
+    asks = [lambda: compose([f"{group}=own"], home)]
+    asks += [lambda: read_grid("own", home)] if group == "experiment" else []
+    for ask in asks:
+        with pytest.raises(ConfigError, match=r"no 'own'|experiment 'own'") as refused:
+            ask()
+        assert f"add --plugin {package.name}." in str(refused.value)
+        assert "did you mean" not in str(refused.value)
+    assert admit(package.name, home) == package  # the advice is right
 
 
 @pytest.mark.parametrize("words", [("--attack", "strike"), ("--attack=strike",), ("--seed", "3")])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         data_node,
         find_home,
         looked_in,
+        plugin_with,
         refuse_missing_data,
     )
     from fl_platform.config.rules import build_rule
@@ -46,6 +47,7 @@ __all__ = [
     "find_home",
     "flat",
     "looked_in",
+    "plugin_with",
     "refuse_missing_data",
     "role",
     "setting_hash",

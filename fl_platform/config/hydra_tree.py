@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fl_platform.config.aliases import meaning
 from fl_platform.config.errors import ConfigError, nearest, shown
 from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
-from fl_platform.config.paths import conf_folder, conf_folders, looked_in
+from fl_platform.config.paths import conf_folder, conf_folders, looked_in, plugin_with
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
 from fl_platform.core.attack_schedule import AttackSchedule
@@ -91,7 +91,7 @@ def compose_tree(
     except UnknownKeyError as error:
         raise _unknown_key(error.key, error.tree) from None
     except FAILURES as error:
-        raise _translated(error, folders) from None
+        raise _translated(error, folders, home) from None
     named = {group: choice for group, choice in choices.items() if choice is not None}
     written = _written_by(named.get("experiment"), folders)
     return tree, named, written  # type: ignore[return-value]
@@ -142,16 +142,16 @@ def schema_keys(cls: type = Config, dot: str = "") -> frozenset[str]:
     return frozenset(keys)
 
 
-def _translated(error: Exception, folders: Sequence[Path]) -> ConfigError:
+def _translated(error: Exception, folders: Sequence[Path], home: Path) -> ConfigError:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
         has = f" Choices: {', '.join(options)}." if options else ""
-        from_plugin = _plugin_with(folders, group, name)
-        message = (
-            f"{group or 'conf'}: there is no '{name}'{nearest(name, options)}{from_plugin}{has}"
-        )
-        return ConfigError(message + (looked_in(folders) if group == "experiment" else ""))
+        from_plugin = plugin_with(home, group, name) if group else ""
+        close = "." if from_plugin else nearest(name, options)
+        message = f"{group or 'conf'}: there is no '{name}'{close}{from_plugin}{has}"
+        where = looked_in(folders, home) if group == "experiment" else ""
+        return ConfigError(message + where)
     return ConfigError(_first_line(error))
 
 
@@ -163,17 +163,7 @@ def _choice_meant(text: str) -> str:
         name = meaning(text, names)
         if name and name != "none":
             return f"{group}={name}"
-    return ""
-
-
-def _plugin_with(folders: Sequence[Path], group: str, name: str) -> str:
-    """A hint at a package with the choice, beside a ``conf/`` or in the working directory."""
-    for place in dict.fromkeys([Path.cwd(), *(folder.parent for folder in folders)]):
-        for found in sorted(place.glob(f"*/conf/{group}/{name}.yaml")):
-            package = found.parents[2]
-            if (package / "__init__.py").is_file() and package.name != "fl_platform":
-                return f" Package {package.name} contains it: add --plugin {package.name}."
-    return ""
+    return f"{text}=NAME" if text in GROUPS else ""
 
 
 def _unknown_key(key: str, tree: DictConfig) -> ConfigError:

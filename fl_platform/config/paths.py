@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from fl_platform.config.errors import ConfigError
 from fl_platform.config.schema import Config
 
 MAIN = Path("conf") / "config.yaml"
+OWN_GROUPS = ("attack", "defense", "mixing", "task", "preset", "experiment", "suite")
 
 
 def find_home(option: str | Path | None, env: Mapping[str, str], cwd: Path) -> Path:
     """The folder of ``conf/`` and ``mlruns/``.
 
     ``option`` (``--home``), else ``FL_PLATFORM_HOME``, else the nearest of ``cwd`` and its parents
-    with a ``conf/config.yaml`` of this platform or with runs below ``mlruns/``, else ``cwd``. A
-    workspace without a complete ``conf/`` uses the installed one.
+    with a ``conf/config.yaml`` of this platform, with own files such as ``conf/experiment/x.yaml``,
+    or with runs below ``mlruns/``, else ``cwd``. A workspace without a complete ``conf/`` uses the
+    installed one.
 
     Raises:
         ConfigError: a named folder that does not exist.
@@ -33,9 +36,18 @@ def find_home(option: str | Path | None, env: Mapping[str, str], cwd: Path) -> P
             return home
     start = cwd.resolve()
     for folder in (start, *start.parents):
-        if _is_ours(folder / MAIN) or (folder / "mlruns" / "runs").is_dir():
+        runs = folder / "mlruns" / "runs"
+        if _is_ours(folder / MAIN) or _has_own_files(folder) or runs.is_dir():
             return folder
     return start
+
+
+def _has_own_files(folder: Path) -> bool:
+    """True if ``conf/`` extends the installed one, and is neither foreign nor of a plug-in."""
+    conf = folder / "conf"
+    if not conf.is_dir() or any(conf.glob("*.yaml")) or (folder / "__init__.py").exists():
+        return False
+    return any(any((conf / group).glob("*.yaml")) for group in OWN_GROUPS)
 
 
 def _is_ours(main: Path) -> bool:
@@ -86,9 +98,24 @@ def tuning_folder(home: Path) -> Path:
     raise ConfigError(f"--home: expected tuning/*.yaml in {str(home)!r}, found none.")
 
 
-def looked_in(folders: Sequence[Path]) -> str:
-    """A sentence with the searched folders."""
-    return f" Searched: {', '.join(map(str, folders))} (--home names another workspace)."
+def looked_in(folders: Sequence[Path], home: Path | None = None) -> str:
+    """A sentence with the searched folders, and with a ``conf/`` of ``home`` that is left out."""
+    foreign = home is not None and (home / MAIN).exists() and not _is_ours(home / MAIN)
+    left_out = f" Not searched: {home}/conf, whose config.yaml is another project's."
+    searched = f" Searched: {', '.join(map(str, folders))} (--home names another workspace)."
+    return searched + (left_out if foreign else "")
+
+
+def plugin_with(home: Path, group: str, name: str) -> str:
+    """A hint at a package with the choice ``name``, where ``--plugin`` would find that package."""
+    for place in dict.fromkeys([*(Path(entry) for entry in sys.path), home, Path.cwd()]):
+        for found in sorted(place.glob(f"*/conf/{group}/{name}.yaml")):
+            package = found.parents[len(Path(group, name).parts)]
+            if (package / "__init__.py").is_file() and package.name != "fl_platform":
+                own = package.name
+                where = f"add --plugin {own}. In Python: plugins=['{own}']."
+                return f" Package {own} contains it: {where}"
+    return ""
 
 
 def data_node(config: Config, home: Path) -> dict[str, Any]:

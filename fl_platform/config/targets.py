@@ -44,15 +44,18 @@ def admit(plugin: str, home: Path) -> Path:
     """Admit the package or module ``plugin``; the folder that contains it, for its ``conf/``.
 
     Raises:
-        ConfigError: no top-level package of that name on the path or in ``home``.
+        ConfigError: no top-level package of that name on the path, in ``home`` or in the working
+            directory.
     """
-    found = PathFinder.find_spec(plugin, [*sys.path, str(home)]) if plugin.isidentifier() else None
+    places = [*sys.path, str(home), str(Path.cwd())]
+    found = PathFinder.find_spec(plugin, places) if plugin.isidentifier() else None
     if found is None or found.origin is None or not found.origin.endswith(".py"):
-        expected = f"an importable package or one that lies in {str(home)!r}"
+        expected = f"an importable package, or one in {str(home)!r} or in the working directory"
         raise ConfigError(f"--plugin: expected {expected}, got {shown(plugin)}.")
     source = Path(found.origin)
-    if str(home) not in sys.path and home in source.parents:
-        sys.path.append(str(home))
+    for place in (home, Path.cwd()):
+        if str(place) not in sys.path and place in source.parents:
+            sys.path.append(str(place))
     _plugins[plugin] = source
     return source.parent
 

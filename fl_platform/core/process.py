@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from fl_platform.core.notebook import in_notebook
+
 PATIENCE = 3.0  # seconds for the end of a round after a request to stop
 
 
@@ -18,6 +20,8 @@ class Stopped(RuntimeError):  # noqa: N818 - an end of a run, named like its sta
 
 class Stopper:
     """Signal handler: the first SIGTERM, SIGINT or SIGHUP requests a stop, a second one exits.
+
+    In a notebook the second one raises `Stopped`, since an exit would end the kernel.
 
     SIGHUP is sent when a terminal is closed; if it is ignored already (nohup), it stays ignored.
 
@@ -57,6 +61,8 @@ class Stopper:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
+            if in_notebook():  # an exit would end the kernel and lose all its variables
+                raise Stopped(f"stopped by a second signal, {number}")
             os._exit(128 + number)
         self.signal, self._asked = number, self._clock()
         outer = getattr(self._before.get(number), "__self__", None)

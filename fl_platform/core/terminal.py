@@ -9,6 +9,7 @@ from typing import IO, Any
 from rich.console import Console
 from rich.segment import Segment
 
+from fl_platform.core.notebook import in_notebook
 from fl_platform.core.streams import raw
 from fl_platform.core.text import visible
 
@@ -16,7 +17,8 @@ from fl_platform.core.text import visible
 class Terminal(Console):
     """A console that shows texts as they are: no markup, no terminal codes, no hidden characters.
 
-    Colours come from styles (`rich.text.Text`), never from what is written in a text.
+    Colours come from styles (`rich.text.Text`), never from what is written in a text. In a notebook
+    the text is plain, although a kernel's environment asks for colours.
 
     Args:
         error: write to standard error in place of standard output.
@@ -24,6 +26,8 @@ class Terminal(Console):
     """
 
     def __init__(self, *, error: bool = False, **settings: Any) -> None:
+        if in_notebook():
+            settings = {"force_terminal": False, "force_jupyter": False, **settings}
         super().__init__(stderr=error, markup=False, emoji=False, highlight=False, **settings)
 
     def render(self, *arguments: Any, **options: Any) -> Iterable[Segment]:

@@ -1,4 +1,8 @@
-"""The local executor: single-threaded worker processes, forked after all imports."""
+"""The local executor: single-threaded worker processes, forked after all imports.
+
+In a process with threads, such as a notebook's kernel, a server without threads is started once; it
+imports the modules of a run and forks the workers of this grid and of later ones.
+"""
 
 from __future__ import annotations
 
@@ -63,6 +67,10 @@ class LocalExecutor:
         self.home, self.workers, self.parent_run_id, self.logs = home, workers, parent_run_id, logs
         self.environments = environments
         self._context: Any = multiprocessing.get_context(start_method())
+        if self._context.get_start_method() == "forkserver":
+            self._context.set_forkserver_preload(["fl_platform.run.runner"])
+            # the server keeps the environment of its start
+            self.environments = [{**os.environ, **changes} for changes in environments]
         self._workers: list[WorkerProcess] = []
 
     def __enter__(self) -> LocalExecutor:
@@ -195,10 +203,12 @@ class LocalExecutor:
 
 
 def start_method() -> str:
-    """``fork``, or ``spawn`` after this process started a thread or initialized CUDA."""
+    """``fork``, or ``forkserver`` after this process started a thread or initialized CUDA."""
+    if os.name != "posix":
+        return "spawn"
     torch = sys.modules.get("torch")
     touched = torch is not None and torch.cuda.is_initialized()
-    return "spawn" if touched or threading.active_count() > 1 or os.name != "posix" else "fork"
+    return "forkserver" if touched or threading.active_count() > 1 else "fork"
 
 
 def warm_up(home: Path, job: Job) -> None:

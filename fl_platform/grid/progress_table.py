@@ -1,4 +1,4 @@
-"""Progress of a grid: a live table on a terminal, one line per ended run elsewhere."""
+"""Progress of a grid: a live table, one line in a notebook, one line per ended run elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fl_platform.core.notebook import NotebookLine, in_notebook
 from fl_platform.core.outside import open_file
 from fl_platform.core.terminal import Terminal
 from fl_platform.grid.jobs import Job, JobTable, State
@@ -27,8 +28,9 @@ STATES: tuple[State, ...] = ("done", "running", "running in another process", "f
 class ProgressTable:
     """Prints the progress of a job table; a context manager.
 
-    On a terminal a live table is redrawn every `REFRESH` seconds; elsewhere each ended run prints
-    one line. No thread is started, because workers are forked from this process.
+    On a terminal a live table is redrawn every `REFRESH` seconds; in a notebook one line is
+    replaced whenever a run ends; elsewhere each ended run prints one line. No thread is started,
+    because workers are forked from this process.
     """
 
     def __init__(self, table: JobTable, home: Path, console: Terminal | None = None) -> None:
@@ -37,9 +39,12 @@ class ProgressTable:
         self._ended: list[Job] = []
         self._refreshed = 0.0
         self._live: Live | None = None
+        self._cell = NotebookLine() if console is None and in_notebook() else None
 
     def __enter__(self) -> ProgressTable:
-        if self.console.is_terminal:
+        if self._cell is not None:
+            self._cell.show(self._head())
+        elif self.console.is_terminal:
             self._live = Live(
                 self._live_table(), console=self.console, auto_refresh=False, transient=True
             )
@@ -59,7 +64,9 @@ class ProgressTable:
         """Update the display after ``job`` ended; None: refresh the running jobs only."""
         if job is not None and job.state in ("done", "failed"):
             self._ended.append(job)
-            if self._live is None:
+            if self._cell is not None:
+                self._cell.show(f"{self._head()}; last: {job.planned.name}  {outcome_text(job)}")
+            elif self._live is None:
                 self.console.print(Text(self._line(job)), soft_wrap=True)
         if self._live is None or (job is None and time.monotonic() - self._refreshed < REFRESH):
             return
@@ -77,13 +84,17 @@ class ProgressTable:
         left = table.left()
         return line if not left else f"{line}  {clock(left)} left"
 
-    def _live_table(self) -> Group:
+    def _head(self) -> str:
         jobs = self.table
         counts = {state: len(jobs.of_state(state)) for state in STATES}
         words = [f"{n} {state}" for state, n in counts.items() if n or state == "done"]
         left = jobs.left()
         words += [f"{clock(left)} left"] if left else []
-        head = Text(f"{len(jobs.jobs)} runs: {', '.join(words)}", style="bold")
+        return f"{len(jobs.jobs)} runs: {', '.join(words)}"
+
+    def _live_table(self) -> Group:
+        jobs = self.table
+        head = Text(self._head(), style="bold")
         table = Table(box=None, pad_edge=False)
         for name in ("run", "state", "round", "accuracy", "seconds"):
             table.add_column(name, justify="left" if name in ("run", "state") else "right")

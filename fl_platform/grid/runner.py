@@ -58,7 +58,7 @@ class Options:
             raise ConfigError(f"--executor: expected {expected}, got {self.executor!r}.")
 
 
-@dataclass
+@dataclass(repr=False)
 class GridResult:
     """Jobs, parent run and report of a grid.
 
@@ -71,6 +71,16 @@ class GridResult:
     parent: GridRun
     signal: int = 0
     report: Path | None = None
+
+    @property
+    def hashes(self) -> list[str]:
+        """The configuration hashes of all runs, in the order of the grid."""
+        return [job.planned.config_hash for job in self.table.jobs]
+
+    def __repr__(self) -> str:
+        states = Counter(job.state for job in self.table.jobs)
+        told = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"<GridResult of {self.parent.grid.name!r}: {told}>"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -224,7 +234,7 @@ def _finish(result: GridResult, home: Path, options: Options) -> None:
         from fl_platform.grid import results as results
 
         frame = results.frame_of(home, parent.grid.name, "folders")
-        hashes = [job.planned.config_hash for job in table.jobs]
+        hashes = result.hashes
         results.show(results.tables_of(frame, hashes), console)
         _warn_of_mixed_code([conditions(home, name) for name in hashes], console)
         if options.report:

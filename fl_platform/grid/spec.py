@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fl_platform.config import ConfigError, conf_folders, looked_in
+from fl_platform.config import ConfigError, conf_folders, looked_in, plugin_with
 from fl_platform.config.errors import nearest, shown
 from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError, read_yaml
@@ -95,8 +95,10 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
     files = grid_files(folders)
     if name not in files:
         listed = f" There are: {', '.join(sorted(files))}." if files else ""
-        told = f"grid: there is no experiment '{name}'{nearest(name, files)}{listed}"
-        raise ConfigError(told + looked_in(folders))
+        from_plugin = plugin_with(home, "experiment", name)
+        close = "." if from_plugin else nearest(name, files)
+        told = f"grid: there is no experiment '{name}'{close}{from_plugin}{listed}"
+        raise ConfigError(told + looked_in(folders, home))
     try:
         tree = read_yaml(files[name])
     except OutsideError as error:

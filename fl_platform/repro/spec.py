@@ -118,7 +118,7 @@ def load_suite(name: str, home: Path) -> Suite:
     if name not in files:
         close, has = nearest(name, files), ", ".join(files) or "none"
         told = f"repro: there is no suite '{name}'{close} There are: {has}."
-        raise ConfigError(told + looked_in(folders))
+        raise ConfigError(told + looked_in(folders, home))
     try:
         tree = read_yaml(files[name])
     except OutsideError as error:

@@ -50,7 +50,12 @@ from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
 
 
 def run(
-    config: Config, home: Path, *, parent_run_id: str = "", callbacks: Sequence[Callback] = ()
+    config: Config,
+    home: Path,
+    *,
+    parent_run_id: str = "",
+    callbacks: Sequence[Callback] = (),
+    stopper: Stopper | None = None,
 ) -> Result:
     """Run ``config`` to its end, starting from the last checkpoint if there is one.
 
@@ -63,6 +68,7 @@ def run(
         parent_run_id: id of the parent run: a grid, study or suite.
         callbacks: further Lightning callbacks; if one sets ``trainer.should_stop``, the run ends as
             KILLED with a checkpoint, as after a signal.
+        stopper: handler of signals, for a caller that asks afterwards which one came.
 
     Raises:
         ConfigError: a check that requires device and data: more Byzantine clients than the defense
@@ -89,7 +95,7 @@ def run(
     with (
         tensor_float32(config.runtime.precision == "tf32"),
         deterministic(config.runtime.deterministic),
-        Stopper() as stopper,
+        stopper or Stopper() as stopper,
         ActiveRun.open(
             home,
             name=run_name(config),

@@ -56,6 +56,35 @@ def test_a_folder_below_one_with_runs_shares_its_store(homes):
     assert find_home(None, {}, homes / "notebooks") == homes
 
 
+def test_own_files_make_a_workspace_but_those_of_a_plugin_or_another_project_do_not(homes):
+    own = homes / "c/conf/experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\nrounds: 2\n")
+    (homes / "c/deep").mkdir()
+    assert find_home(None, {}, homes / "c/deep") == homes / "c"
+    (homes / "c/conf/train.yaml").write_text("lr: 1\n")
+    assert find_home(None, {}, homes / "c/deep") == homes / "c/deep"
+    rules = homes / "b/my_rules"
+    (rules / "conf/defense").mkdir(parents=True)
+    (rules / "conf/defense/half.yaml").write_text("_target_: my_rules.half\n")
+    (rules / "__init__.py").write_text("")
+    assert find_home(None, {}, rules) == homes / "b"
+
+
+def test_a_message_names_the_folder_of_another_project_that_is_left_out(homes):
+    (homes / "a/conf/config.yaml").write_text("defaults:\n  - db: mysql\n")
+    (homes / "a/conf/experiment").mkdir()
+    (homes / "a/conf/experiment/mine.yaml").write_text("# @package _global_\nrounds: 2\n")
+    from fl_platform.grid.spec import read_grid
+
+    for ask in (
+        lambda: compose(["experiment=mine"], homes / "a"),
+        lambda: read_grid("mine", homes / "a"),
+    ):
+        with pytest.raises(ConfigError, match=f"Not searched: {homes}/a/conf, whose config.yaml"):
+            ask()
+
+
 def test_own_files_add_to_what_came_installed(homes):
     from fl_platform.grid.spec import read_grid
 

@@ -1,4 +1,4 @@
-"""Progress of a run: one live line, or plain lines without a terminal."""
+"""Progress of a run: one live line, or plain lines where nothing can be rewritten."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TextIO
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from fl_platform.core.notebook import NotebookLine, in_notebook
 from fl_platform.core.streams import raw
 from fl_platform.core.text import printable
 
@@ -19,19 +20,21 @@ class ProgressLine(Callback):
 
     An error of the output never ends a run: if a line cannot be written, no further one is.
 
-    On a terminal the line is rewritten in place, at most ten times per second; otherwise about ten
-    lines are printed per run, and one every ten seconds in a slow one.
+    On a terminal and in a notebook the line is rewritten in place, at most ten times per second;
+    otherwise about ten lines are printed per run, and one every ten seconds in a slow one.
 
     Args:
         label: name of the run, at the start of the line.
         stream: stream of the line; by default standard error, to keep standard output clean.
-        live: rewrite the line in place; ``None``: on a terminal that supports it.
+        live: rewrite the line in place; ``None``: where that is possible.
     """
 
     def __init__(self, label: str, stream: TextIO | None = None, live: bool | None = None) -> None:
         self.label = printable(label)  # a name may hold terminal codes
         self.stream = raw(stream or sys.stderr)
-        able = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        inside = stream is None and live is not False and in_notebook()
+        self._cell = NotebookLine() if inside else None
+        able = inside or (self.stream.isatty() and os.environ.get("TERM") != "dumb")
         self.live = able if live is None else live
         self._first: tuple[float, int] | None = None
         self._printed = 0.0
@@ -67,12 +70,12 @@ class ProgressLine(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the last line."""
-        if self.live:
+        if self.live and self._cell is None:
             self._write("", end="\n", clear=False)
 
     def _fitted(self, text: str) -> str:
         """Label and ``text``, cut to the terminal's width: a wrapped line cannot be rewritten."""
-        if not self.live:
+        if not self.live or self._cell is not None:
             return self.label + text
         width = shutil.get_terminal_size().columns - 1
         room = width - len(text)
@@ -81,6 +84,9 @@ class ProgressLine(Callback):
 
     def _write(self, text: str, end: str, clear: bool = True) -> None:
         if self._lost:
+            return
+        if self._cell is not None:
+            self._cell.show(text)
             return
         try:
             self.stream.write(f"\r\x1b[2K{text}{end}" if self.live and clear else f"{text}{end}")
