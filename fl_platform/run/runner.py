@@ -38,11 +38,13 @@ from fl_platform.run.build import (
     load_population,
     resolve_device,
 )
+from fl_platform.run.data_sets import data_sets
 from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
 from fl_platform.run.refusals import check_network
 from fl_platform.run.result import Result
+from fl_platform.run.saved_model import add_model, refuse_export, write_model
 from fl_platform.tracking.active_run import ActiveRun, Status
 from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
 
@@ -71,6 +73,7 @@ def run(
         CheckpointError: no intact checkpoint of the run.
     """
     if not config.runtime.fresh and (result := stored(config, home)) is not None:
+        add_model(config, home)
         return result
     started = time.perf_counter()
     torch.set_num_threads(config.runtime.threads)
@@ -83,6 +86,7 @@ def run(
         refuse_excess(config, len(population.federation))
     dataset = population.dataset
     check_network(config, dataset, population.federation)
+    refuse_export(config, population)
     choice = choose_local(config, device, dataset)
     with (
         tensor_float32(config.runtime.precision == "tf32"),
@@ -100,7 +104,8 @@ def run(
             continue_anyway=config.runtime.continue_anyway,
         ) as record,
     ):
-        record.start(params=flat(config), tags=tags(config, population))
+        known = data_sets(config, population)
+        record.start(params=flat(config), tags=tags(config, population), datasets=known)
         remember(home, population.source, dataset.files, dataset.digest)
         between = stopper.between_clients
         module: FederatedModule = build_module(config, population, between, choice.way)
@@ -124,6 +129,11 @@ def run(
                     name: score(module.model, samples.to(module.device), dataset.num_classes)
                     for name, samples in population.held_out.items()
                 }
+        if status == "FINISHED" and config.runtime.saves_model:
+            model = module.model
+            record.publish_model(
+                write_model(config, record.folder, population, model, scores["test"])
+            )
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
