@@ -23,9 +23,9 @@ from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.callbacks.checkpointing import Commit
-from fl_platform.federated.callbacks.metrics import Evaluator, build_observers
+from fl_platform.federated.callbacks.metrics import Evaluator, Scorer, build_observers
 from fl_platform.federated.callbacks.progress import ProgressLine
-from fl_platform.federated.evaluation import evaluate
+from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.throughput import Throughput
 from fl_platform.run import provenance
 from fl_platform.run.build import (
@@ -124,20 +124,26 @@ def run(
                 record.publish(path)
         scores = evaluation.scores
         if status == "FINISHED" and not scores:  # killed after its last round: no round is left
-            with trainer.precision_plugin.forward_context():
-                scores = {
-                    name: score(module.model, samples.to(module.device), dataset.num_classes)
-                    for name, samples in population.held_out.items()
-                }
+            scores = score_again(trainer, module, population, score)
         if status == "FINISHED" and config.runtime.saves_model:
-            model = module.model
-            record.publish_model(
-                write_model(config, record.folder, population, model, scores["test"])
-            )
+            entry = write_model(config, record.folder, population, module.model, scores["test"])
+            record.publish_model(entry)
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def score_again(
+    trainer: Trainer, module: FederatedModule, population: Population, score: Scorer
+) -> dict[str, Score]:
+    """The scores of the final network on each evaluation set."""
+    classes = population.dataset.num_classes
+    with trainer.precision_plugin.forward_context():
+        return {
+            name: score(module.model, samples.to(module.device), classes)
+            for name, samples in population.held_out.items()
+        }
 
 
 def free_earlier_runs(device: torch.device) -> None:
