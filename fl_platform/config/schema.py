@@ -19,7 +19,8 @@ from fl_platform.core.schedules import KINDS, Schedule
 
 Node = dict[str, Any]
 MOST_THREADS = 1024
-LOGGED = ("result", "round", "skew", "test", "time", "validation")  # prefixes of logged values
+# prefixes of logged values
+LOGGED = ("class", "model", "result", "round", "skew", "test", "time", "validation")
 
 
 def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:

@@ -286,6 +286,9 @@ class ActiveRun:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 # times are not compared when the end of a killed run is repeated
                 values[f"{'time' if key.startswith('seconds') else 'result'}/{key}"] = value
+        for label, share in enumerate(stored.get("accuracy_per_class") or ()):
+            if share is not None:  # a class without test samples has no accuracy
+                values[f"class/accuracy_{label}"] = share
         self.journal.metrics(step, values)
 
 

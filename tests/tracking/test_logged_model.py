@@ -151,6 +151,16 @@ def test_the_test_accuracy_at_the_best_validation_is_a_result(made: Path) -> Non
     assert stored == result.test_at_best_validation
 
 
+def test_each_class_has_its_accuracy(made: Path) -> None:
+    result = complete(_config(made, "task.validation=0.2"), made)
+    assert result is not None
+    _, logged, _ = _only_model(made)
+    found = {k: v for k, v in logged.data.metrics.items() if k.startswith("class/")}
+    assert found == {
+        f"class/accuracy_{label}": share for label, share in enumerate(result.accuracy_per_class)
+    }
+
+
 def test_a_finished_run_gets_its_model_later_and_is_not_run_again(tmp_path: Path) -> None:
     (tmp_path / "conf").symlink_to(REPOSITORY / "conf")
     plain, asked = _config(tmp_path), _config(tmp_path, "runtime.model=true")
