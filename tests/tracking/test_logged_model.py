@@ -110,6 +110,8 @@ def test_the_model_is_linked_to_run_data_and_version(made: Path) -> None:
     assert [output.model_id for output in logged.outputs.model_outputs] == [model.model_id]
     (version,) = client.search_model_versions(f"name = '{NAME}'")
     assert (version.source, version.run_id) == (model.artifact_location, logged.info.run_id)
+    versions = json.loads(model.tags["mlflow.modelVersions"])  # what the model's page lists
+    assert versions == [{"name": NAME, "version": 1}]
     described = (Path(model.artifact_location.removeprefix("file://")) / "MLmodel").read_text()
     assert model.model_id in described
     assert logged.info.run_id in described
@@ -243,7 +245,7 @@ def _with_model(home: Path, files: tuple[str, ...] = ("MLmodel", "data/model.pt2
 
 CALLS = (
     *("create_logged_model", "log_model_artifacts", "finalize_logged_model", "log_outputs"),
-    *("create_registered_model", "create_model_version"),
+    *("create_registered_model", "create_model_version", "set_logged_model_tags"),
 )
 
 
@@ -272,6 +274,7 @@ def test_a_lost_answer_doubles_no_model(
     assert len(logged.outputs.model_outputs) == 1
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
     assert len(client.get_metric_history(logged.info.run_id, "model/accuracy")) == 1
+    assert len(json.loads(model.tags["mlflow.modelVersions"])) == 1
     place = Path(model.artifact_location.removeprefix("file://"))
     assert (place / "data" / "model.pt2").is_file()
 

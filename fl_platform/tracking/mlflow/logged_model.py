@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.tracking.client import MlflowClient
 
+_VERSIONS = "mlflow.modelVersions"  # the tag from which a model's page lists its versions
 PREFIX = "model/"  # of the saved network's own metrics
 _TOLD = (*SHOWN, "task.name", "seed", "rounds")  # parameters of the run that the model repeats
 
@@ -111,7 +113,14 @@ def _register(client: MlflowClient, run: Run, model: LoggedModel, name: str) -> 
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     mine = f"name = '{name}' and run_id = '{run.info.run_id}'"
-    if not client.search_model_versions(mine, max_results=1):
+    versions = client.search_model_versions(mine, max_results=1)
+    if not versions:
         # not models:/ID, which MLflow would look up in the store of its own default address
         source, number = model.artifact_location, model.model_id
-        client.create_model_version(name, source, run_id=run.info.run_id, model_id=number)
+        versions = [
+            client.create_model_version(name, source, run_id=run.info.run_id, model_id=number)
+        ]
+    known = json.loads(model.tags.get(_VERSIONS, "[]"))
+    entry = {"name": name, "version": int(versions[0].version)}
+    if entry not in known:
+        client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps([*known, entry])})
