@@ -113,7 +113,7 @@ def _register(client: MlflowClient, run: Run, model: LoggedModel, name: str) -> 
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     mine = f"name = '{name}' and run_id = '{run.info.run_id}'"
-    versions = client.search_model_versions(mine, max_results=1)
+    versions = list(client.search_model_versions(mine, max_results=1))
     if not versions:
         # not models:/ID, which MLflow would look up in the store of its own default address
         source, number = model.artifact_location, model.model_id
