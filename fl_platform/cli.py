@@ -179,7 +179,7 @@ def run(
     config = _compose(typed, place, plugin)
     from fl_platform.config import config_hash, refuse_missing_data
     from fl_platform.console import show_result
-    from fl_platform.run.lookup import stored
+    from fl_platform.run.lookup import complete
     from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
@@ -188,7 +188,7 @@ def run(
         refuse_missing_data(config, place)
     if is_owned(folder.lock) and not passing(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
-    result = None if config.runtime.fresh else stored(config, place)
+    result = None if config.runtime.fresh else complete(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result needs none of it
         from fl_platform.run.runner import run as run_config
 

@@ -45,12 +45,14 @@ def show_result(result: Result, tracking: str = "mlflow", folder: Path | None = 
     accuracy = f"{_percent(result.accuracy_last)} last, {_percent(result.accuracy_tail)} tail"
     table.add_row("status", printable(f"{result.status} {result.reason}".strip()))
     table.add_row("accuracy", f"{accuracy} ({_percent(result.accuracy_best)} best on the test set)")
+    if result.test_at_best_validation is not None:
+        table.add_row("", f"{_percent(result.test_at_best_validation)} test at best validation")
     table.add_row("rounds", f"{result.rounds} in {result.seconds:.1f} s")
     if result.alarms:
         told = f"{result.alarms} values came out otherwise when rounds were run again: --restart"
         table.add_row("ALARM", told, style="bold red")
     table.add_row("weights", result.weights_sha256[:16])
-    table.add_row("run", result.run_id)
+    table.add_row("run", f"{result.run_id} (tag fl_run_id in MLflow)")
     if folder is not None:
         table.add_row("folder", Text(printable(str(folder)), no_wrap=True, overflow="ignore"))
     out.print(table)

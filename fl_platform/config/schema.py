@@ -20,7 +20,7 @@ from fl_platform.core.schedules import KINDS, Schedule
 Node = dict[str, Any]
 MOST_THREADS = 1024
 # Prefixes of logged values.
-LOGGED = ("client", "result", "round", "skew", "test", "time", "validation")
+LOGGED = ("class", "client", "model", "result", "round", "skew", "test", "time", "validation")
 
 
 def schedule_of(node: Node | None, key: str = "schedule") -> Schedule | None:
@@ -286,11 +286,14 @@ class Observers:
 class Runtime:
     """Settings that do not change the result: where and how a run is computed and reported.
 
-    ``name`` is the name of the run; empty: its rules, task and seed.
+    ``name`` is the name of the run; empty: its rules, task and seed. ``model`` saves the final
+    network as an MLflow model; ``register`` also registers it under that name.
     """
 
     name: str = ""
     tracking: str = "mlflow"
+    model: bool = False
+    register: str = ""
     device: str = "auto"
     threads: int = 1
     precision: Literal["32-true", "64-true", "tf32", "bf16-mixed"] = "32-true"
@@ -308,8 +311,16 @@ class Runtime:
         exporter = re.fullmatch(r"mlflow|journal|[A-Za-z]\w*(\.[A-Za-z]\w*)+", self.tracking)
         expected = "mlflow, journal or an exporter of a plug-in such as package.Name"
         _bounded(exporter is not None, "tracking", expected, self.tracking)
+        name = re.fullmatch(r"|[A-Za-z0-9][\w -]{0,99}", self.register)
+        wanted = "a name of letters, digits, spaces, - and _, or empty"
+        _bounded(name is not None, "register", wanted, self.register)
         known = re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", self.device)
         _bounded(known is not None, "device", "auto, cpu, cuda or cuda:N", self.device)
+
+    @property
+    def saves_model(self) -> bool:
+        """Whether the final network becomes an MLflow model."""
+        return self.model or bool(self.register)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from fl_platform.grid.jobs import JobTable
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.spec import Grid
 from fl_platform.run import provenance
+from fl_platform.run.naming import run_tags
 from fl_platform.tracking.lock import RunOwned
 from fl_platform.tracking.parent_run import ParentRun
 from fl_platform.tracking.records import RecordError, StoredPlan, read_record, skip
@@ -18,12 +19,24 @@ from fl_platform.tracking.run_folder import all_runs, run_folder, write_json
 
 KIND = "grid"
 PLAN = "plan.json"
+RULES = ("attack", "defense")
+PARAMS = (*RULES, "task", "mixing", "preset", "seed", "rounds")  # that a parent run shows
 
 
 def plan_hash(name: str, planned: Sequence[PlannedRun]) -> str:
     """SHA-256 of the grid's name and its runs; independent of their order."""
     text = "\n".join([KIND, name, *sorted(run.config_hash for run in planned)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plan_params(planned: Sequence[PlannedRun]) -> dict[str, str]:
+    """What the runs of a grid have: ``grid.attack: none, strike(nu=1)``, in order of the plan."""
+    found: dict[str, dict[str, None]] = {}
+    for run in planned:
+        values = {**run_tags(run.config), "rounds": str(run.config.rounds)}
+        for key in PARAMS:
+            found.setdefault(key, {})[values[f"{key}_label" if key in RULES else key]] = None
+    return {f"grid.{key}": ", ".join(filter(None, seen)) or "none" for key, seen in found.items()}
 
 
 class GridRun:
@@ -59,7 +72,7 @@ class GridRun:
                 "unknown": " ".join(self.grid.unknown),
                 **provenance.code_tags(),
             },
-            params={"grid.cells": len(self.planned)},
+            params={"grid.cells": len(self.planned), **plan_params(self.planned)},
             status="RUNNING",
             artifacts=[path],
         )

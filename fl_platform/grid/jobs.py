@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from fl_platform.grid.plan import PlannedRun
-from fl_platform.run.lookup import OtherData, Seen, stored
+from fl_platform.run.lookup import OtherData, Seen, complete
 from fl_platform.run.result import Result
 
 State = Literal["waiting", "running", "running in another process", "done", "failed"]
@@ -86,7 +86,7 @@ class JobTable:
         for job in table.jobs:
             restart = fresh or job.planned.config.runtime.fresh
             try:
-                result = None if restart else stored(job.planned.config, home, seen)
+                result = None if restart else complete(job.planned.config, home, seen)
             except OtherData as error:
                 job.fail(str(error))
                 continue

@@ -20,6 +20,7 @@ def publish(
     experiment: str,
     at: float,
     tags: Mapping[str, str],
+    params: Mapping[str, str | int | float],
     values: Mapping[str, float],
     paths: Sequence[Path],
     tracking: str,
@@ -29,8 +30,8 @@ def publish(
     with ParentRun.open(home, name=name, identity=identity, experiment=experiment) as run:
         follow(home, tracking, run.folder.path)
         run.note(
-            tags={"kind": KIND, **provenance.code_tags(), **tags}, values=[(0, values)],
-            status="RUNNING",
+            tags={"kind": KIND, **provenance.code_tags(), **tags}, params=params,
+            values=[(0, values)], status="RUNNING",
         )  # fmt: skip
         for path in paths:
             run.attach([path], path.parent)

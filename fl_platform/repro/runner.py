@@ -359,6 +359,7 @@ def _report(session: SuiteSession, result: ComparisonResult, seconds: float) -> 
                 "reference": result.reference.origin.accepted,
                 "dirty": "false",
             },
+            params=suite.params(),
             values={
                 "repro/cells": len(found),
                 "repro/drifted": len(result.drifted),

@@ -101,6 +101,17 @@ class Suite(Settings):
         """Path of the reference."""
         return self.folder / self.reference
 
+    def params(self) -> dict[str, str | int | float]:
+        """What a repetition's parent run shows in MLflow."""
+        return {
+            "suite.experiment": self.experiment,
+            "suite.overrides": " ".join(self.overrides),
+            "suite.seeds": self.seeds,
+            "suite.reference_seeds": self.reference_seeds,
+            "suite.level": self.bands.level,
+            "suite.margin": self.bands.margin,
+        }
+
     def grid(self, first: int, after: int) -> list[str]:
         """Arguments of ``fl-platform grid`` for the seeds ``first`` to ``after - 1``."""
         return [self.experiment, *self.overrides, f"seed=range({first},{after})"]

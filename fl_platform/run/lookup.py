@@ -113,6 +113,23 @@ def stored(config: Config, home: Path, seen: Seen | None = None) -> Result | Non
     return result
 
 
+def complete(config: Config, home: Path, seen: Seen | None = None) -> Result | None:
+    """`stored`, or ``None`` if the run also lacks the model that the configuration asks for."""
+    result = stored(config, home, seen)
+    return None if result is not None and lacks_model(config, home) else result
+
+
+def lacks_model(config: Config, home: Path) -> bool:
+    """True if ``config`` asks for a model, or its registration, that the finished run has not."""
+    if not config.runtime.saves_model:
+        return False
+    history = run_folder(home, config_hash(config)).history()
+    if history.status != "FINISHED":  # a diverged run has no network to keep
+        return False
+    known, name = history.model, config.runtime.register
+    return known is None or (bool(name) and known["registered"] != name)
+
+
 def of_other_code(config: Config, home: Path) -> tuple[str, ...]:
     """Code of the stored run that has changed since: ``code_fingerprint``, ``plugin.NAME``."""
     was = conditions(home, config_hash(config))

@@ -96,7 +96,7 @@ def summary(
         "validation_tail": percent(validation, config.evaluation.tail),
         "accuracy_per_class": [None if math.isnan(share) else 100 * share for share in per_class],
         "seconds_training": sum(value for _, value in history.curve("time/local")),
-        "weights_sha256": weights_sha256(_flat(weights)),
+        "weights_sha256": weights_sha256(flat_weights(weights)),
     }
 
 
@@ -106,6 +106,6 @@ def percent(accuracies: Sequence[float], tail: int) -> float:
     return sum(last) / len(last) if last else math.nan
 
 
-def _flat(weights: Mapping[str, Tensor]) -> Tensor:
+def flat_weights(weights: Mapping[str, Tensor]) -> Tensor:
     """All tensors of a state in order, as float64, which holds float32 and counters exactly."""
     return torch.cat([value.detach().cpu().double().reshape(-1) for value in weights.values()])

@@ -22,6 +22,8 @@ class Result:
         accuracy_tail: mean of the last evaluations (ten unless configured otherwise).
         accuracy_best: highest of all; selected on the test set, so biased upwards.
         validation_tail: like ``accuracy_tail`` on samples held out of the training set.
+        test_at_best_validation: on the test set, in the round of the highest validation accuracy;
+            ``None`` without validation samples (``task.validation``).
         accuracy_per_class: at the last evaluation; empty if no round was run.
         seconds: wall time of the process that ended the run.
         seconds_training: of local training, over all processes.
@@ -44,6 +46,7 @@ class Result:
     weights_sha256: str
     reason: str = ""
     alarms: int = 0
+    test_at_best_validation: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -57,7 +60,8 @@ class Result:
         return cls(**{**values, "accuracy_per_class": tuple(values["accuracy_per_class"])})
 
 
-_NEEDED = tuple(field.name for field in fields(Result) if field.name not in ("reason", "alarms"))
+_OPTIONAL = ("reason", "alarms", "test_at_best_validation")  # absent in earlier results
+_NEEDED = tuple(field.name for field in fields(Result) if field.name not in _OPTIONAL)
 
 
 def finished(home: Path, config_hash: str) -> Result | None:

@@ -24,10 +24,10 @@ from fl_platform.core.process import Stopped, Stopper
 from fl_platform.federated import Diverged, FederatedModule
 from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.federated.callbacks.further_scores import FurtherScores
-from fl_platform.federated.callbacks.metrics import Evaluator, build_observers
+from fl_platform.federated.callbacks.metrics import Evaluator, Scorer, build_observers
 from fl_platform.federated.callbacks.monitors import stopped_early
 from fl_platform.federated.callbacks.progress import ProgressLine
-from fl_platform.federated.evaluation import evaluate
+from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.throughput import Throughput
 from fl_platform.run import provenance
 from fl_platform.run.build import (
@@ -40,11 +40,13 @@ from fl_platform.run.build import (
     load_population,
     resolve_device,
 )
+from fl_platform.run.data_sets import data_sets
 from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
 from fl_platform.run.refusals import check_network
 from fl_platform.run.result import Result
+from fl_platform.run.saved_model import add_model, refuse_export, write_model
 from fl_platform.tracking.active_run import ActiveRun, Status
 from fl_platform.tracking.lightning import DigestCheckpointIO, JournalLogger
 
@@ -79,6 +81,7 @@ def run(
         CheckpointError: no intact checkpoint of the run.
     """
     if not config.runtime.fresh and (result := stored(config, home)) is not None:
+        add_model(config, home)
         return result
     started = time.perf_counter()
     torch.set_num_threads(config.runtime.threads)
@@ -91,6 +94,7 @@ def run(
         refuse_excess(config, len(population.federation))
     dataset = population.dataset
     check_network(config, dataset, population.federation)
+    refuse_export(config, population)
     choice = choose_local(config, device, dataset)
     with (
         tensor_float32(config.runtime.precision == "tf32"),
@@ -108,7 +112,8 @@ def run(
             continue_anyway=config.runtime.continue_anyway,
         ) as record,
     ):
-        record.start(params=flat(config), tags=tags(config, population))
+        known = data_sets(config, population)
+        record.start(params=flat(config), tags=tags(config, population), datasets=known)
         remember(home, population.source, dataset.files, dataset.digest)
         between = stopper.between_clients
         module: FederatedModule = build_module(config, population, between, choice.way)
@@ -129,11 +134,10 @@ def run(
                 record.publish(path)
         scores = evaluation.scores
         if status == "FINISHED" and not scores:  # killed after its last round: no round is left
-            with trainer.precision_plugin.forward_context():
-                scores = {
-                    name: score(module.model, samples.to(module.device), dataset.num_classes)
-                    for name, samples in population.held_out.items()
-                }
+            scores = score_again(trainer, module, population, score)
+        if status == "FINISHED" and config.runtime.saves_model:
+            entry = write_model(config, record.folder, population, module.model, scores["test"])
+            record.publish_model(entry)
         own = summary(record.journal.history, scores, module.model.state_dict(), config)
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
@@ -144,6 +148,18 @@ def further_scores(config: Config, population: Population) -> list[Callback]:
     """The observer of ``evaluation.scores``, if there are any."""
     scores, every = config.evaluation.scores, config.evaluation.every
     return [FurtherScores(population.held_out, every, scores)] if scores else []
+
+
+def score_again(
+    trainer: Trainer, module: FederatedModule, population: Population, score: Scorer
+) -> dict[str, Score]:
+    """The scores of the final network on each evaluation set."""
+    classes = population.dataset.num_classes
+    with trainer.precision_plugin.forward_context():
+        return {
+            name: score(module.model, samples.to(module.device), classes)
+            for name, samples in population.held_out.items()
+        }
 
 
 def free_earlier_runs(device: torch.device) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -153,12 +153,25 @@ class ActiveRun:
         """
         return self.folder.result if self.journal.history.status in _FINAL else None
 
-    def start(self, *, params: Mapping[str, Any], tags: Mapping[str, Any]) -> ActiveRun:
+    def start(
+        self,
+        *,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        datasets: Iterable[Mapping[str, Any]] = (),
+    ) -> ActiveRun:
         """Write the status RUNNING and new ``params`` and ``tags``; start sampling and upload.
 
         The run's conditions become tags too. ``params`` may be nested.
+
+        Args:
+            datasets: name, digest, context, source, dtype, shape and profile of the data.
         """
         history = self.journal.history
+        for data in datasets:
+            known = history.datasets.get(data["name"], {})
+            if any(known.get(key) != value for key, value in data.items()):
+                self.journal.note("dataset", **data)
         new_params = {k: v for k, v in flat(params).items() if history.params.get(k) != v}
         all_tags = {k: str(v) for k, v in {**self.described["conditions"], **tags}.items()}
         new_tags = {k: v for k, v in all_tags.items() if history.tags.get(k) != v}
@@ -186,6 +199,10 @@ class ActiveRun:
         """Record a file in the run folder as an artifact, shown under ``folder`` in MLflow."""
         inside = path.resolve().relative_to(self.folder.path.resolve())
         self.journal.note("artifact", path=str(inside), folder=folder)
+
+    def publish_model(self, entry: Mapping[str, Any]) -> None:
+        """Record a saved model; see `records`: path, registered, values, dataset, digest."""
+        self.journal.note("model", **entry)
 
     def finish(
         self,
@@ -269,6 +286,9 @@ class ActiveRun:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 # times are not compared when the end of a killed run is repeated
                 values[f"{'time' if key.startswith('seconds') else 'result'}/{key}"] = value
+        for label, share in enumerate(stored.get("accuracy_per_class") or ()):
+            if share is not None:  # a class without test samples has no accuracy
+                values[f"class/accuracy_{label}"] = share
         self.journal.metrics(step, values)
 
 

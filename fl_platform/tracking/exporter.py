@@ -1,7 +1,8 @@
 """Exporters: destinations of copies of run folders, and the copying itself.
 
 A run folder is the source; MLflow, a CSV file or another service has a copy. An exporter is a
-class with four methods. ``runtime.tracking`` names it: ``mlflow``, or ``package.Name``.
+class with four methods, and a fifth if it stores models. ``runtime.tracking`` names it:
+``mlflow``, or ``package.Name``.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Exporter(Protocol):
         """
 
     def log_batch(self, run: str, batch: Sequence[Record], *, repeated: bool) -> None:
-        """Store journal records of the kinds metrics, params, tags, alarm and status.
+        """Store journal records of the kinds metrics, params, tags, dataset, alarm and status.
 
         Args:
             repeated: some records may be stored already, possibly with another time.
@@ -58,6 +59,14 @@ class Exporter(Protocol):
 
     def artifact(self, run: str, file: Path, folder: str) -> None:
         """Store ``file`` below ``folder``."""
+
+    def model(self, run: str, files: Path, record: Record) -> None:
+        """Store the MLflow model in the folder ``files``; optional: left out without this method.
+
+        Args:
+            record: its values, the name under which it is registered (or empty),
+                dataset and digest.
+        """
 
     def status(self, run: str, status: str, at: float) -> None:
         """Store the status: RUNNING, SCHEDULED, FINISHED, KILLED, FAILED or DIVERGED."""
@@ -144,9 +153,12 @@ class Export:
         self, folder: RunFolder, run: str, batch: list[Record], end: int, *, repeated: bool
     ) -> int:
         self.exporter.log_batch(run, batch, repeated=repeated)
+        self._progress()  # files below may take longer than the uploader waits without progress
         for record in batch:
             if record["kind"] == "artifact":
                 self._send_artifact(folder, run, record)
+            elif record["kind"] == "model":
+                self._send_model(folder, run, record)
         turns = [record for record in batch if record["kind"] == "status"]
         if turns:
             self.exporter.status(run, turns[-1]["status"], turns[-1]["time"])
@@ -166,6 +178,14 @@ class Export:
             log.warning("Expected an artifact inside the run folder, got %r.", record["path"])
             return
         self.exporter.artifact(run, path, record.get("folder") or "")
+
+    def _send_model(self, folder: RunFolder, run: str, record: Record) -> None:
+        files = folder.path / record["path"]
+        inside = files.resolve().is_relative_to(folder.path.resolve()) and files.is_dir()
+        if not inside or any(path.is_symlink() for path in (files, *files.rglob("*"))):
+            log.warning("Expected a model inside the run folder, got %r.", record["path"])
+        elif hasattr(self.exporter, "model"):
+            self.exporter.model(run, files, record)
 
 
 def cursor_file(folder: RunFolder, name: str) -> Path:

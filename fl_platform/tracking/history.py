@@ -41,6 +41,8 @@ class History:
         alarms: replay mismatches.
         run_id: id of the journal's run; empty in a journal of the first version.
         digests: SHA-256 of files of the run, by path inside its folder.
+        datasets: records of the data, by name.
+        model: record of the saved model, if there is one.
     """
 
     metrics: dict[str, dict[int, Point]] = field(default_factory=dict)
@@ -53,6 +55,8 @@ class History:
     ended: float = math.nan
     run_id: str = ""
     digests: dict[str, str] = field(default_factory=dict)
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model: dict[str, Any] | None = None
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add one record; unknown kinds, of a later version, are ignored."""
@@ -74,6 +78,10 @@ class History:
             self.run_id = self.run_id or record["run_id"]
         elif kind == "file":
             self.digests[record["path"]] = record["sha256"]
+        elif kind == "dataset":
+            self.datasets[record["name"]] = dict(record)
+        elif kind == "model":
+            self.model = dict(record)
         elif kind == "alarm" and record["message"] not in self.alarms:
             self.alarms.append(record["message"])
 

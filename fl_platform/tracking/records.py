@@ -89,6 +89,7 @@ class StoredResult(Record):
     accuracy_tail: Percent | None = None
     accuracy_best: Percent | None = None
     validation_tail: Percent | None = None
+    test_at_best_validation: Percent | None = None
     accuracy_per_class: Annotated[list[Percent | None], Field(max_length=CLASSES)] = []
     seconds: Seconds | None = None
     seconds_training: Seconds | None = None
@@ -179,6 +180,24 @@ class _Alarm(_Line):
     message: Text
 
 
+class _Dataset(_Line):
+    name: Text
+    digest: Text
+    context: Text
+    source: Text
+    dtype: Text
+    shape: list[Count]
+    profile: dict[str, Scalar]
+
+
+class _Model(_Line):
+    path: Text
+    registered: Text
+    values: dict[str, Number]
+    dataset: Text
+    digest: Text
+
+
 class _Trial(_Line):
     attack: list[Text]
     seed: Count
@@ -199,6 +218,8 @@ _LINES: dict[str, type[_Line]] = {
     "artifact": _Artifact,
     "file": _File,
     "alarm": _Alarm,
+    "dataset": _Dataset,
+    "model": _Model,
     "trial": _Trial,
 }
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

@@ -27,6 +27,7 @@ SIDES = [
 ATTACKS = ("none", "bit_flip", "ipm(scale=0.1)", "mimic", "strike(nu=1)", *SIDES)
 DEFENSES = ("mean", "multi_krum", "median", "dnc", "trimmed_mean")
 NAMES = [f"{attack} vs {defense}, digits s0" for attack in ATTACKS for defense in DEFENSES]
+MODEL = "digits network"
 _LINES = """() => [...document.querySelectorAll('.js-plotly-plot')]
     .filter(it => it.querySelector('path.js-line')).slice(0, 1)
     .map(it => [it.data.map(d => d.name), [...it.querySelectorAll('path.js-line')]
@@ -81,6 +82,23 @@ def _end(server: subprocess.Popen[str], number: int) -> tuple[int, str]:
 def address(home: Path) -> Iterator[str]:
     """What `fl-platform ui` prints when its page can be opened."""
     server = _start(home, _free_port())
+    assert server.stdout is not None
+    yield next(line.strip() for line in server.stdout if line.startswith("http"))
+    _end(server, signal.SIGTERM)
+
+
+@pytest.fixture(scope="module")
+def model_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The printed address of a workspace with one run, whose network is registered."""
+    place = tmp_path_factory.mktemp("model")
+    (place / "conf").symlink_to(REPOSITORY / "conf")
+    asked = ["attack=strike", "defense=multi_krum", "rounds=30", "task.validation=0.2"]
+    command = [sys.executable, "-m", "fl_platform.cli", "run", "--home", str(place), *asked]
+    register = f"runtime.register={MODEL}"
+    subprocess.run([*command, register], env=_environment(), check=True, capture_output=True)
+    sync = [sys.executable, "-m", "fl_platform.cli", "runs", "sync", "--home", str(place)]
+    subprocess.run(sync, env=_environment(), check=True, capture_output=True)
+    server = _start(place, _free_port())
     assert server.stdout is not None
     yield next(line.strip() for line in server.stdout if line.startswith("http"))
     _end(server, signal.SIGTERM)
@@ -220,6 +238,26 @@ def test_a_run_shows_where_it_comes_from_and_its_files(
     place.wait_for()
     place.evaluate("it => it.style.visibility = 'hidden'")  # a folder of this test, gone with it
     _kept(shoot(page, shots, "artifacts"))
+
+
+def test_a_model_shows_its_accuracy_signature_and_run(
+    page: Any, model_address: str, shots: Path
+) -> None:
+    name = "strike(nu=1) vs multi_krum, digits s0"
+    page.goto(model_address)
+    page.get_by_role("link", name=name).first.wait_for()
+    page.goto(f"{model_address.partition('/runs?')[0]}/models?workflowType=machine_learning")
+    page.get_by_role("link", name=name).first.click()
+    page.get_by_text("model/accuracy").first.wait_for()
+    text = page.inner_text("body")
+    assert name in text
+    assert "Ready" in text
+    assert "digits test" in text
+    assert MODEL in text  # the registered model
+    _kept(shoot(page, shots, "model"))
+    page.get_by_text("Artifacts", exact=True).first.click()
+    for file in ("MLmodel", "input_example.json"):
+        page.get_by_text(file, exact=True).first.wait_for()
 
 
 def test_only_this_machines_name_and_user_are_answered(address: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
+from fl_platform.grid.grid_run import plan_params
 from fl_platform.grid.plan import plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -111,3 +112,13 @@ def test_parts_refused_beside_the_first_are_fine_beside_others():
     ]
     cells = plan(ways, REPOSITORY)
     assert [cell.config.byzantine.fraction for cell in cells] == [0.1, 0.4]
+
+
+def test_a_parent_shows_the_rules_tasks_and_seeds_of_its_runs():
+    axes = every(task=["digits"], attack=["none", "strike"], defense=["median", "dnc"], seed=[0, 1])
+    params = plan_params(plan(axes, REPOSITORY))
+    assert params["grid.attack"] == "none, strike(nu=1)"
+    assert params["grid.defense"] == "median, dnc"
+    assert (params["grid.task"], params["grid.seed"]) == ("digits", "0, 1")
+    assert params["grid.mixing"] == "none"
+    assert params["grid.rounds"] == "60"

@@ -89,6 +89,8 @@ def test_an_unchanged_tree_agrees_to_the_bit_and_runs_nothing_again(call, home, 
     tags = [json.loads(line) for line in parent.journal.read_text().splitlines()]
     told = next(record["values"] for record in tags if record["kind"] == "tags")
     assert (told["kind"], told["suite"], told["verdict"]) == ("repro", "tiny", "agrees")
+    params = next(record["values"] for record in tags if record["kind"] == "params")
+    assert (params["suite.seeds"], params["suite.reference_seeds"]) == (2, 10)
     assert (parent.artifacts / "report" / "index.html").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fl_platform.core.text import printable
 from fl_platform.tracking.journal import Record
-from fl_platform.tracking.mlflow import store
+from fl_platform.tracking.mlflow import logged_model, store
 from fl_platform.tracking.mlflow import ui_view as page
 from fl_platform.tracking.mlflow.names import clean, valid_key
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
     from mlflow.tracking.client import MlflowClient
 
 RUN_TAG = "fl_run_id"  # the run folder of which an MLflow run is the copy
@@ -97,6 +100,7 @@ class MlflowExporter:
         if repeated and copy.steps is None:
             copy.steps = self._stored_steps(run)
         given = _tags(batch)
+        self._log_datasets(run, batch)
         points = sorted(_points(batch, copy.steps), key=lambda point: point[0] != page.ACCURACY)
         metrics = [Metric(*point) for point in points]  # MLflow preselects the first parameters
         params = [Param(k, v) for k, v in _new_params(batch, copy.params).items()]
@@ -117,6 +121,12 @@ class MlflowExporter:
             return
         self.client.log_artifact(run, str(file), folder or None)
 
+    def model(self, run: str, files: Path, record: Record) -> None:
+        """Store the saved network as the run's LoggedModel, registered if the record has a name."""
+        found = self.client.get_run(run)
+        tags = {RUN_TAG: found.data.tags[RUN_TAG]}
+        logged_model.log_model(self.client, found, files, record, tags)
+
     def status(self, run: str, status: str, at: float) -> None:
         """Store the status, with the time of an end."""
         if status in ("RUNNING", "SCHEDULED"):
@@ -129,7 +139,13 @@ class MlflowExporter:
         history = self.client.get_metric_history
         return {key: {point.step for point in history(run, key)} for key in keys}
 
+    def _log_datasets(self, run: str, batch: Sequence[Record]) -> None:
+        known = [record for record in batch if record["kind"] == "dataset"]
+        if known:
+            self.client.log_inputs(run, [dataset_input(record) for record in known])
+
     def _name_dataset(self, run: str, tags: Mapping[str, str]) -> None:
+        """Name the data of a run that an earlier version recorded without `_log_datasets`."""
         if not tags.get("task") or not tags.get("data_digest"):
             return
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -137,6 +153,26 @@ class MlflowExporter:
         dataset = Dataset(tags["task"], tags["data_digest"][:16], "fl_platform", "{}")
         context = [InputTag("mlflow.data.context", "training")]
         self.client.log_inputs(run, [DatasetInput(dataset, context)])
+
+
+def dataset_input(record: Record) -> DatasetInput:
+    """A journal's record of data as an input of the run, with schema, profile and context."""
+    from mlflow.data.schema import TensorDatasetSchema
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+    from mlflow.types.schema import Schema, TensorSpec
+
+    features = TensorSpec(np.dtype(record["dtype"]), (-1, *record["shape"]), "inputs")
+    labels = TensorSpec(np.dtype("int64"), (-1,), "labels")
+    schema = TensorDatasetSchema(Schema([features]), Schema([labels]))
+    dataset = Dataset(
+        clean(record["name"], 500),
+        record["digest"],
+        "fl_platform",
+        json.dumps({"loader": clean(record["source"])}),
+        json.dumps(schema.to_dict()),
+        json.dumps(record["profile"]),
+    )
+    return DatasetInput(dataset, [InputTag("mlflow.data.context", record["context"])])
 
 
 def find_run(client: MlflowClient, uri: str, described: Mapping[str, Any]) -> Run | None:

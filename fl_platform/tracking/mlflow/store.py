@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # A blocked server delays one call by this time, not by MLflow's own four minutes. MLflow repeats no
 # call: a repeated creation could create a run twice. The uploader searches first, then repeats.
-_QUIET = {
+QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
@@ -90,7 +90,7 @@ def connect(home: Path | str) -> MlflowClient:
         StoreError: MLflow is missing, or the database cannot be opened. It is never replaced.
     """
     uri = tracking_uri(home)
-    for name, value in _QUIET.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
     try:

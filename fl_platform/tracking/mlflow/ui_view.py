@@ -21,7 +21,7 @@ _WIDTHS = {  # widths of the table's columns in order, pixels
     f"metrics.`{_TAIL}`": 170,
     f"metrics.`{ACCURACY}`": 170,
 }
-_SINGLE = ("result/", "time/seconds")  # one number per run, not a curve
+_SINGLE = ("result/", "class/", "time/seconds")  # one number per run, not a curve
 _NOTE = (  # one line: the page hides a second one
     "`test/accuracy`: curve, 0 to 1. `result/accuracy_tail`: its last evaluations' mean, in"
     " percent. The list sign below opens the table; group by `Attack rule` or `Defense rule`."
@@ -95,7 +95,7 @@ def view() -> dict[str, Any]:
     Parallel coordinates use parameters that every run has; the page omits runs without one of them
     from that chart. Only the table of runs has columns.
     """
-    sections = ("test", "result", "round", "skew", "time")
+    sections = ("test", "result", "round", "skew", "time", "class", "model")
     charts = [
         _chart("LINE", "test", ACCURACY),
         {
