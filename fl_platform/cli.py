@@ -111,6 +111,12 @@ SlurmOptions = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the runs and their estimated time and size.")
 ]
+Worker = Annotated[
+    bool,
+    typer.Option(
+        "--worker", help="Execute free runs one after the other, beside other workers, then leave."
+    ),
+]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the table, write no report.")]
 Trials = Annotated[
     int | None,
@@ -239,6 +245,7 @@ def grid(
     cells: RunsPerTask = 1,
     slurm: SlurmOptions = None,
     dry_run: DryRun = False,
+    worker: Worker = False,
     no_report: NoReport = False,
     restart: Restart = False,
     ignore_mismatch: IgnoreMismatch = False,
@@ -248,6 +255,11 @@ def grid(
     """Run or continue a grid of attacks, defenses and seeds."""
     from fl_platform.grid.plan import plan_grid, refuse_missing
 
+    if worker and (restart or fresh or jobs is not None or executor != "local"):
+        raise typer.BadParameter(
+            "--worker: expected no --restart, --jobs or --executor: a worker executes one run at a"
+            " time and restarts none. Start more workers."
+        )
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
     refuse_missing(planned, place)  # refusals come before slow imports
@@ -266,6 +278,8 @@ def grid(
     if dry_run:
         summary = dry(asked, planned, place, options)
     else:
+        if worker:
+            from fl_platform.grid.pull import pull as run_grid
         result = run_grid(asked, planned, place, options, what)
         summary = result.to_json()
         if result.report is not None:
@@ -687,6 +701,8 @@ def _refuse_setting_as_option(words: list[str]) -> None:
     if words[:1] and words[0] not in ("run", "grid", "config", "tune", "arena"):
         return
     for place, word in enumerate(words):
+        if word == "--worker" and words[0] == "grid":  # an option; worker is a setting as well
+            continue
         name, _, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name.replace("-", "_") in SETTINGS:
             from fl_platform.config import ConfigError

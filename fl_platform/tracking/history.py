@@ -11,6 +11,7 @@ from fl_platform.tracking.records import RecordError
 
 # times and machine load differ between executions; all other values must not
 UNCOMPARED = ("system/", "time/", "speed/")
+UNEXPECTED = "its process ended unexpectedly"  # reason of KILLED that the uploader writes
 
 
 class JournalError(RecordError):
@@ -41,6 +42,7 @@ class History:
         alarms: replay mismatches.
         run_id: id of the journal's run; empty in a journal of the first version.
         digests: SHA-256 of files of the run, by path inside its folder.
+        starts: starts since the last new round; those that a signal ended in order do not count.
     """
 
     metrics: dict[str, dict[int, Point]] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class History:
     ended: float = math.nan
     run_id: str = ""
     digests: dict[str, str] = field(default_factory=dict)
+    starts: int = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add one record; unknown kinds, of a later version, are ignored."""
@@ -61,6 +64,8 @@ class History:
             values, mismatches = self.unseen(record["step"], record["values"])
             for key, value in values.items():
                 self.metrics.setdefault(key, {})[record["step"]] = Point(value, record["time"])
+            if "time/local" in values:
+                self.starts = 0
             self.alarms += [str(m) for m in mismatches if str(m) not in self.alarms]
         elif kind == "params":
             self.params.update(record["values"])
@@ -68,6 +73,8 @@ class History:
             self.tags.update({key: str(value) for key, value in record["values"].items()})
         elif kind == "status":
             self._turn(record["status"], record["time"])
+            if record["status"] == "KILLED" and record.get("reason") != UNEXPECTED:
+                self.starts = max(0, self.starts - 1)
         elif kind == "artifact":
             self.artifacts[record["path"]] = dict(record)
         elif kind == "run":
@@ -110,6 +117,7 @@ class History:
         if status == "RUNNING":
             self.started = time if math.isnan(self.started) else self.started
             self.ended = math.nan
+            self.starts += 1
         else:
             self.ended = time
 
