@@ -117,6 +117,24 @@ Worker = Annotated[
         "--worker", help="Execute free runs one after the other, beside other workers, then leave."
     ),
 ]
+Leases = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="With --worker: PostgreSQL database of workers that share no folder.",
+    ),
+]
+Artifacts = Annotated[
+    str,
+    typer.Option(
+        metavar="URI",
+        help="With --leases: place for checkpoints. Default: the artifacts of the MLflow server.",
+    ),
+]
+LeaseSeconds = Annotated[
+    float,
+    typer.Option(min=1, help="With --leases: seconds after which a silent worker's run is free."),
+]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the table, write no report.")]
 Trials = Annotated[
     int | None,
@@ -246,6 +264,9 @@ def grid(
     slurm: SlurmOptions = None,
     dry_run: DryRun = False,
     worker: Worker = False,
+    leases: Leases = None,
+    artifacts: Artifacts = "",
+    lease_seconds: LeaseSeconds = 60.0,
     no_report: NoReport = False,
     restart: Restart = False,
     ignore_mismatch: IgnoreMismatch = False,
@@ -259,6 +280,11 @@ def grid(
         raise typer.BadParameter(
             "--worker: expected no --restart, --jobs or --executor: a worker executes one run at a"
             " time and restarts none. Start more workers."
+        )
+    if (leases or artifacts) and not (worker and leases):
+        raise typer.BadParameter(
+            "--leases and --artifacts: expected --worker --leases URL, for workers without a"
+            " shared folder."
         )
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
@@ -279,8 +305,12 @@ def grid(
         summary = dry(asked, planned, place, options)
     else:
         if worker:
-            from fl_platform.grid.pull import pull as run_grid
-        result = run_grid(asked, planned, place, options, what)
+            from fl_platform.grid.pull import SharedStore, pull
+
+            store = SharedStore(leases, artifacts, lease_seconds) if leases else None
+            result = pull(asked, planned, place, options, what, store)
+        else:
+            result = run_grid(asked, planned, place, options, what)
         summary = result.to_json()
         if result.report is not None:
             print(f"report: {result.report / 'index.html'}")

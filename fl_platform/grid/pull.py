@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,21 @@ from fl_platform.tracking.uploader import follow
 
 TRIES = 3  # starts without a new round, by all workers, before a run counts as failed
 PAUSE = 1.0  # seconds between the two scans that find no free run
+
+
+@dataclass(frozen=True)
+class SharedStore:
+    """What workers without a shared folder share.
+
+    Attributes:
+        database: address of the PostgreSQL database with the leases.
+        artifacts: address of the place for checkpoints; empty: that of the MLflow server.
+        seconds: length of a lease.
+    """
+
+    database: str
+    artifacts: str = ""
+    seconds: float = 60.0
 
 
 class Claims(Protocol):
@@ -157,45 +173,58 @@ def take_message(job: Job, message: RunMessage) -> None:
 
 
 def pull(
-    grid: Grid, planned: list[PlannedRun], home: Path, options: Options, typed: Sequence[str] = ()
+    grid: Grid,
+    planned: list[PlannedRun],
+    home: Path,
+    options: Options,
+    typed: Sequence[str] = (),
+    leases: SharedStore | None = None,
 ) -> GridResult:
     """Execute free runs of a grid until none is left; other workers execute the others.
 
-    The last worker to leave writes the report. A run whose worker was killed is free again and
-    continues from its checkpoint.
+    A run whose worker was killed is free again and continues from its checkpoint. Of workers that
+    share the folder, the last one to leave writes the report.
+
+    Args:
+        leases: database and artifacts of workers that share no folder.
     """
     choose_gpu()
     set_threads()
     planned = [replace(run, config=with_options(run.config, options)) for run in planned]
     table = JobTable.of(planned, home)
+    claims: Claims = FolderClaims(home)
+    joined = functools.partial(join_grid_run, grid, planned, home)
+    if leases is not None:
+        from fl_platform.grid.leased_runs import LeaseClaims, join_by_lease
+
+        claims = LeaseClaims(home, leases, table)
+        joined = functools.partial(join_by_lease, grid, planned, home, claims.leases)
     tracking = planned[0].config.runtime.tracking
-    with Stopper() as stopper, join_grid_run(grid, planned, home) as parent:
+    with Stopper() as stopper, joined() as parent:
         parent.start(typed)
         follow(home, tracking, parent.folder.path)
-        worker = PullWorker(
-            home, FolderClaims(home), parent.run_id, lambda path: follow(home, tracking, path)
-        )
+        begun = functools.partial(follow, home, tracking)
+        worker = PullWorker(home, claims, parent.run_id, begun)
         with ProgressTable(table, home) as progress:
             worker.work(table, progress.changed, lambda: stopper.signal is not None)
         result = GridResult(table, parent, stopper.signal or 0)
-        leave(result, home, options, worker.executed)
+        _print_counts(table, worker.executed)
+        if leases is None and (table.complete or result.signal):
+            finish(result, home, options)
+        else:
+            parent.finish(table, result.signal)
     return result
 
 
-def leave(result: GridResult, home: Path, options: Options, executed: int) -> None:
-    """Print what is left; the worker that finds all runs ended prints the table and reports."""
-    table = result.table
+def _print_counts(table: JobTable, executed: int) -> None:
     elsewhere = len(table.of_state("running in another process"))
-    console = wide_output()
-    console.print(
+    wide_output().print(
         f"worker: {executed} runs executed here; {len(table.of_state('done'))} of"
         f" {len(table.jobs)} finished, {elsewhere} running in other workers,"
         f" {len(table.of_state('failed'))} failed"
     )
-    if table.complete or result.signal:
-        finish(result, home, options)
-    else:
-        result.parent.finish(table, result.signal)
+    for job in table.of_state("failed"):
+        wide_output().print(f"failed: {job.planned.name}: {job.reason}", soft_wrap=True)
 
 
 def choose_gpu() -> None:
