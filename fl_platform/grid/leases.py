@@ -151,7 +151,7 @@ class LeaseTable:
         """Claim ``run``: the token of the lease, or ``None`` if the run is not free.
 
         Args:
-            tries: starts without a new checkpoint after which nobody gets the run.
+            tries: starts without a new checkpoint after which the run is given to no worker.
         """
         self._run(_INSERT, run=run, state="free", content="")
         token = secrets.token_hex(8)
