@@ -81,13 +81,17 @@ class HeldLease:
     """The lease that this worker holds, and the copy of its run folder."""
 
     def __init__(
-        self, leases: LeaseTable, place: ArtifactPlace, folder: RunFolder, run: str, token: str
+        self, leases: LeaseTable, place: ArtifactPlace, folder: RunFolder, lease: Lease
     ) -> None:
         self.leases, self.place, self.folder = leases, place, folder
-        self.run, self.token = run, token
+        self.run, self.token = lease.run, lease.token
         self._refused, self._renewed = False, time.monotonic()
-        self._pushed: tuple[int, int] | None = self._checkpoint()
-        self._archive, self._turn = "", threading.Lock()
+        self._archive, self._turn = lease.archive, threading.Lock()
+        self._pushed: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """Take the present checkpoint as pushed."""
+        self._pushed = self._checkpoint()
 
     @property
     def lost(self) -> bool:
@@ -179,12 +183,17 @@ class LeaseClaims:
         folder = run_folder(self.home, run)
         try:
             lease = self.leases.look(run)
-            if lease is not None and self._is_behind(lease, folder):
-                self._fetch(lease, folder)
-            held = self._held = HeldLease(self.leases, self.place, folder, run, token)
+            if lease is None or lease.token != token:  # removed, or already claimed by another
+                yield None
+                return
+            held = self._held = HeldLease(self.leases, self.place, folder, lease)
             pause = self.leases.seconds / BEATS
-            with Repeated(held.renew, pause), Repeated(held.push_checkpoint, pause):
-                yield (LeaseGuard(held),)
+            with Repeated(held.renew, pause):  # a large run may take longer than a lease to fetch
+                if self._is_behind(lease, folder):
+                    self._fetch(lease, folder)
+                held.begin()
+                with Repeated(held.push_checkpoint, pause):
+                    yield (LeaseGuard(held),)
         finally:  # after an outcome the lease has ended, and this does nothing
             self._held = None
             with contextlib.suppress(StoreError):
