@@ -133,7 +133,9 @@ Artifacts = Annotated[
 ]
 LeaseSeconds = Annotated[
     float,
-    typer.Option(min=1, help="With --leases: seconds after which a silent worker's run is free."),
+    typer.Option(
+        min=1, metavar="S", help="With --leases: seconds after which a silent worker's run is free."
+    ),
 ]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the table, write no report.")]
 Trials = Annotated[
