@@ -111,6 +111,32 @@ SlurmOptions = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print the runs and their estimated time and size.")
 ]
+Worker = Annotated[
+    bool,
+    typer.Option(
+        "--worker", help="Execute free runs one after the other, beside other workers, then leave."
+    ),
+]
+Leases = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="With --worker: PostgreSQL database of workers that share no folder.",
+    ),
+]
+Artifacts = Annotated[
+    str,
+    typer.Option(
+        metavar="URI",
+        help="With --leases: place for checkpoints. Default: the artifacts of the MLflow server.",
+    ),
+]
+LeaseSeconds = Annotated[
+    float,
+    typer.Option(
+        min=1, metavar="S", help="With --leases: seconds after which a silent worker's run is free."
+    ),
+]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Print the table, write no report.")]
 Trials = Annotated[
     int | None,
@@ -239,6 +265,10 @@ def grid(
     cells: RunsPerTask = 1,
     slurm: SlurmOptions = None,
     dry_run: DryRun = False,
+    worker: Worker = False,
+    leases: Leases = None,
+    artifacts: Artifacts = "",
+    lease_seconds: LeaseSeconds = 60.0,
     no_report: NoReport = False,
     restart: Restart = False,
     ignore_mismatch: IgnoreMismatch = False,
@@ -248,6 +278,16 @@ def grid(
     """Run or continue a grid of attacks, defenses and seeds."""
     from fl_platform.grid.plan import plan_grid, refuse_missing
 
+    if worker and (restart or fresh or jobs is not None or executor != "local"):
+        raise typer.BadParameter(
+            "--worker: expected no --restart, --jobs or --executor: a worker executes one run at a"
+            " time and restarts none. Start more workers."
+        )
+    if (leases or artifacts) and not (worker and leases):
+        raise typer.BadParameter(
+            "--leases and --artifacts: expected --worker --leases URL, for workers without a"
+            " shared folder."
+        )
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
     refuse_missing(planned, place)  # refusals come before slow imports
@@ -266,7 +306,13 @@ def grid(
     if dry_run:
         summary = dry(asked, planned, place, options)
     else:
-        result = run_grid(asked, planned, place, options, what)
+        if worker:
+            from fl_platform.grid.pull import SharedStore, pull
+
+            store = SharedStore(leases, artifacts, lease_seconds) if leases else None
+            result = pull(asked, planned, place, options, what, store)
+        else:
+            result = run_grid(asked, planned, place, options, what)
         summary = result.to_json()
         if result.report is not None:
             print(f"report: {result.report / 'index.html'}")
@@ -687,6 +733,8 @@ def _refuse_setting_as_option(words: list[str]) -> None:
     if words[:1] and words[0] not in ("run", "grid", "config", "tune", "arena"):
         return
     for place, word in enumerate(words):
+        if word == "--worker" and words[0] == "grid":  # an option; worker is a setting as well
+            continue
         name, _, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and name.replace("-", "_") in SETTINGS:
             from fl_platform.config import ConfigError

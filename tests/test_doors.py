@@ -217,6 +217,7 @@ ALLOWED: dict[Search, dict[str, str]] = {
         "core/outside.py": r"json\.loads|archive\.open",  # bytes
         "data/cifar10.py": r"tarfile\.open",  # bytes, checked by their digest
         "data/idx.py": r"gzip\.open",  # bytes
+        "tracking/folder_archive.py": r"tarfile\.open",  # bytes, checked by their digest
         # what these read, they have written a moment before
         "run/build.py": "json", "study/problem.py": "json", "tracking/run_folder.py": "json",
         "adapters/conformance/golden.py": "json",  # a reader to copy; reads files of the package
@@ -231,6 +232,7 @@ ALLOWED: dict[Search, dict[str, str]] = {
         "run/provenance.py": r"path\.read_bytes|_CPUINFO",  # sources, and the kernel's file
         "study/minimax.py": r"session\.open\(", "study/runner.py": r"session\.open\(",  # no file
         "study/storage.py": r"sqlite3\.connect\(fresh",
+        "tracking/folder_archive.py": r"tarfile\.open",  # in a temporary folder of its own
         "tracking/atomic.py": r"os\.open\(temporary, flags",  # flags hold O_NOFOLLOW
         "tracking/lock.py": r"Path\(f'/proc|Path\(f\"/proc|_BOOT_ID",
         "tracking/mlflow/store.py": r"sqlite3",  # the store may lie elsewhere, by a link

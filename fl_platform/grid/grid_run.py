@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from fl_platform.grid.jobs import JobTable
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.spec import Grid
 from fl_platform.run import provenance
 from fl_platform.run.naming import run_tags
-from fl_platform.tracking.lock import RunOwned
+from fl_platform.tracking.lock import RunOwned, alone
 from fl_platform.tracking.parent_run import ParentRun
 from fl_platform.tracking.records import RecordError, StoredPlan, read_record, skip
 from fl_platform.tracking.run_folder import all_runs, run_folder, write_json
@@ -94,8 +95,10 @@ class GridRun:
         self.run.note(
             values=[(self.run.next_step("grid/"), counts)], artifacts=[path] if failures else []
         )
-        status = "KILLED" if signal else "FAILED" if failures else "FINISHED"
-        self.run.leave(status, f"stopped by signal {signal}" if signal else "")
+        status = "FAILED" if failures else "FINISHED" if table.complete else "SCHEDULED"
+        self.run.leave(
+            "KILLED" if signal else status, f"stopped by signal {signal}" if signal else ""
+        )
 
 
 @contextmanager
@@ -109,6 +112,38 @@ def open_grid_run(grid: Grid, planned: Sequence[PlannedRun], home: Path) -> Iter
         yield GridRun(grid, planned, home, None)
         return
     with run:
+        yield GridRun(grid, planned, home, run)
+
+
+@contextmanager
+def join_grid_run(
+    grid: Grid,
+    planned: Sequence[PlannedRun],
+    home: Path,
+    known: Mapping[str, Any] | None = None,
+) -> Iterator[GridRun]:
+    """Share the parent run of ``planned`` with other workers; the last one writes its status.
+
+    Args:
+        known: the parent's ``run.json`` by a worker of another home.
+    """
+    identity = plan_hash(grid.name, planned)
+    folder = run_folder(home, identity)
+    name = f"grid {grid.name} ({len(planned)} runs)"
+    with ExitStack() as stack:
+        try:
+            with alone(folder.path.parent / ".grid.lock"):
+                run = ParentRun.join(
+                    home,
+                    name=name,
+                    identity=identity,
+                    experiment=grid.name,
+                    known=known or folder.describe(),
+                )
+            stack.enter_context(run)
+        except RunOwned:  # by a grid that is no worker, which writes the parent run
+            yield GridRun(grid, planned, home, None)
+            return
         yield GridRun(grid, planned, home, run)
 
 

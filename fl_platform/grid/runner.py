@@ -125,10 +125,8 @@ def run_grid(
     A run that fails does not stop the others. SIGINT or SIGTERM stops all runs with a checkpoint;
     the same call continues them.
     """
-    for name in ONE_THREAD:  # before numpy or torch start their own threads
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting GPUs without CUDA
-    planned = [replace(run, config=_with_options(run.config, options)) for run in planned]
+    set_threads()
+    planned = [replace(run, config=with_options(run.config, options)) for run in planned]
     table = JobTable.of(planned, home, fresh=options.fresh)
     with Stopper() as stopper, open_grid_run(grid, planned, home) as parent:
         parent.start(typed)
@@ -137,8 +135,15 @@ def run_grid(
         with ProgressTable(table, home) as progress:
             _execute(table, parent, home, options, _both(progress.changed, upload), stopper)
         result.signal = stopper.signal or 0
-        _finish(result, home, options)
+        finish(result, home, options)
     return result
+
+
+def set_threads() -> None:
+    """One thread per process, set before numpy or torch start their own."""
+    for name in ONE_THREAD:
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # counting GPUs without CUDA
 
 
 def dry(grid: Grid, planned: list[PlannedRun], home: Path, options: Options) -> dict[str, Any]:
@@ -227,7 +232,8 @@ def plan_workers(config: Config, options: Options, home: Path) -> tuple[int, lis
     return workers, [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
 
 
-def _finish(result: GridResult, home: Path, options: Options) -> None:
+def finish(result: GridResult, home: Path, options: Options) -> None:
+    """Print the table, write the report and the status of the parent run."""
     table, parent = result.table, result.parent
     console = wide_output()
     if table.of_state("done") and not result.signal:  # a stop takes precedence over the report
@@ -297,7 +303,7 @@ def _both(first: Changed, second: Changed) -> Changed:
     return changed
 
 
-def _with_options(config: Config, options: Options) -> Config:
+def with_options(config: Config, options: Options) -> Config:
     """``config`` with the options that hold for all runs."""
     runtime = replace(
         config.runtime,

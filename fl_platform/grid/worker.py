@@ -24,10 +24,15 @@ _PDEATHSIG = 1  # prctl(2)
 RunMessage = tuple[str, Any, str]  # state, result or reason, traceback
 
 
-def run_one(config: Config, home: Path, parent_run_id: str) -> RunMessage:
+def run_one(
+    config: Config, home: Path, parent_run_id: str, callbacks: Sequence[Any] = ()
+) -> RunMessage:
     """Run one configuration.
 
     Only the journal is written here; the grid's uploader exports it.
+
+    Args:
+        callbacks: further Lightning callbacks of the run.
 
     Returns:
         ``("ended", Result, "")``, ``("running in another process", reason, "")`` or
@@ -37,7 +42,8 @@ def run_one(config: Config, home: Path, parent_run_id: str) -> RunMessage:
         from fl_platform.run.runner import run
 
         runtime = replace(config.runtime, tracking="journal", progress="none")
-        return "ended", run(replace(config, runtime=runtime), home, parent_run_id=parent_run_id), ""
+        config = replace(config, runtime=runtime)
+        return "ended", run(config, home, parent_run_id=parent_run_id, callbacks=callbacks), ""
     except Exception as error:
         if any(cls.__name__ == "RunOwned" for cls in type(error).__mro__):
             return "running in another process", reason(error), ""

@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fl_platform.config import Config, ConfigError, config_hash, flat
 from fl_platform.core.native import kernels
@@ -244,6 +245,8 @@ def build_trainer(
         live = {"bar": True, "plain": False}.get(config.runtime.progress)
         callbacks.append(ProgressLine(run_name(config), live=live))
     callbacks.append(Commit(record, stopper))
+    # A run is one process. In one with RANK=1, of torchrun or srun, Lightning would log nothing.
+    rank_zero_only.rank = 0
     with _quiet():
         return Trainer(
             max_epochs=config.rounds,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fl_platform.core.text import reason
 from fl_platform.tracking.exporter import Export, UploadBusy, pending
+from fl_platform.tracking.history import UNEXPECTED
 from fl_platform.tracking.journal import Journal, read
 from fl_platform.tracking.lock import RunLock, RunOwned, is_owned
 from fl_platform.tracking.run_folder import RunFolder, head
@@ -154,7 +155,7 @@ def mark_killed(folder: RunFolder) -> bool:
         if read(folder.journal).status != "RUNNING":
             return False
         journal = Journal(folder.journal, head(folder.describe() or {}))
-        journal.note("status", status="KILLED", reason="its process ended unexpectedly")
+        journal.note("status", status="KILLED", reason=UNEXPECTED)
         journal.close()
         return True
 

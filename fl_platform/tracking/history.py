@@ -11,6 +11,7 @@ from fl_platform.tracking.records import RecordError
 
 # times and machine load differ between executions; all other values must not
 UNCOMPARED = ("system/", "time/", "speed/")
+UNEXPECTED = "its process ended unexpectedly"  # reason of KILLED that the uploader writes
 
 
 class JournalError(RecordError):
@@ -43,6 +44,7 @@ class History:
         digests: SHA-256 of files of the run, by path inside its folder.
         datasets: records of the data, by name.
         model: record of the saved model, if there is one.
+        starts: starts since the last new round; those that a signal ended in order do not count.
     """
 
     metrics: dict[str, dict[int, Point]] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class History:
     digests: dict[str, str] = field(default_factory=dict)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
     model: dict[str, Any] | None = None
+    starts: int = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add one record; unknown kinds, of a later version, are ignored."""
@@ -65,6 +68,8 @@ class History:
             values, mismatches = self.unseen(record["step"], record["values"])
             for key, value in values.items():
                 self.metrics.setdefault(key, {})[record["step"]] = Point(value, record["time"])
+            if "time/local" in values:
+                self.starts = 0
             self.alarms += [str(m) for m in mismatches if str(m) not in self.alarms]
         elif kind == "params":
             self.params.update(record["values"])
@@ -72,6 +77,8 @@ class History:
             self.tags.update({key: str(value) for key, value in record["values"].items()})
         elif kind == "status":
             self._turn(record["status"], record["time"])
+            if record["status"] == "KILLED" and record.get("reason") != UNEXPECTED:
+                self.starts = max(0, self.starts - 1)
         elif kind == "artifact":
             self.artifacts[record["path"]] = dict(record)
         elif kind == "run":
@@ -118,6 +125,7 @@ class History:
         if status == "RUNNING":
             self.started = time if math.isnan(self.started) else self.started
             self.ended = math.nan
+            self.starts += 1
         else:
             self.ended = time
 

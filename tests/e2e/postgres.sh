@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A team's store: MLflow over PostgreSQL, one grid from two process groups, one study by workers of
-# two homes, as of two machines, after a third was killed. `make test-postgres`.
+# A team's store: MLflow over PostgreSQL, one grid from two process groups, one grid and one study by
+# workers of two homes, as of two machines, after a third was killed. `make test-postgres`.
 # Nothing becomes root unasked: INSTALL=1 installs the package; the server then runs unprivileged.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -84,6 +84,40 @@ parents = Counter(run.data.tags.get("mlflow.parentRunId", "none") for run in run
 assert len(runs) == 7 and sorted(parents.values()) == [1, 6], parents
 assert {run.info.status for run in runs} == {"FINISHED"}, [run.info.status for run in runs]
 print("PostgreSQL: 6 cells and their parent from two process groups, none doubled: passed")
+PY
+
+# Workers of two homes that share the two servers only; the first is killed with a pushed checkpoint.
+pull=(-m fl_platform.cli grid task=digits rounds=300 task.clients=10 attack=lie,ipm defense=mean
+      seed=0,1 --worker --leases "postgresql://fl@127.0.0.1:$port/studies" --lease-seconds 4)
+setsid "$python" "${pull[@]}" --home "$work/home" > "$work/e.log" 2>&1 & e=$!
+until [[ $(ask "SELECT bool_or(archive <> '' AND starts = 0) FROM fl_leases" 2>/dev/null) == t ]]; do
+  kill -0 "$e" || { cat "$work/e.log"; exit 1; }
+  sleep 0.1
+done
+kill -KILL "$e" && wait "$e" || true
+setsid "$python" "${pull[@]}" --home "$work/elsewhere" > "$work/f.log" 2>&1 || { cat "$work/f.log"; exit 1; }
+setsid "$python" "${pull[@]}" --home "$work/home" > "$work/g.log" 2>&1 || { cat "$work/g.log"; exit 1; }
+for home in elsewhere home; do "$python" -m fl_platform.cli runs sync --home "$work/$home"; done
+"$python" - "$work" <<'PY'
+import os, sys
+from pathlib import Path
+
+from mlflow.tracking.client import MlflowClient
+
+work = Path(sys.argv[1])
+client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+runs = client.search_runs([client.get_experiment_by_name("grid").experiment_id])
+(parent,) = [run for run in runs if run.data.params.get("grid.cells") == "4"]
+ours = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+assert len(ours) == 4, [run.data.tags for run in ours]
+states = {run.info.run_name: run.info.status for run in (parent, *ours)}
+assert set(states.values()) == {"FINISHED"}, states
+for run in ours:
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "test/accuracy")]
+    assert steps == list(range(1, 301)), steps
+pieces = list((work / "artifacts" / "fl-platform-checkpoints").iterdir())
+assert len(pieces) >= 4, pieces
+print("PostgreSQL: 4 runs by workers of two homes after a third was killed, none doubled: passed")
 PY
 
 cat > "$work/home/tuning/shared.yaml" <<'YAML'

@@ -82,3 +82,10 @@ def signal_while_composing(number: int) -> None:
     from fl_platform import cli
 
     cli._compose = lambda *_: os.kill(os.getpid(), number)
+
+
+def tries(number: int) -> None:
+    """Another number of starts without progress after which a run of a grid counts as failed."""
+    from fl_platform.grid import leased_runs, pull
+
+    pull.TRIES = leased_runs.TRIES = number

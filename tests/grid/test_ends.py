@@ -34,10 +34,10 @@ cli.main()
 """
 
 
-def grid(home, fault, *more, env=None):
+def grid(home, fault, *more, env=None, way=("--jobs", "1")):
     """Run a grid of one cell to its end; the process, and whom it left behind."""
     marker = f"FL_TEST_MARK={home}"
-    command = [sys.executable, "-c", PLANTED, fault, "grid", *TINY, "--jobs", "1", *more]
+    command = [sys.executable, "-c", PLANTED, fault, "grid", *TINY, *way, *more]
     process = subprocess.run(
         [*command, "--home", str(home)],
         cwd=REPOSITORY,
@@ -95,6 +95,29 @@ def test_an_exception_leaves_no_process_and_a_true_status(home, fault):
 @pytest.mark.parametrize("fault", STEPS)
 def test_an_exception_at_any_step_leaves_no_process_and_a_true_status(home, fault):
     test_an_exception_leaves_no_process_and_a_true_status(home, fault)
+
+
+WORKER_STEPS = [
+    "fl_platform.grid.pull:PullWorker._execute",
+    "fl_platform.grid.pull:FolderClaims.look",
+    "fl_platform.grid.pull:PullWorker.work",
+    "fl_platform.grid.pull:finish",
+]
+
+
+@pytest.mark.parametrize("fault", WORKER_STEPS[:1])
+def test_an_exception_in_a_worker_leaves_no_process_and_a_true_status(home, fault):
+    process, left = grid(home, fault, way=["--worker"])
+    assert process.returncode == 1
+    assert "planted" in process.stderr
+    assert left == []
+    assert parent(home).status == "FAILED"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("fault", WORKER_STEPS)
+def test_an_exception_at_any_step_of_a_worker_leaves_no_process(home, fault):
+    test_an_exception_in_a_worker_leaves_no_process_and_a_true_status(home, fault)
 
 
 def test_slurm_without_slurm_is_refused_in_one_line(home):

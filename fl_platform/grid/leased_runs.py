@@ -1,0 +1,275 @@
+"""Runs under leases: renewed and pushed while they run, fetched by the worker that takes over."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from fl_platform.config import ConfigError
+from fl_platform.grid.grid_run import GridRun, join_grid_run, plan_hash
+from fl_platform.grid.jobs import Job, JobTable
+from fl_platform.grid.leases import Lease, LeaseTable
+from fl_platform.grid.plan import PlannedRun
+from fl_platform.grid.pull import TRIES, SharedStore, give_up
+from fl_platform.grid.spec import Grid
+from fl_platform.run.result import Result, finished
+from fl_platform.tracking.folder_archive import pack, unpack
+from fl_platform.tracking.mlflow.artifact_place import ArtifactPlace
+from fl_platform.tracking.mlflow.store import StoreError
+from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
+
+ANY = 2**31 - 1  # tries of a run whose result is here already
+BEATS = 4  # renewals per length of a lease
+JOIN = 5.0  # seconds to wait for a push at the end of a run
+SCRATCH = ".transfer-"
+SERVED = "mlflow-artifacts:/fl-platform-checkpoints"
+# Refusals of a run by one worker that another worker, with other data or hardware, may accept.
+REFUSALS = ("ConfigError", "DataError", "IdentityMismatch", "OtherData", "MissingPackage")
+
+
+class LeaseGuard(Callback):
+    """Pushes a run at its start, and ends it with a checkpoint when its lease was lost."""
+
+    def __init__(self, held: HeldLease) -> None:
+        self.held = held
+
+    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Push the identity, so that a worker that takes over continues the same MLflow run."""
+        with contextlib.suppress(StoreError, OSError):
+            self.held.push()
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        """Stop the trainer if another worker may execute the run."""
+        if self.held.lost:
+            trainer.should_stop = True
+
+
+class Repeated(threading.Thread):
+    """Calls a function every ``seconds`` until the end of a ``with`` block."""
+
+    def __init__(self, call: Callable[[], None], seconds: float) -> None:
+        super().__init__(daemon=True)
+        self.call, self.seconds, self._end = call, seconds, threading.Event()
+
+    def run(self) -> None:
+        """Call and wait in turn."""
+        while not self._end.wait(self.seconds):
+            self.call()
+
+    def __enter__(self) -> Repeated:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end.set()
+        self.join(JOIN)
+
+
+class HeldLease:
+    """The lease that this worker holds, and the copy of its run folder."""
+
+    def __init__(
+        self, leases: LeaseTable, place: ArtifactPlace, folder: RunFolder, lease: Lease
+    ) -> None:
+        self.leases, self.place, self.folder = leases, place, folder
+        self.run, self.token = lease.run, lease.token
+        self._refused, self._renewed = False, time.monotonic()
+        self._archive, self._turn = lease.archive, threading.Lock()
+        self._pushed: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """Take the present checkpoint as pushed."""
+        self._pushed = self._checkpoint()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another worker has the lease, or may have it since no renewal was possible."""
+        return self._refused or time.monotonic() - self._renewed > self.leases.seconds
+
+    def renew(self) -> None:
+        """Extend the lease by its length from now; an outage of the database is waited for."""
+        asked = time.monotonic()
+        with contextlib.suppress(StoreError):
+            if self.leases.renew(self.run, self.token):
+                self._renewed = asked
+            else:
+                self._refused = True
+
+    def push_checkpoint(self) -> None:
+        """Push the folder if it has a new checkpoint; an outage is retried with the next one."""
+        if self._checkpoint() in (None, self._pushed) or self.lost:
+            return
+        with contextlib.suppress(StoreError, OSError):
+            self.push()
+
+    def push(self) -> None:
+        """Push the folder; the copy before is removed only after the lease names the new one."""
+        with self._turn, _scratch(self.folder) as scratch:
+            seen = self._checkpoint()
+            file = scratch / f"{self.run[:16]}-{self.token}-{time.time_ns()}.tar"
+            digest = pack(self.folder, file)
+            self.place.push(file)
+            new = seen not in (None, self._pushed)
+            if not self.leases.pushed(self.run, self.token, file.name, digest, new=new):
+                self._refused = True
+                self.place.remove(file.name)
+                return
+            if self._archive:
+                self.place.remove(self._archive)
+            self._archive, self._pushed = file.name, seen
+
+    def _checkpoint(self) -> tuple[int, int] | None:
+        try:
+            status = self.folder.checkpoint.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
+
+
+class LeaseClaims:
+    """Ownership by leases, for workers with workspaces of their own; see `pull.Claims`.
+
+    Args:
+        table: jobs of the grid. Results that only this workspace has are handed to the others.
+    """
+
+    def __init__(self, home: Path, store: SharedStore, table: JobTable) -> None:
+        self.home = home
+        self.owner = f"{socket.gethostname()}:{home}"
+        self.place = ArtifactPlace(store.artifacts or served())
+        self.leases = LeaseTable(store.database, self.owner, store.seconds)
+        self._held: HeldLease | None = None
+        _remove_left_behind(home)
+        for job in table.of_state("done"):
+            job.state, job.before = "waiting", True
+
+    def look(self, job: Job) -> None:
+        """Read the lease of the run; fetch the run if this workspace has an unfinished copy."""
+        lease = self.leases.look(job.planned.config_hash)
+        if lease is None:
+            return
+        folder = run_folder(self.home, lease.run)
+        if lease.state == "done":
+            if folder.used and finished(self.home, lease.run) is None:
+                self._fetch(lease, folder)
+            job.end(Result.from_json(lease.stored))
+        elif not lease.free:
+            job.state = "running in another process"
+        elif lease.starts >= TRIES and not job.before:
+            give_up(job, lease.reason or f"{lease.starts} starts without a new checkpoint")
+        elif job.state == "running in another process":
+            job.state = "waiting"
+
+    @contextmanager
+    def hold(self, job: Job) -> Iterator[Sequence[Any] | None]:
+        """Claim the run, fetch what another worker pushed, and renew until the end."""
+        run = job.planned.config_hash
+        token = self.leases.claim(run, ANY if job.before else TRIES)
+        if token is None:
+            yield None
+            return
+        folder = run_folder(self.home, run)
+        try:
+            lease = self.leases.look(run)
+            if lease is None or lease.token != token:  # removed, or already claimed by another
+                yield None
+                return
+            held = self._held = HeldLease(self.leases, self.place, folder, lease)
+            pause = self.leases.seconds / BEATS
+            with Repeated(held.renew, pause):  # a large run may take longer than a lease to fetch
+                if self._is_behind(lease, folder):
+                    self._fetch(lease, folder)
+                held.begin()
+                with Repeated(held.push_checkpoint, pause):
+                    yield (LeaseGuard(held),)
+        finally:  # after an outcome the lease has ended, and this does nothing
+            self._held = None
+            with contextlib.suppress(StoreError):
+                self.leases.give_back(run, token)
+
+    def ended(self, job: Job) -> None:
+        """Push the folder and record the result, or free the run."""
+        held = self._held
+        assert held is not None
+        if job.state == "failed":
+            counted = not job.reason.startswith(REFUSALS)
+            self.leases.give_back(held.run, held.token, job.reason, counted=counted)
+        elif held.lost:
+            job.state = "running in another process"
+        elif job.state == "done" and job.result is not None:
+            held.push()
+            if not self.leases.finish(held.run, held.token, job.result.to_json()):
+                job.state = "running in another process"
+        else:  # stopped: the process must end soon, whatever the store does
+            last = threading.Thread(target=held.push_checkpoint, daemon=True)
+            last.start()
+            last.join(JOIN)
+
+    def _is_behind(self, lease: Lease, folder: RunFolder) -> bool:
+        """Whether the pushed copy of the run is newer than the one in this workspace."""
+        mine = folder.used and lease.pushed_by == self.owner
+        return bool(lease.archive) and not mine and finished(self.home, lease.run) is None
+
+    def _fetch(self, lease: Lease, folder: RunFolder) -> None:
+        with _scratch(folder) as scratch:
+            unpack(self.place.fetch(lease.archive, scratch), lease.sha256, folder, scratch)
+
+
+@contextmanager
+def join_by_lease(
+    grid: Grid, planned: Sequence[PlannedRun], home: Path, leases: LeaseTable
+) -> Iterator[GridRun]:
+    """Share the parent run with workers of other workspaces: the first one writes its identity."""
+    identity = plan_hash(grid.name, planned)
+    join = functools.partial(join_grid_run, grid, planned, home)
+    lease = leases.look(identity)
+    if lease is None:
+        with join() as own:
+            known = leases.remember(identity, own.folder.describe() or {})
+    else:
+        known = lease.stored
+    with join(known) as parent:
+        yield parent
+
+
+def served() -> str:
+    """The place for checkpoints of the MLflow server that ``MLFLOW_TRACKING_URI`` names.
+
+    Raises:
+        ConfigError: it names no server.
+    """
+    if not os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://")):
+        raise ConfigError(
+            "--artifacts: expected a place for checkpoints that all workers reach, such as"
+            " s3://bucket/folder, or MLFLOW_TRACKING_URI=http://… of an MLflow server."
+        )
+    return SERVED
+
+
+@contextmanager
+def _scratch(folder: RunFolder) -> Iterator[Path]:
+    """A temporary folder on the file system of the run folders."""
+    root = folder.path.parents[1]
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", dir=root) as name:
+        yield Path(name)
+
+
+def _remove_left_behind(home: Path) -> None:
+    """Remove the temporary folders of killed workers."""
+    for left in runs_root(home).parent.glob(f"{SCRATCH}*-*"):
+        process = left.name.removeprefix(SCRATCH).partition("-")[0]
+        if process.isdecimal() and not Path(f"/proc/{process}").exists():
+            shutil.rmtree(left, ignore_errors=True)
