@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
 from fl_platform.config import Config, ConfigError, canonical, compose, differences
 from fl_platform.run.lookup import digest_of
@@ -118,7 +118,7 @@ def _composed(typed: tuple[str, ...], home: Path, plugins: tuple[str, ...]) -> C
     return compose(typed, home, plugins=plugins)
 
 
-def open_study(problem: Problem, storage: RDBStorage) -> optuna.Study:
+def open_study(problem: Problem, storage: BaseStorage) -> optuna.Study:
     """Open the problem's study, or create it and queue its start points.
 
     Raises:

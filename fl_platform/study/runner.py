@@ -15,6 +15,7 @@ from fl_platform.study.printing import find_study, settings, show_study
 from fl_platform.study.problem import Problem
 from fl_platform.study.spec import StudySpec, load_spec
 from fl_platform.study.storage import open_storage, storage_errors
+from fl_platform.tracking.mlflow.store import safe_uri
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -61,7 +62,7 @@ def tune(
         home: workspace: the folder of ``conf/``, ``tuning/`` and ``mlruns/``.
         trials: number of additional trials. Default: until the file's total is reached.
         timeout: seconds after which no trial is started. Default: the file's.
-        storage: database URL that several machines share. Default: ``mlruns/optuna.db``.
+        storage: URL of the studies, see `storage.open_storage`. Default: ``mlruns/optuna.db``.
         name: study name. Default: file name and overrides.
         final: evaluate on test data now, although trials are missing.
         plugins: packages with further attacks, defenses and config files.
@@ -91,7 +92,8 @@ def tune(
                 complete = _optimize(session, problem, final)
             show_study(find_study(session.storage, problem.name))
         print(session.summary())
-        print("all trials in a browser: fl-platform ui --studies")
+        other = "" if storage is None else f" --storage {safe_uri(storage)}"
+        print(f"all trials in a browser: fl-platform ui --studies{other}")
         return StudyResult(problem.name, complete, stopper.signal)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
 from fl_platform.core.process import Stopper
 from fl_platform.study.constraint import refuse_weightless
@@ -40,7 +40,7 @@ class WorkerSession:
     """
 
     home: Path
-    storage: RDBStorage
+    storage: BaseStorage
     stopper: Stopper
     limits: Limits
     tracking: str = "mlflow"
