@@ -48,7 +48,9 @@ Plugins = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Storage = Annotated[
     str | None,
-    typer.Option(help="Database URL that several machines share. Default: mlruns/optuna.db."),
+    typer.Option(
+        help="URL of the studies: sqlite, postgresql, journal, grpc. Default: mlruns/optuna.db."
+    ),
 ]
 
 SuiteName = Annotated[
@@ -521,7 +523,7 @@ def ui(
     ] = False,
     storage: Annotated[
         str | None,
-        typer.Option(help="With --studies: database URL. Default: mlruns/optuna.db."),
+        typer.Option(help="With --studies: URL of the studies, as for tune."),
     ] = None,
     shared_machine: Annotated[
         bool,

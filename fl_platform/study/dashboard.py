@@ -10,7 +10,7 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from fl_platform.study.storage import database, open_storage
+from fl_platform.study.storage import artifact_folder, database, open_storage
 from fl_platform.tracking.mlflow.store import StoreError
 from fl_platform.tracking.mlflow.ui import PRIVATE, expect_free
 from fl_platform.tracking.mlflow.ui_login import Login, new_token, open_path
@@ -56,10 +56,14 @@ def dashboard_server(home: Path, port: int, url: str | None, token: str) -> WSGI
         raise StoreError(
             f"Expected studies in {file}, found none. Create one with `fl-platform tune`."
         )
+    from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
     storage = open_storage(home, url)
-    application = for_this_user(wsgi(storage), port, Login(token, "/dashboard/"))
+    folder = artifact_folder(home, storage)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    page = wsgi(storage, FileSystemArtifactStore(folder))
+    application = for_this_user(page, port, Login(token, "/dashboard/"))
     return make_server("127.0.0.1", port, application, _Threads, _Silent)
 
 

@@ -35,7 +35,6 @@ def plot_study(study: optuna.Study, folder: Path, objective: str) -> list[Path]:
         "slice": lambda: draw.plot_slice(study, target_name=objective),
     }
     if len({name for trial in done for name in trial.params}) > 1:
-        pictures["importance"] = lambda: draw.plot_param_importances(study, target_name=objective)
         pictures["contour"] = lambda: draw.plot_contour(study, target_name=objective)
     if any("weight_share" in trial.user_attrs for trial in done):
         pictures["pareto"] = lambda: draw.plot_pareto_front(
@@ -43,7 +42,47 @@ def plot_study(study: optuna.Study, folder: Path, objective: str) -> list[Path]:
             targets=lambda t: (t.values[0], t.user_attrs["weight_share"]),
             target_names=[objective, "weight over fair share"],
         )
-    return [path for name, picture in pictures.items() if (path := _write(picture, folder / name))]
+    drawn = [_write(picture, folder / name) for name, picture in pictures.items()]
+    others = plot_importances(study, folder / "importance", objective)
+    return [path for path in drawn if path] + others
+
+
+def plot_importances(study: optuna.Study, stem: Path, objective: str, index: int = 0) -> list[Path]:
+    """Plot the importance of each parameter for value number ``index`` of a trial.
+
+    Returns:
+        The file; none for one parameter or too few different trials.
+    """
+    matplotlib.use("Agg")
+    from optuna.visualization import matplotlib as draw
+
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len({name for trial in done for name in trial.params}) < 2:
+        return []
+    if len({trial.values[index] for trial in done}) < 2:
+        return []
+    path = _write(
+        lambda: draw.plot_param_importances(
+            study, target=lambda trial: trial.values[index], target_name=objective
+        ),
+        stem,
+    )
+    return [path] if path else []
+
+
+def attach(study: optuna.Study, files: Sequence[Path], folder: Path) -> None:
+    """Attach ``files`` to ``study`` as Optuna artifacts in ``folder``; a name has one artifact."""
+    from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = FileSystemArtifactStore(folder)
+    known = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
+    for file in files:
+        if file.name in known:
+            with file.open("rb") as content:
+                store.write(known[file.name], content)
+        else:
+            upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study)
 
 
 def _write(picture: Callable[[], Any], stem: Path) -> Path | None:

@@ -17,18 +17,16 @@ from typing import Any
 
 import optuna
 
-from fl_platform.config import Config, ConfigError, target_name
-from fl_platform.config.paths import tuning_folder
+from fl_platform.config import Config
 from fl_platform.study.final_comparison import Sample, as_json, best_trial, evaluate, fresh_seeds
 from fl_platform.study.objective import Objective, TrialRequeued
-from fl_platform.study.problem import Problem
+from fl_platform.study.problem import METRIC_LABEL, Problem, tuned_defense
 from fl_platform.study.session import WorkerSession, leave
 from fl_platform.study.spec import (
     Range,
     Space,
     StudySpec,
     as_overrides,
-    load_spec,
     parse_space,
 )
 from fl_platform.tracking.lock import alone
@@ -67,22 +65,14 @@ def solve(session: WorkerSession, problem: Problem) -> bool:
         problem: name, spec and base of the whole minimax study, without attack and strength. Its
             one opponent is the first attack; its base selects the defense.
     """
-    spec = problem.spec
-    defense = target_name(problem.config({}, spec.seeds[0]).defense)
-    if not (tuning_folder(problem.home) / f"{defense}.yaml").exists():
-        raise ConfigError(
-            f"defense: expected a defense with a file tuning/{defense}.yaml, which names the"
-            f" parameters to tune, got {defense}, which has none."
-        )
-    defense_spec = load_spec(defense, problem.home)
-    if not defense_spec.space:
-        raise ConfigError(f"tuning/{defense}.yaml: expected a space of parameters to tune.")
+    defense_spec = tuned_defense(problem)
     parent_study = optuna.create_study(
         study_name=problem.name,
         storage=session.storage,
         direction="maximize",
         load_if_exists=True,
     )
+    parent_study.set_metric_names([METRIC_LABEL])
     with alone(session.lock):
         parent = session.join(parent_study, problem)
     complete = False

@@ -19,6 +19,7 @@ from fl_platform.run.provenance import code_fingerprint
 from fl_platform.run.result import Result
 from fl_platform.study.constraint import weight_share
 from fl_platform.study.problem import Problem
+from fl_platform.study.samplers import join_population
 from fl_platform.study.spec import suggest
 from fl_platform.tracking.journal import Journal
 from fl_platform.tracking.lock import RunLock, RunOwned
@@ -35,6 +36,13 @@ def worst(scores: Sequence[Sequence[float]], direction: str) -> float:
     """
     means = [math.fsum(values) / len(values) for values in scores]
     return min(means) if direction == "maximize" else max(means)
+
+
+def values_of(scores: Sequence[Sequence[float]], problem: Problem) -> float | tuple[float, float]:
+    """Value of a trial, see `worst`; with ``front`` also the accuracy without attack, first."""
+    if not problem.spec.front:
+        return worst(scores, problem.direction)
+    return worst(scores[:1], problem.direction), worst(scores[1:], problem.direction)
 
 
 class TrialRequeued(Exception):  # noqa: N818 - control flow, not an error
@@ -71,8 +79,8 @@ class Objective:
         self.hashes: list[str] = []
         self.number = -1
 
-    def __call__(self, trial: Trial) -> float:
-        """Mean over seeds against the worst opponent, see `worst`.
+    def __call__(self, trial: Trial) -> float | tuple[float, float]:
+        """Mean over seeds against the worst opponent, see `values_of`.
 
         Raises:
             TrialRequeued: a stop signal was received.
@@ -80,6 +88,8 @@ class Objective:
         """
         problem, self.number = self.problem, trial.number
         values = suggest(trial, problem.space)
+        if problem.spec.sampler.name == "nsga2":
+            join_population(trial)
         self.suggested()
         configs = [
             problem.config(values, problem.spec.seeds[0], opponent)
@@ -97,6 +107,8 @@ class Objective:
                 row.append(score(result, seeded, problem))
                 if problem.spec.stealth is not None:
                     shares.append(weight_share(seeded, problem.home))
+            if problem.spec.front:  # Optuna has no pruning with two objectives
+                continue
             trial.report(worst([row[-1:] for row in scores], problem.direction), step)
             if step + 1 < len(problem.spec.seeds) and trial.should_prune():
                 trial.set_user_attr("runs", links)
@@ -107,7 +119,7 @@ class Objective:
             share = sum(shares) / len(shares)
             trial.set_user_attr("weight_share", share)
             trial.set_constraint("weight_share", share - problem.spec.stealth)
-        return worst(scores, problem.direction)
+        return values_of(scores, problem)
 
     def run(self, config: Config, number: int | None) -> Result:
         """Finish one run: read its stored result, continue it or start it.

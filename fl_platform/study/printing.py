@@ -32,6 +32,10 @@ def settings(params: Mapping[str, Any]) -> str:
 
 def print_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Print one line about a trial that has ended."""
+    if len(study.directions) > 1:
+        found = _values(trial)
+        print(f"trial {trial.number}: {settings(trial.params)} -> {found}", flush=True)
+        return
     best = best_trial(study)
     text = "pruned" if trial.state == TrialState.PRUNED else f"{trial.value:.2f} %"
     against = "" if best is None else f"   best {best.value:.2f} % (trial {best.number})"
@@ -43,6 +47,10 @@ def show_study(study: optuna.Study, count: int = 10) -> None:
     console = Terminal()
     trials = study.get_trials(deepcopy=False)
     done = [t for t in trials if t.state == TrialState.COMPLETE]
+    if len(study.directions) > 1:
+        _show_front(console, study)
+        console.print(_counts(trials))
+        return
     best_first = sorted(done, key=_value, reverse=study.direction.name == "MAXIMIZE")
     lines: dict[str, list[FrozenTrial]] = {}
     for trial in best_first:
@@ -68,6 +76,26 @@ def show_study(study: optuna.Study, count: int = 10) -> None:
         console.print(_turns(study))
     for comparison in study.user_attrs.get("final", []):
         show_samples(from_json(comparison["samples"]))
+
+
+def _values(trial: FrozenTrial) -> str:
+    clean, worst = trial.values
+    return f"{clean:.2f} % without attack, {worst:.2f} % in the worst case"
+
+
+def _show_front(console: Terminal, study: optuna.Study) -> None:
+    """Print the trials of the front; they are selected on validation data."""
+    from fl_platform.study.front import front
+
+    table = Table(box=None)
+    for name in ("trial", "without attack", "worst case", "settings", ""):
+        table.add_column(name)
+    for trial in front(study):
+        clean, worst = (f"{value:.2f} %" for value in trial.values)
+        table.add_row(str(trial.number), clean, worst, settings(trial.params), _remark(trial))
+    console.print(study.study_name, style="italic", soft_wrap=True)
+    console.print("front, on validation samples; run a point with other seeds before you report it")
+    console.print(table)
 
 
 def show_samples(samples: Sequence[Sample]) -> None:

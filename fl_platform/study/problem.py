@@ -11,14 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
-from fl_platform.config import Config, ConfigError, canonical, compose, differences
+from fl_platform.config import (
+    Config,
+    ConfigError,
+    canonical,
+    compose,
+    differences,
+    target_name,
+)
+from fl_platform.config.paths import tuning_folder
 from fl_platform.run.lookup import digest_of
-from fl_platform.study.samplers import NUMBERS_ONLY, build_pruner, build_sampler
-from fl_platform.study.spec import Direction, Range, Space, StudySpec, as_overrides
+from fl_platform.study.samplers import NUMBERS_ONLY, OPTIONS, build_pruner, build_sampler
+from fl_platform.study.spec import (
+    Direction,
+    Range,
+    Space,
+    StudySpec,
+    as_overrides,
+    load_spec,
+)
 
 METRIC_LABEL = "validation accuracy (%)"
+FRONT_LABELS = ("validation accuracy without attack (%)", "worst-case validation accuracy (%)")
 EXPERIMENT = "tuning"  # MLflow experiment of all studies; parents and children must share one
 
 
@@ -29,7 +45,8 @@ class Problem:
     Attributes:
         name: study name in the storage.
         base: overrides of every run.
-        opponents: alternative further overrides; the worst one determines a trial's value.
+        opponents: alternative further overrides; the worst one determines a trial's value. With
+            two objectives the first one is no attack.
         trials: total number of trials.
         start: points of the first trials.
     """
@@ -44,6 +61,11 @@ class Problem:
     start: tuple[Mapping[str, Any], ...] = ()
     opponents: tuple[tuple[str, ...], ...] = ((),)
     plugins: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of a trial's values: one objective, or two with ``front``."""
+        return FRONT_LABELS if self.spec.front else (METRIC_LABEL,)
 
     def config(
         self, values: Mapping[str, Any], seed: int, opponent: Sequence[str] | None = None
@@ -69,6 +91,7 @@ class Problem:
                 " validation data, got 0."
             )
         self._refuse_pruner()
+        self._refuse_population()
         name, entries = self.spec.sampler.name, self.space.values()
         if name in NUMBERS_ONLY and not any(isinstance(entry, Range) for entry in entries):
             raise ConfigError(
@@ -83,6 +106,8 @@ class Problem:
             self.config(values, self.spec.seeds[0])
         for point in self.start:
             self.config(point, self.spec.seeds[0])
+        for opponent in self.opponents[1:]:
+            self.config({}, self.spec.seeds[0], opponent)
 
     def _refuse_pruner(self) -> None:
         """Refuse a pruner without seeds to test after its start-up seeds."""
@@ -93,6 +118,19 @@ class Problem:
                 f" {pruner.startup_seeds}."
             )
 
+    def _refuse_population(self) -> None:
+        """Refuse a genetic algorithm whose budget ends with the first, random population."""
+        sampler = self.spec.sampler
+        if sampler.name != "nsga2":
+            return
+        size = sampler.options.get("population_size", OPTIONS["nsga2"]["population_size"])
+        if not isinstance(size, int) or not 2 <= size < self.trials:
+            raise ConfigError(
+                "sampler.options.population_size: expected a number from 2 to"
+                f" {self.trials - 1}, below budget.trials, since the first population is drawn at"
+                f" random; got {size}."
+            )
+
     def identity(self) -> dict[str, Any]:
         """Settings that all trials of a study must share, as plain JSON."""
         bases = [
@@ -100,7 +138,7 @@ class Problem:
         ]
         for base in bases:
             del base["seed"]
-        whole = {
+        whole: dict[str, Any] = {
             "base": dict(enumerate(bases)) if len(bases) > 1 else bases[0],
             "space": {key: dataclasses.asdict(entry) for key, entry in self.space.items()},
             "direction": self.direction,
@@ -108,6 +146,8 @@ class Problem:
             "seeds": list(self.spec.seeds),
             "stealth": self.spec.stealth,
         }
+        if self.spec.front:
+            whole["objectives"] = list(self.labels)
         plain: dict[str, Any] = json.loads(json.dumps(whole))
         return plain
 
@@ -118,7 +158,25 @@ def _composed(typed: tuple[str, ...], home: Path, plugins: tuple[str, ...]) -> C
     return compose(typed, home, plugins=plugins)
 
 
-def open_study(problem: Problem, storage: RDBStorage) -> optuna.Study:
+def tuned_defense(problem: Problem) -> StudySpec:
+    """Study file of the problem's defense, which names the parameters to tune.
+
+    Raises:
+        ConfigError: the defense has no such file, or the file has no space.
+    """
+    defense = target_name(problem.config({}, problem.spec.seeds[0]).defense)
+    if not (tuning_folder(problem.home) / f"{defense}.yaml").exists():
+        raise ConfigError(
+            f"defense: expected a defense with a file tuning/{defense}.yaml, which names the"
+            f" parameters to tune, got {defense}, which has none."
+        )
+    spec = load_spec(defense, problem.home)
+    if not spec.space:
+        raise ConfigError(f"tuning/{defense}.yaml: expected a space of parameters to tune.")
+    return spec
+
+
+def open_study(problem: Problem, storage: BaseStorage) -> optuna.Study:
     """Open the problem's study, or create it and queue its start points.
 
     Raises:
@@ -130,7 +188,7 @@ def open_study(problem: Problem, storage: RDBStorage) -> optuna.Study:
         storage=storage,
         sampler=build_sampler(problem.spec.sampler, 0),
         pruner=build_pruner(problem.spec.pruner),
-        direction=problem.direction,
+        directions=[problem.direction] * len(problem.labels),
         load_if_exists=True,
     )
     _refuse_other_data(study, problem)
@@ -140,7 +198,7 @@ def open_study(problem: Problem, storage: RDBStorage) -> optuna.Study:
         for point in problem.start:
             study.enqueue_trial(dict(point))
         study.set_user_attr("identity", identity)
-        study.set_metric_names([METRIC_LABEL])  # axis label in optuna-dashboard
+        study.set_metric_names(list(problem.labels))  # axis labels in optuna-dashboard
     elif known != identity:
         changes = "; ".join(differences(known, identity))
         raise ConfigError(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fl_platform.config import ConfigError, target_name
 from fl_platform.config.hydra_tree import parse_overrides
 from fl_platform.study.printing import find_study, settings, show_study
-from fl_platform.study.problem import Problem
+from fl_platform.study.problem import Problem, tuned_defense
 from fl_platform.study.spec import StudySpec, load_spec
 from fl_platform.study.storage import open_storage, storage_errors
+from fl_platform.tracking.mlflow.store import safe_uri
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -61,7 +63,7 @@ def tune(
         home: workspace: the folder of ``conf/``, ``tuning/`` and ``mlruns/``.
         trials: number of additional trials. Default: until the file's total is reached.
         timeout: seconds after which no trial is started. Default: the file's.
-        storage: database URL that several machines share. Default: ``mlruns/optuna.db``.
+        storage: URL of the studies, see `storage.open_storage`. Default: ``mlruns/optuna.db``.
         name: study name. Default: file name and overrides.
         final: evaluate on test data now, although trials are missing.
         plugins: packages with further attacks, defenses and config files.
@@ -71,6 +73,8 @@ def tune(
         StoreError: the storage cannot be opened.
     """
     problem = prepare(file, typed, home, name=name, plugins=plugins)
+    if final and problem.spec.front:
+        raise ConfigError("--final: expected a study with one objective, got a front of two.")
     # imports Lightning and torch; after the checks
     from fl_platform.core.process import Stopper
     from fl_platform.study.minimax import solve
@@ -85,13 +89,16 @@ def tune(
         )
         with storage_errors(session.storage, problem.name):
             print(_heading(problem), flush=True)
+            if warning := _unchosen(problem):
+                print(warning, file=sys.stderr, flush=True)
             if problem.spec.game:
                 complete = solve(session, problem)
             else:
                 complete = _optimize(session, problem, final)
             show_study(find_study(session.storage, problem.name))
         print(session.summary())
-        print("all trials in a browser: fl-platform ui --studies")
+        other = "" if storage is None else f" --storage {safe_uri(storage)}"
+        print(f"all trials in a browser: fl-platform ui --studies{other}")
         return StudyResult(problem.name, complete, stopper.signal)
 
 
@@ -135,33 +142,58 @@ def assemble(
     """
     keys = {override.key_or_group for override in parse_overrides(typed)}
     varied = spec.space if spec.game is None else {k for s in spec.game.attacks.values() for k in s}
-    for key in sorted(keys & {*varied, "seed"}):
-        raise ConfigError(f"{key}: the study file sets this key; change it there or in a copy.")
+    _refuse_keys(keys & {*varied, "seed", *(["attack"] if spec.front else [])})
     base = [text for text in spec.base if text.partition("=")[0] not in keys]
     rounds = [] if spec.rounds is None or "rounds" in keys else [f"rounds={spec.rounds}"]
     progress = [] if "runtime.progress" in keys else ["runtime.progress=none"]
-    attacks = list(spec.game.attacks) if spec.game else []
-    return Problem(
+    opponents: tuple[tuple[str, ...], ...] = ((),)
+    if spec.game:
+        opponents = ((f"attack={next(iter(spec.game.attacks))}",),)
+    elif spec.front:
+        opponents = (("attack=none",), *(tuple(line.split()) for line in spec.front.attacks))
+    problem = Problem(
         name=name,
         spec=spec,
         home=home,
         base=(*base, *rounds, *typed, *progress),
-        opponents=((f"attack={attacks[0]}",),) if attacks else ((),),
-        space={} if spec.game else spec.varied,
+        opponents=opponents,
+        space=spec.varied if spec.space else {},
         direction=spec.direction,
         trials=spec.budget.trials,
         start=tuple(spec.start),
         plugins=tuple(plugins),
     )
+    if spec.front and not spec.space:
+        defense = tuned_defense(problem)
+        _refuse_keys(keys & set(defense.space))
+        problem = replace(problem, space=defense.varied, start=tuple(defense.start))
+    return problem
+
+
+def _refuse_keys(keys: Collection[str]) -> None:
+    for key in sorted(keys):
+        raise ConfigError(f"{key}: the study file sets this key; change it there or in a copy.")
 
 
 def _heading(problem: Problem) -> str:
     """Study name, and the task, attack and defense of its runs."""
     config = problem.config({}, problem.spec.seeds[0])
     attacks = problem.spec.game.attacks if problem.spec.game else [target_name(config.attack)]
+    if problem.spec.front:
+        attacks = [target_name(problem.config({}, 0, each).attack) for each in problem.opponents]
     defense = target_name(config.defense)
     runs = f"task {config.task.name}, attack {', '.join(attacks)}, defense {defense}"
     return f"study {problem.name}\n{runs}"
+
+
+def _unchosen(problem: Problem) -> str:
+    """Warning about the other side of the study if no override chooses it; empty otherwise."""
+    side = "defense" if problem.direction == "minimize" else "attack"
+    keys = {override.key_or_group for override in parse_overrides(problem.base)}
+    if keys & {side, "experiment"} or problem.spec.game or problem.spec.front:
+        return ""
+    default = target_name(getattr(problem.config({}, problem.spec.seeds[0]), side))
+    return f"warning: no {side} is chosen; tuning against {default}. Choose one with {side}=NAME."
 
 
 def _optimize(session: WorkerSession, problem: Problem, final: bool) -> bool:
@@ -173,7 +205,8 @@ def _optimize(session: WorkerSession, problem: Problem, final: bool) -> bool:
     with objective.parent as parent:
         with contextlib.suppress(TrialRequeued):
             complete = session.work(study, objective)
-            if (complete or final) and session.stopper.signal is None:
+            wanted = (complete or final) and not problem.spec.front
+            if wanted and session.stopper.signal is None:
                 _compare_on_test_data(study, objective)
         session.publish(study, objective)
         leave(parent, session.stopper, complete)

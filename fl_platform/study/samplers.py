@@ -18,6 +18,7 @@ SAMPLERS = {
     "cmaes": "CmaEsSampler",
     "qmc": "QMCSampler",
     "random": "RandomSampler",
+    "nsga2": "NSGAIISampler",
 }
 NUMBERS_ONLY = ("cmaes", "qmc")  # they sample choices at random
 # Defaults of Optuna 5, written out because they changed between versions 4 and 5.
@@ -48,6 +49,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "warn_asynchronous_seeding": False,
     },
     "random": {},
+    "nsga2": {
+        "population_size": 50,
+        "mutation_prob": None,
+        "crossover_prob": 0.9,
+        "swapping_prob": 0.5,
+    },
 }
 
 
@@ -82,6 +89,11 @@ def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
             f"sampler.name: {settings.name} needs a package that is not installed ({error.name});"
             " pip install 'fl_platform[tune]'."
         ) from None
+
+
+def join_population(trial: optuna.Trial) -> None:
+    """Let NSGA-II count a start point: Optuna does so only for a trial that draws a value."""
+    _ = trial.relative_params
 
 
 def build_pruner(settings: Pruner) -> BasePruner:

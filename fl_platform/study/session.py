@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage
 
 from fl_platform.core.process import Stopper
 from fl_platform.study.constraint import refuse_weightless
-from fl_platform.study.export import override_file, plot_study
+from fl_platform.study.export import attach, override_file, plot_study
 from fl_platform.study.final_comparison import best_trial
+from fl_platform.study.front import NAMES, write_front
 from fl_platform.study.objective import Objective
 from fl_platform.study.printing import print_trial
 from fl_platform.study.problem import METRIC_LABEL, Problem, open_study
 from fl_platform.study.spec import as_overrides
+from fl_platform.study.storage import artifact_folder
 from fl_platform.study.study_run import describe, join_parent
 from fl_platform.study.trial_loop import Limits, RequestLock, complete, run_trials
 from fl_platform.tracking.atomic import write_atomic
@@ -40,7 +42,7 @@ class WorkerSession:
     """
 
     home: Path
-    storage: RDBStorage
+    storage: BaseStorage
     stopper: Stopper
     limits: Limits
     tracking: str = "mlflow"
@@ -108,19 +110,15 @@ class WorkerSession:
             return
         folder = parent.folder.artifacts / prefix
         folder.mkdir(exist_ok=True, parents=True, mode=0o700)
-        files = plot_study(study, folder, METRIC_LABEL)
-        best = best_trial(study)
-        if best is not None:
-            comment = (
-                f"{problem.name}, trial {best.number}: {best.value:.2f} % on validation samples"
-            )
-            file = folder / "best.yaml"
-            typed = [*problem.base, *problem.opponents[0], *as_overrides(best.params)]
-            write_atomic(file, override_file(typed, comment).encode())
-            files.append(file)
-        dot = f"{prefix}/" if prefix else ""
-        values = [(t.number, {f"study/{dot}value": float(t.value or 0.0)}) for t in done]
+        write, names = (write_front, NAMES) if problem.spec.front else (_write_best, ("value",))
+        files = write(study, problem, folder)
+        dot = f"study/{prefix}/" if prefix else "study/"
+        values = [
+            (t.number, {f"{dot}{name}": v for name, v in zip(names, t.values, strict=True)})
+            for t in done
+        ]
         parent.note(values=values, artifacts=files)
+        attach(study, files, artifact_folder(self.home, self.storage))
 
     def summary(self) -> str:
         """Number of trials, time and overhead of this worker in one line."""
@@ -129,6 +127,18 @@ class WorkerSession:
             f"this worker: {self.trials} trials in {self.seconds:.1f} s, overhead {each:.2f} s per"
             " trial"
         )
+
+
+def _write_best(study: optuna.Study, problem: Problem, folder: Path) -> list[Path]:
+    """Write the plots and the best settings as an experiment file."""
+    files, best = plot_study(study, folder, METRIC_LABEL), best_trial(study)
+    if best is None:
+        return files
+    comment = f"{problem.name}, trial {best.number}: {best.value:.2f} % on validation samples"
+    file = folder / "best.yaml"
+    typed = [*problem.base, *problem.opponents[0], *as_overrides(best.params)]
+    write_atomic(file, override_file(typed, comment).encode())
+    return [*files, file]
 
 
 def leave(parent: ParentRun, stopper: Stopper, complete: bool) -> None:

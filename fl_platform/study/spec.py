@@ -97,7 +97,7 @@ Direction = Literal["minimize", "maximize"]
 class Sampler:
     """Optuna's sampler by short name, with its options."""
 
-    name: Literal["tpe", "gp", "cmaes", "qmc", "random"] = "tpe"
+    name: Literal["tpe", "gp", "cmaes", "qmc", "random", "nsga2"] = "tpe"
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -182,6 +182,25 @@ class MinimaxSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrontSpec:
+    """Two objectives, ``front:`` in the file: accuracy without attack and worst-case accuracy.
+
+    Attributes:
+        attacks: overrides of each attack, such as ``attack=lie attack.z=1.5``; the lowest of their
+            accuracies is the worst case.
+    """
+
+    attacks: list[str]
+
+    def __post_init__(self) -> None:
+        if not self.attacks:
+            raise ValueError("attacks: expected at least one line of overrides, got none.")
+        for line in self.attacks:
+            if not line.startswith("attack=") or line.split()[0] in ("attack=none", "attack="):
+                raise ValueError(f"attacks: expected lines such as 'attack=lie', got {line!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudySpec:
     """A file of ``tuning/``; docs/tuning.md explains its keys.
 
@@ -191,6 +210,7 @@ class StudySpec:
         metric: value of a trial, computed on validation data.
         stealth: weight constraint: maximal weight of the Byzantine updates, as a multiple of their
             fair share. Default: none.
+        front: two objectives in place of one. Its space defaults to that of the defense's file.
     """
 
     base: list[str]
@@ -206,8 +226,31 @@ class StudySpec:
     final: Final = field(default_factory=Final)
     stealth: float | None = None
     game: MinimaxSpec | None = None
+    front: FrontSpec | None = None
 
     def __post_init__(self) -> None:
+        self._check_seeds()
+        if self.front is not None:
+            self._check_front()
+        elif bool(self.space) == (self.game is not None):
+            raise ValueError("space: expected either space or game, got both or neither.")
+
+    def _check_front(self) -> None:
+        for key, expected, got in (
+            ("direction", "maximize", self.direction),
+            ("pruner.name", "none", self.pruner.name),
+            ("stealth", None, self.stealth),
+            ("game", None, self.game),
+        ):
+            if got != expected:
+                raise ValueError(f"{key}: expected {expected or 'null'} with front, got {got}.")
+        if self.sampler.name == "cmaes":
+            raise ValueError(
+                "sampler.name: expected nsga2, tpe, gp, qmc or random with front, got cmaes, which"
+                " has one objective."
+            )
+
+    def _check_seeds(self) -> None:
         if len(set(self.seeds)) < 2 or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: expected two different seeds or more, got {self.seeds}.")
         if any(seed < 0 for seed in self.seeds):
@@ -216,8 +259,6 @@ class StudySpec:
         if any(seed in fresh for seed in self.seeds):
             text = f"seeds: expected all below final.offset={self.final.offset}, got {self.seeds}."
             raise ValueError(text)
-        if bool(self.space) == (self.game is not None):
-            raise ValueError("space: expected either space or game, got both or neither.")
 
     @property
     def varied(self) -> dict[str, Range | Choices]:

@@ -1,9 +1,10 @@
-"""Storage of studies: one SQLite file per workspace, or PostgreSQL by URL."""
+"""Storage of studies: one SQLite file per workspace, or a database, journal or proxy by URL."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,17 +12,24 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from fl_platform.core.outside import OutsideError
 from fl_platform.core.text import reason
+from fl_platform.study.shared_storage import (
+    GRACE,
+    HEARTBEAT,
+    JournalStudies,
+    Retry,
+    open_grpc,
+    open_journal,
+    without_heartbeat,
+)
 from fl_platform.tracking.lock import alone
 from fl_platform.tracking.mlflow.store import StoreError, safe_uri, sqlite_uri, store_folder
 
-HEARTBEAT = 10  # seconds between two heartbeats of a running trial
-GRACE = 60  # seconds without a heartbeat until another worker requeues the trial
-RETRIES = 3
 TIMEOUT = 60.0  # seconds to wait for another process that writes
 
 
@@ -30,37 +38,39 @@ def database(home: Path) -> Path:
     return store_folder(home) / "optuna.db"
 
 
+def artifact_folder(home: Path, storage: BaseStorage) -> Path:
+    """Folder of the studies' Optuna artifacts: beside a journal file, else in ``home``."""
+    if isinstance(storage, JournalStudies):
+        return storage.file.with_name(f"{storage.file.name}.artifacts")
+    return store_folder(home) / "optuna-artifacts"
+
+
 def open_storage(
     home: Path, url: str | None = None, *, heartbeat: int = HEARTBEAT, grace: int = GRACE
-) -> RDBStorage:
-    """Open the storage at ``url``. Default: the file of ``home``, created if missing.
+) -> BaseStorage:
+    """Open the storage at ``url``. Default: the SQLite file of ``home``, created if missing.
 
     A trial without a heartbeat for ``grace`` seconds is marked as failed at the next request of a
-    trial and queued again, at most `RETRIES` times. Its runs continue from their checkpoints, and
-    it reports its intermediate values again.
+    trial and queued again, at most `shared_storage.RETRIES` times. Its runs continue from their
+    checkpoints, and it reports its intermediate values again.
+
+    Args:
+        url: ``sqlite:///FILE``, ``postgresql+psycopg://...``, ``journal:///FILE`` or
+            ``grpc://HOST:PORT``.
 
     Raises:
         StoreError: the storage cannot be opened; the message hides the password.
     """
     silence_optuna()
-    callback = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
     try:
-        if url is None:
-            file = database(home)
-            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with alone(file.with_name(".optuna.lock")):
-                if not file.exists():
-                    _create(file)
-            url = sqlite_uri(file)
-        sqlite = url.startswith("sqlite")
-        engine = {"connect_args": {"timeout": TIMEOUT}} if sqlite else {"pool_pre_ping": True}
-        return RDBStorage(
-            url,
-            engine_kwargs=engine,
-            heartbeat_interval=heartbeat,
-            grace_period=grace,
-            heartbeat_stale_trial_callback=callback,
-        )
+        scheme = (url or "").partition("://")[0]
+        if url is not None and scheme in ("journal", "grpc"):
+            shared = open_journal(url) if scheme == "journal" else open_grpc(url)
+            shared.interval, shared.grace_period = heartbeat, grace
+            return shared
+        return _open_database(url or _own_database(home), heartbeat, grace)
+    except StoreError:
+        raise
     except Exception as error:
         where = safe_uri(url or "mlruns/optuna.db")
         raise StoreError(
@@ -68,24 +78,55 @@ def open_storage(
         ) from error
 
 
+def _own_database(home: Path) -> str:
+    file = database(home)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with alone(file.with_name(".optuna.lock")):
+        if not file.exists():
+            _create(file)
+    return sqlite_uri(file)
+
+
+def _open_database(url: str, heartbeat: int, grace: int) -> RDBStorage:
+    sqlite = url.startswith("sqlite")
+    return RDBStorage(
+        url,
+        engine_kwargs={"connect_args": {"timeout": TIMEOUT}} if sqlite else {"pool_pre_ping": True},
+        heartbeat_interval=heartbeat,
+        grace_period=grace,
+        heartbeat_stale_trial_callback=Retry(),
+    )
+
+
 def _cause(error: BaseException) -> str:
-    """Message of a file system error, else only the type: a URL may hold a password."""
+    """Message of a file error, else only the type: a URL may hold a password."""
     for each in _chain(error):
         if isinstance(each, OSError) and each.strerror:
             return f"{each.strerror}: {each.filename}" if each.filename else each.strerror
+        if isinstance(each, ModuleNotFoundError):
+            return f"the package {each.name} is not installed"
+        ours = isinstance(each, optuna.exceptions.StorageInternalError) and not each.__cause__
+        if ours or isinstance(each, sqlite3.Error | OutsideError):
+            return str(each).rstrip(".")
     return type(error).__name__
 
 
 def _hint(url: str | None) -> str:
-    if url is None or url.startswith("sqlite"):
+    scheme = (url or "sqlite").partition(":")[0].partition("+")[0]
+    if scheme == "sqlite":
         return "Expected a writable folder and a readable SQLite file; choose one with --home."
-    if url.startswith("postgres"):
+    if scheme == "journal":
+        return "Expected a file in a folder that exists and can be written."
+    if scheme == "postgresql":
         return "Expected a reachable database; PostgreSQL requires the extra 'postgres'."
-    return "Expected a reachable database."
+    return (
+        "Expected sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE (extra 'postgres'),"
+        " journal:///FILE or grpc://HOST:PORT (extra 'grpc')."
+    )
 
 
 @contextmanager
-def storage_errors(storage: RDBStorage, name: str) -> Iterator[None]:
+def storage_errors(storage: BaseStorage, name: str) -> Iterator[None]:
     """Turn failures of the storage of study ``name`` into one-line errors.
 
     Raises:
@@ -97,9 +138,9 @@ def storage_errors(storage: RDBStorage, name: str) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:  # Optuna raises other errors while it handles these
-        fault = next((e for e in _chain(error) if isinstance(e, _FAULTS)), None)
+        fault = next((e for e in _chain(error) if isinstance(e, _faults())), None)
         if fault is not None:
-            cause = reason(fault.__cause__ or fault)
+            cause = _details(fault) or reason(fault.__cause__ or fault)
             text = f"The storage of study {name} does not answer: {cause}. {kept}"
         elif isinstance(error, _GONE) and _deleted(storage, name):
             text = f"Study {name} was deleted while this worker ran. {kept}"
@@ -108,7 +149,18 @@ def storage_errors(storage: RDBStorage, name: str) -> Iterator[None]:
         raise StoreError(text) from error
 
 
-_FAULTS = (optuna.exceptions.StorageInternalError, SQLAlchemyError)
+def _faults() -> tuple[type[BaseException], ...]:
+    grpc = sys.modules.get("grpc")
+    remote = () if grpc is None else (grpc.RpcError,)
+    return (optuna.exceptions.StorageInternalError, SQLAlchemyError, *remote)
+
+
+def _details(error: BaseException) -> str:
+    """What a gRPC server or channel reports, in one line; empty for other errors."""
+    details = getattr(error, "details", None)
+    return str(details()).partition("\n")[0][:300] if callable(details) else ""
+
+
 _GONE = (KeyError, UnboundLocalError, AssertionError)  # raised by Optuna when rows are missing
 
 
@@ -118,7 +170,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _deleted(storage: RDBStorage, name: str) -> bool:
+def _deleted(storage: BaseStorage, name: str) -> bool:
     try:
         return name not in optuna.get_all_study_names(storage)
     except Exception:  # the storage does not answer
@@ -134,10 +186,10 @@ def silence_optuna() -> None:
 def recover(study: optuna.Study) -> None:
     """Mark trials of ended workers as failed and queue them again."""
     optuna.storages.fail_stale_trials(study)
-    # Optuna never marks a trial without any heartbeat as stale.
     storage = getattr(study._storage, "_backend", study._storage)
-    if not isinstance(storage, RDBStorage):
+    if not isinstance(storage, RDBStorage):  # the other storages count from the start
         return
+    # Optuna never marks a trial without any heartbeat as stale.
     long_ago = datetime.now() - timedelta(seconds=storage.grace_period or GRACE)
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
@@ -145,12 +197,12 @@ def recover(study: optuna.Study) -> None:
         if started is None or started > long_ago or _has_heartbeat(storage, trial):
             continue
         study.tell(trial.number, state=TrialState.FAIL)
-        RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)(study, trial)
+        Retry()(study, trial)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial) -> None:
     """Queue the trial of a stopped worker again; it does not count as a retry."""
-    attributes = {"failed_trial": trial.number, "retry_history": [], **trial.system_attrs}
+    attributes = {"failed_trial": trial.number, "retry_history": [], **without_heartbeat(trial)}
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,

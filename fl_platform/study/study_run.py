@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import optuna
@@ -40,7 +41,8 @@ def join_parent(study: optuna.Study, home: Path, name: str) -> ParentRun:
 
 def describe(run: ParentRun, problem: Problem) -> None:
     """Write kind and code as tags, base and space as parameters."""
-    space = problem.spec.game.attacks if problem.spec.game is not None else problem.spec.space
+    spaces = {key: asdict(entry) for key, entry in problem.space.items()}
+    space = problem.spec.game.attacks if problem.spec.game is not None else spaces
     run.note(
         tags={"kind": KIND, "study": problem.name, **provenance.code_tags()},
         params={

@@ -18,6 +18,7 @@ from fl_platform.study.storage import database, open_storage
 from fl_platform.study.study_run import join_parent
 from fl_platform.study.trial_loop import Limits, RequestLock, run_trials
 from fl_platform.tracking.active_run import ActiveRun
+from fl_platform.tracking.lock import alone
 
 NU = {"attack.nu": {"low": 0.1, "high": 4.0}}
 
@@ -85,11 +86,13 @@ def make_problem(home, *, space=None, trials=6, name="study", base=(), **plan):
 
 def run_worker(problem, *, trials=None, storage=None, stopper=None):
     """One worker from its storage on; the study, the objective and the report."""
-    study = open_study(problem, storage or open_storage(problem.home))
-    stopper = stopper or Stopper()
-    objective = Objective(problem, join_parent(study, problem.home, problem.name), stopper)
-    lock = RequestLock(problem.home / "mlruns" / ".studies.lock")
-    report = run_trials(problem, study, objective, lock, stopper, Limits(trials), lambda *_: None)
+    storage, stopper = storage or open_storage(problem.home), stopper or Stopper()
+    lock = problem.home / "mlruns" / ".studies.lock"
+    with alone(lock):  # as the session does: two workers may begin at once
+        study = open_study(problem, storage)
+        objective = Objective(problem, join_parent(study, problem.home, problem.name), stopper)
+    requests, limits = RequestLock(lock), Limits(trials)
+    report = run_trials(problem, study, objective, requests, stopper, limits, lambda *_: None)
     return study, objective, report
 
 

@@ -13,7 +13,8 @@ from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.run import runner as running
 from fl_platform.run.result import finished
 from fl_platform.study.problem import open_study
-from fl_platform.study.storage import RETRIES, open_storage, origin, recover
+from fl_platform.study.shared_storage import RETRIES
+from fl_platform.study.storage import open_storage, origin, recover
 from fl_platform.tracking.active_run import CheckpointInterval
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import all_runs, run_folder

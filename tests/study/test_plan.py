@@ -23,12 +23,12 @@ GOOD = {
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_can_be_begun(home, name):
     spec = load_spec(name, home)
-    typed = ["defense=centered_clipping"] if spec.game else []
+    typed = ["defense=centered_clipping"] if spec.game or spec.front else []
     problem = assemble(spec, name, typed, home, ())
     if spec.game is None:
         problem.check()
-        assert spec.start
-        assert all(set(point) == set(spec.space) for point in spec.start)
+        assert problem.start
+        assert all(set(point) == set(problem.space) for point in problem.start)
     assert problem.config({}, 0).task.validation > 0
     first = (tuning_folder(home) / f"{name}.yaml").read_text().splitlines()[0]
     assert first.startswith(f"# fl-platform tune {name}")
