@@ -205,15 +205,16 @@ def run(
     typed += ["runtime.continue_anyway=true"] if ignore_mismatch or continue_anyway else []
     place = _home(home)
     config = _compose(typed, place, plugin)
-    from fl_platform.config import config_hash, refuse_missing_data
+    from fl_platform.config import config_hash
     from fl_platform.console import show_result
+    from fl_platform.run.early import refuse_early
     from fl_platform.run.lookup import complete
     from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
     folder = run_folder(place, config_hash(config))
     if not folder.result_file.exists():
-        refuse_missing_data(config, place)
+        refuse_early(config, place)
     if is_owned(folder.lock) and not passing(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else complete(config, place)
@@ -292,7 +293,8 @@ def grid(
         )
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
-    refuse_missing(planned, place)  # refusals come before slow imports
+    here = executor == "local" and not dry_run
+    refuse_missing(planned, place, here=here)  # refusals come before slow imports
     from fl_platform.grid.runner import Options, dry, run_grid
 
     options = Options(

@@ -1,5 +1,6 @@
 """The README's example is run as it stands, and its commands exist."""
 
+import csv
 import re
 import shlex
 import sys
@@ -24,6 +25,22 @@ def test_the_fifteen_lines_train_a_model():
     module, inputs, labels = (names[name] for name in ("module", "inputs", "labels"))
     right = (module.model(inputs.flatten(0, 1)).argmax(1) == labels.flatten()).float().mean()
     assert right > 0.5  # three classes: chance is a third
+
+
+def test_the_run_that_is_shown_ends_as_the_recorded_one():
+    """Its accuracies are those of the results page; a change of the code would leave them old."""
+    shown = re.search(r"(\S+) % last, (\S+) % tail \((\S+) % best on the test set\)", README)
+    command = re.search(r"^\$ fl-platform run task=(\S+) attack=(\S+) defense=(\S+)$", README, re.M)
+    file = REPOSITORY / "docs" / "results" / "data" / "table1-digits.csv"
+    with file.open(newline="") as stream:
+        (row,) = [
+            row
+            for row in csv.DictReader(stream)
+            if (row["task"], row["attack"], row["defense"]) == command.groups()
+            and (row["seed"], row["preset"], row["mixing"]) == ("0", "none", "")
+        ]
+    recorded = [row[f"accuracy_{name}"] for name in ("last", "tail", "best")]
+    assert list(shown.groups()) == [f"{float(value):.2f}" for value in recorded]
 
 
 def test_every_make_target_that_is_told_exists():

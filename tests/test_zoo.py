@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from sklearn.datasets import load_digits
 
 from fl_platform import attacks, defenses
@@ -25,11 +26,19 @@ SMALL |= {name: {"evaluations": 4} for name in ("optimal_alie", "optimal_ipm")}
 SMALL["agr_tailored"] = {"tolerance": 0.5}
 SMALL["monna"] = {"pivot": "reference"}
 SCALES = {"none", "arc", "clipping"}  # mixings that keep each row its client's
-MIXINGS = {"none": [], "nnm_bucketing": ["nnm", "bucketing"]}
 
 
 def choices(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def steps_of(mixing):
+    """The rules of a mixing in order, from its file: ``nnm@nnm`` is the rule ``nnm``."""
+    node = yaml.safe_load((CONF / "mixing" / f"{mixing}.yaml").read_text()) or {}
+    if "_target_" in node:
+        return [mixing]
+    names = [each.partition("@")[0] for each in node.get("defaults", [])]
+    return [name for name in names if name != "_self_"]
 
 
 def made(home, name):
@@ -68,7 +77,7 @@ def sent_by(attack, honest, own, told, query):
 
 
 def three_rounds(clients, attack_name, defense_name, mixing_name):
-    mixings = MIXINGS.get(mixing_name, [mixing_name])
+    mixings = steps_of(mixing_name)
     attack = made(attacks, attack_name)
     chain = Chain(made(defenses, defense_name), [made(defenses, name) for name in mixings])
     images, labels = clients
@@ -124,3 +133,11 @@ def test_every_attack_defense_and_mixing_stays_finite_and_within_its_contract(cl
 )
 def test_a_few_of_them(clients, attack, defense, mixing):
     three_rounds(clients, attack, defense, mixing)
+
+
+def test_every_mixing_is_made_of_rules():
+    """A new file with several steps needs no entry here."""
+    made_of = {name: steps_of(name) for name in choices("mixing")}
+    assert all(hasattr(defenses, step) for steps in made_of.values() for step in steps)
+    assert [name for name, steps in made_of.items() if not steps] == ["none"]
+    assert made_of["nnm_bucketing"] == ["nnm", "bucketing"]

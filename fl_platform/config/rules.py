@@ -10,10 +10,10 @@ from typing import Any, cast, get_type_hints
 
 from fl_platform.config.errors import ConfigError, nearest
 from fl_platform.config.schema import ROLES, role, role_names
-from fl_platform.config.static_signature import read_signature
+from fl_platform.config.static_signature import Signature, read_signature
 from fl_platform.config.targets import check_target, load_rule, target_name
 from fl_platform.config.validation import describe, fit
-from fl_platform.core.rule import first_parameters
+from fl_platform.core.rule import AGNOSTIC, first_parameters, is_agnostic
 
 # The class that a group's rule returns, by name: distinguishes a rule from other functions of the
 # same package without an import of the class.
@@ -57,6 +57,26 @@ def parameters(rule: Callable[..., Any]) -> dict[str, Parameter]:
     }
 
 
+def parameters_of(node: Mapping[str, Any]) -> dict[str, Parameter]:
+    """The `parameters` of a node's rule, read from its source if possible, else by an import.
+
+    Raises:
+        ConfigError: a target that is not allowed in any group.
+    """
+    signature = read_signature(check_target(node, None, "rule"))
+    if signature is None:
+        return parameters(load_rule(node, None, "rule"))
+    return _written(signature)
+
+
+def is_agnostic_node(node: Mapping[str, Any]) -> bool:
+    """`is_agnostic` of a node's attack, read from its source if possible, else by an import."""
+    signature = read_signature(check_target(node, None, "rule"))
+    if signature is None:
+        return is_agnostic(load_rule(node, None, "rule"))
+    return signature.first in AGNOSTIC
+
+
 def fill(node: Mapping[str, Any], group: str, key: str) -> dict[str, Any]:
     """``node`` with every parameter of its rule and role, checked and with defaults.
 
@@ -78,6 +98,10 @@ def written_parameters(target: str, group: str) -> dict[str, Parameter] | None:
     signature = read_signature(target)
     if signature is None or signature.gives != GIVES.get(group) or signature.free:
         return None
+    return _written(signature)
+
+
+def _written(signature: Signature) -> dict[str, Parameter]:
     empty = inspect.Parameter.empty
     return {
         name: Parameter(hint, signature.defaults.get(name, empty))

@@ -39,12 +39,14 @@ class Signature:
         defaults: default values of parameters that have one.
         gives: name of the class that a call returns.
         free: positional parameters of a class's constructor, without ``seed``.
+        first: name of the first positional parameter of a call.
     """
 
     hints: dict[str, Any]
     defaults: dict[str, Any]
     gives: str
     free: tuple[str, ...] = ()
+    first: str = ""
 
 
 def read_signature(target: str) -> Signature | None:
@@ -135,7 +137,8 @@ def _signature(module: _Module, name: str) -> Signature:
             defaults[parameter.arg] = _value(default, module)
     returned = answer.returns
     gives = returned.attr if isinstance(returned, ast.Attribute) else getattr(returned, "id", "")
-    return Signature(hints, defaults, gives, free)
+    takes = [p.arg for p in answer.args.posonlyargs + answer.args.args if p.arg != "self"]
+    return Signature(hints, defaults, gives, free, takes[0] if takes else "")
 
 
 def _value(node: ast.AST | None, module: _Module) -> Any:

@@ -20,6 +20,7 @@ R_co = TypeVar("R_co", covariant=True)
 C = TypeVar("C", bound=type)
 
 ROWS = ("updates", "honest")  # names of the first parameter of a rule over rows
+AGNOSTIC = ("update", "labels")  # and of an attack that receives its own client's alone
 
 
 class Rule(Protocol[P, R_co]):
@@ -198,7 +199,7 @@ def first_parameters(rule: Any) -> list[str]:
 
 def is_agnostic(rule: Any) -> bool:
     """True if an attack receives only its own client's ``update`` or ``labels``."""
-    return first_parameters(rule)[:1] in (["update"], ["labels"])
+    return first_parameters(rule)[:1] in ([name] for name in AGNOSTIC)
 
 
 def _at_least_none(limit: Callable[..., int]) -> Callable[..., int]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fl_platform.core.file_stats import stamps
 from fl_platform.data.cifar10_pickle import read_batch
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.locate import find_folder
+from fl_platform.data.locate import CIFAR10, LAYOUTS, download_error, find_folder, to_download
 
 FOLDER = "cifar-10-batches-py"
 # MD5 sums published with the files (torchvision checks the same).
@@ -26,15 +26,12 @@ BATCHES = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+URL = CIFAR10
 ARCHIVE_MD5 = "c58f30108f718f92721af3b95e74349a"
 ARCHIVE_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
 PER_BATCH = 10_000  # images
 LARGEST = 64 * 2**20  # bytes; a published batch has 31 million
-HOW = (
-    f"Download it: set task.data.download=true on a machine with a network, or fetch\n  {URL}\n"
-    "and unpack it there. Set another folder with task.data.root."
-)
+HOW = LAYOUTS["cifar10"].how
 
 
 def cifar10(
@@ -60,10 +57,9 @@ def cifar10(
         A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009,
         https://www.cs.toronto.edu/~kriz/cifar.html
     """
-    places = [f"cifar10/{FOLDER}", FOLDER]
-    if download and not any((Path(root) / place).exists() for place in places):
+    if download and to_download(root, "cifar10"):
         _download(Path(root) / "cifar10")
-    folder = find_folder(root, places, list(BATCHES), HOW)
+    folder = find_folder(root, "cifar10")
     files = stamps(folder / name for name in BATCHES)
     contents = {name: _content(folder / name) for name in BATCHES}
     notes = _check_digests(folder, contents, accept_digest)
@@ -158,7 +154,7 @@ def _download(folder: Path) -> None:
             if not (folder / FOLDER).exists():
                 _unpack(_fetch(folder), folder)
     except (OSError, RuntimeError) as error:
-        raise DataError(f"Could not download CIFAR-10 to {folder}: {error}\n{HOW}") from error
+        raise download_error(folder, "cifar10", error) from error
 
 
 def _fetch(folder: Path) -> Path:

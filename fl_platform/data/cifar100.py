@@ -13,14 +13,9 @@ from fl_platform.data.cifar10_pickle import read_batch
 from fl_platform.data.dataset import DataError, Dataset
 from fl_platform.data.locate import find_folder
 
-FOLDER = "cifar-100-python"
 # MD5 sums published with the files (torchvision checks the same).
 FILES = {"train": "16019d7e3df5f24257cddd939b257f8d", "test": "f0ef6b0ae62326f3e7ffdfab6717acfc"}
 LARGEST = 2**28  # bytes; the published training file has 155 million
-HOW = (
-    "Download it: python -c \"from torchvision.datasets import CIFAR100 as d; d('ROOT',"
-    ' download=True)" with the data folder as ROOT. Set another folder with task.data.root.'
-)
 
 
 def cifar100(*, root: str | Path = "data") -> Dataset:
@@ -38,7 +33,7 @@ def cifar100(*, root: str | Path = "data") -> Dataset:
     References:
         A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
     """
-    folder = find_folder(root, [f"cifar100/{FOLDER}", FOLDER], list(FILES), HOW)
+    folder = find_folder(root, "cifar100")
     files = stamps(folder / name for name in FILES)
     images, labels, other = {}, {}, []
     for name, published in FILES.items():

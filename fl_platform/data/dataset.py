@@ -11,10 +11,7 @@ from torch import Tensor
 
 from fl_platform.core.file_stats import Stamp
 from fl_platform.core.rng import generator
-
-
-class DataError(ValueError):
-    """Data are missing, damaged or inconsistent; the message names the folder or file."""
+from fl_platform.data.locate import DataError
 
 
 @dataclass(frozen=True)

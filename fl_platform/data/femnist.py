@@ -12,13 +12,9 @@ import torch
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.outside import parse_json, read_file
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.locate import find_folder
+from fl_platform.data.locate import LAYOUTS, find_folder
 
-HOW = (
-    "Create it: in LEAF (https://github.com/TalwalkarLab/leaf), folder data/femnist, run\n"
-    "  ./preprocess.sh -s niid --sf 1.0 -k 0 -t sample\n"
-    "and copy its data/train and data/test there. Set another folder with task.data.root."
-)
+HOW = LAYOUTS["femnist"].how
 PIXELS = 28 * 28
 
 
@@ -41,7 +37,7 @@ def femnist(*, root: str | Path = "data") -> Dataset:
         S. Caldas et al., LEAF: A Benchmark for Federated Settings, 2018,
         https://arxiv.org/abs/1812.01097
     """
-    folder = find_folder(root, ["femnist/data", "data", "."], ["train", "test"], HOW)
+    folder = find_folder(root, "femnist")
     splits = [folder / "train", folder / "test"]
     files = stamps([*splits, *(path for split in splits for path in sorted(split.glob("*.json")))])
     train, test = map(_read_split, splits)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fl_platform.core.file_stats import stamps
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.locate import find_folder
+from fl_platform.data.locate import LAYOUTS, find_folder
 
 LARGEST = 640 * 2**20  # bytes; EMNIST byclass, the largest published one, has 547 million
 CLASSES = {"balanced": 47, "byclass": 62, "bymerge": 47, "digits": 10, "letters": 26, "mnist": 10}
@@ -34,7 +34,7 @@ def mnist(*, root: str | Path = "data") -> Dataset:
     References:
         Y. LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 1998.
     """
-    return _like_mnist("mnist", "MNIST", root, ("train", "t10k"), 10, 0.1307, 0.3081)
+    return _like_mnist("mnist", root, ("train", "t10k"), 10, 0.1307, 0.3081)
 
 
 def fashion_mnist(*, root: str | Path = "data") -> Dataset:
@@ -51,7 +51,7 @@ def fashion_mnist(*, root: str | Path = "data") -> Dataset:
     References:
         H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST, 2017, https://arxiv.org/abs/1708.07747
     """
-    return _like_mnist("fashion_mnist", "FashionMNIST", root, ("train", "t10k"), 10, 0.2860, 0.3530)
+    return _like_mnist("fashion_mnist", root, ("train", "t10k"), 10, 0.2860, 0.3530)
 
 
 def emnist(
@@ -77,12 +77,11 @@ def emnist(
     """
     parts = (f"emnist-{split}-train", f"emnist-{split}-test")
     first = 1 if split == "letters" else 0
-    return _like_mnist("emnist", "EMNIST", root, parts, CLASSES[split], 0.1751, 0.3332, first)
+    return _like_mnist("emnist", root, parts, CLASSES[split], 0.1751, 0.3332, first)
 
 
 def _like_mnist(
     name: str,
-    folder: str,
     root: str | Path,
     parts: tuple[str, str],
     num_classes: int,
@@ -90,12 +89,7 @@ def _like_mnist(
     std: float,
     first: int = 0,
 ) -> Dataset:
-    how = (
-        f"Download it: python -c \"from torchvision.datasets import {folder} as d; d('ROOT'"
-        f'{", split=..." if folder == "EMNIST" else ""}, download=True)" with the data folder as'
-        " ROOT. Set another folder with task.data.root."
-    )
-    place = find_folder(root, [f"{folder}/raw"], ["."], how)
+    how, place = LAYOUTS[name].how, find_folder(root, name)
     files = [
         _file(place, f"{part}-{kind}-ubyte", how)
         for part in parts

@@ -13,16 +13,13 @@ from fl_platform.core.constraints import AtLeast
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.outside import PIXELS
 from fl_platform.data.dataset import DataError, Dataset
-from fl_platform.data.locate import find_folder
+from fl_platform.data.locate import LAYOUTS, find_folder
 
 if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = {".jpeg", ".jpg", ".png"}
-HOW = (
-    "Create train/CLASS/*.JPEG and val/CLASS/*.JPEG there, one folder per class (ImageNet needs\n"
-    "an account at https://image-net.org). Set another folder with task.data.root."
-)
+HOW = LAYOUTS["imagenet12"].how
 
 
 def imagenet12(
@@ -53,7 +50,7 @@ def imagenet12(
         raise ValueError(
             f"task.data.resize: expected at least task.data.size={size} to cut from, got {side}."
         )
-    folder = find_folder(root, ["imagenet12", "."], ["train", "val"], HOW)
+    folder = find_folder(root, "imagenet12")
     train, val = _list_split(folder / "train"), _list_split(folder / "val")
     if list(train) != list(val):
         different = ", ".join(sorted(set(train) ^ set(val))[:5])

@@ -14,10 +14,6 @@ from fl_platform.data.locate import find_folder
 
 FILES = ("train_32x32.mat", "test_32x32.mat")
 LARGEST = 2**30  # bytes; the published training file has 182 million
-HOW = (
-    "Download it: fetch http://ufldl.stanford.edu/housenumbers/{train,test}_32x32.mat (or"
-    " torchvision.datasets.SVHN with download=True). Set another folder with task.data.root."
-)
 
 
 def svhn(*, root: str | Path = "data") -> Dataset:
@@ -34,7 +30,7 @@ def svhn(*, root: str | Path = "data") -> Dataset:
     References:
         Y. Netzer et al., Reading Digits in Natural Images with Unsupervised Feature Learning, 2011.
     """
-    folder = find_folder(root, ["svhn", "SVHN", "."], list(FILES), HOW)
+    folder = find_folder(root, "svhn")
     files = stamps(folder / name for name in FILES)
     (images, labels), (test_images, test_labels) = (_read(folder / name) for name in FILES)
     return Dataset(

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fl_platform.config.targets import admitted
+from fl_platform.core.gpus import gpus as gpus
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.worker import RunMessage, serve
 from fl_platform.run.result import finished
@@ -226,22 +227,6 @@ def physical_cores() -> int:
 
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(psutil.cpu_count(logical=False) or 1, usable or 1))
-
-
-def gpus() -> list[str]:
-    """Available GPUs by ``CUDA_VISIBLE_DEVICES`` or NVML; does not initialize CUDA."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name.strip() and name.strip() != "-1"]
-    with contextlib.suppress(Exception):
-        import pynvml
-
-        pynvml.nvmlInit()
-        try:
-            return [str(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        finally:
-            pynvml.nvmlShutdown()
-    return []
 
 
 def _exit_text(code: int | None) -> str:

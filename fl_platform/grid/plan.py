@@ -14,11 +14,11 @@ from fl_platform.config import (
     conf_folders,
     config_hash,
     expand,
-    refuse_missing_data,
 )
 from fl_platform.config.sweep import MOST
 from fl_platform.config.targets import admit
 from fl_platform.grid.spec import Grid, read_grid
+from fl_platform.run.early import refuse_early
 from fl_platform.run.naming import run_name, run_names
 from fl_platform.tracking.run_folder import run_folder
 
@@ -61,17 +61,24 @@ def plan_grid(
     return grid, plan(combinations, home, plugins=plugins, experiment=grid.name)
 
 
-def refuse_missing(planned: Sequence[PlannedRun], home: Path) -> None:
-    """Refuse runs without a stored result whose data file is missing, before slow imports.
+def refuse_missing(planned: Sequence[PlannedRun], home: Path, *, here: bool = True) -> None:
+    """Refuse runs without a stored result whose data or GPU is missing, before slow imports.
+
+    Args:
+        planned: runs of the grid.
+        home: workspace.
+        here: whether this machine executes the runs.
 
     Raises:
-        ConfigError: with the place where the file was expected.
+        ConfigError: with the place where the file was expected, or the number of GPUs.
+        DataError: with the folders that were searched.
     """
     unfinished = [
         run.config for run in planned if not run_folder(home, run.config_hash).result_file.exists()
     ]
-    for config in {str(config.task.data): config for config in unfinished}.values():
-        refuse_missing_data(config, home)
+    different = {(str(c.task.data), c.runtime.device): c for c in unfinished}
+    for config in different.values():
+        refuse_early(config, home, here=here)
 
 
 def plan(

@@ -96,16 +96,22 @@ def run_suite(
         ConfigError: The suite file is missing or invalid.
         CouldNotRun: No comparison is possible; the log has the reason.
     """
-    suite = load_suite(name, home)
-    session = SuiteSession(suite, home, SuiteLog(home, name), clock, jobs)
     try:
-        with session.log.lock:
-            return _recorded(session)
-    except RunOwned as owned:
-        owner = f"process {owned.owner.get('pid', '?')} on {owned.owner.get('host', '?')}"
-        why = f"{owner} is running {name}; this start is skipped"
-        session.log.note("skipped", clock.wall(), why=why)
-        raise CouldNotRun(why) from None
+        suite = load_suite(name, home)
+        session = SuiteSession(suite, home, SuiteLog(home, name), clock, jobs)
+        try:
+            with session.log.lock:
+                return _recorded(session)
+        except RunOwned as owned:
+            owner = f"process {owned.owner.get('pid', '?')} on {owned.owner.get('host', '?')}"
+            why = f"{owner} is running {name}; this start is skipped"
+            session.log.note("skipped", clock.wall(), why=why)
+            raise CouldNotRun(why) from None
+    except (CouldNotRun, ConfigError, OSError):
+        raise
+    except Exception as error:  # before or after the log entry; exit code 1 is that of a drift
+        traceback.print_exc()
+        raise CouldNotRun(f"{name} could not run: {type(error).__name__}: {error}") from error
 
 
 def accept(
@@ -233,6 +239,10 @@ def _recorded(session: SuiteSession) -> int:
     except Interrupted as stop:
         note("stopped", 128 + stop.signal, f"by signal {stop.signal}")
         return 128 + stop.signal
+    except (KeyboardInterrupt, SystemExit) as stop:  # a signal between two grids
+        stopped = stop.code if isinstance(stop, SystemExit) else 130
+        note("stopped", stopped if isinstance(stopped, int) else 1, "by a signal")
+        raise
     except Exception as error:
         why = printable(" ".join(str(error).split()) or type(error).__name__)
         if not isinstance(error, CouldNotRun | ConfigError | OSError):

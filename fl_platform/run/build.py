@@ -38,6 +38,7 @@ from fl_platform.federated import (
 from fl_platform.federated.callbacks.roles import rule_name
 from fl_platform.federated.client_training import Choice, WayName, choose
 from fl_platform.federated.sampling import byzantine_clients
+from fl_platform.run.early import missing_gpu
 from fl_platform.run.naming import run_name
 from fl_platform.run.refusals import build_network, refused
 
@@ -268,8 +269,5 @@ def resolve_device(runtime: Runtime) -> torch.device:
         )
     count = torch.cuda.device_count() if device.type == "cuda" else 1
     if (device.index or 0) >= count:
-        raise ConfigError(
-            f"runtime.device: expected one of the {count} GPUs that torch finds, got {wanted};"
-            " use cpu or auto."
-        )
+        raise missing_gpu(wanted, count)
     return device

@@ -9,10 +9,8 @@ from dataclasses import fields
 from typing import Any
 
 from fl_platform.config import Config, flat, target_name
-from fl_platform.config.rules import parameters
+from fl_platform.config.rules import is_agnostic_node, parameters_of
 from fl_platform.config.schema import AttackRole, DefenseRole
-from fl_platform.config.targets import load_rule
-from fl_platform.core.rule import is_agnostic
 
 _LABELLED = ("attack", "defense", "mixing", "observers", "callbacks")
 ROLES = {f.name: f.default for role in (AttackRole, DefenseRole) for f in fields(role)}
@@ -22,8 +20,7 @@ ALWAYS_SHOWN = ("nu", "z", "scale", "side", "tau", "s", "trim", "skewed_set", "m
 def rule_label(node: Mapping[str, Any]) -> str:
     """A rule's name with its main parameters and all that differ from their defaults."""
     name = target_name(node)
-    rule = load_rule(node, None, "rule")
-    known = parameters(rule)
+    known = parameters_of(node)
     shown = [
         f"{key}={_short(node[key])}"
         for key, parameter in known.items()
@@ -37,7 +34,7 @@ def rule_label(node: Mapping[str, Any]) -> str:
         if key not in known
         and node.get(key, default) != default
         # knowledge has no effect on an attack that receives its own client's update only
-        and not (key == "knowledge" and is_agnostic(rule))
+        and not (key == "knowledge" and is_agnostic_node(node))
     ]
     return f"{name}({', '.join(shown)})" if shown else name
 

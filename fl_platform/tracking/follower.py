@@ -62,6 +62,11 @@ class Follower:
         self._mark_killed()
         self._ended.set()
 
+    def end(self, fault: str) -> None:
+        """Copy what is pending and return from `work`, because of ``fault``."""
+        self.fault = fault
+        self._ended.set()
+
     def work(self) -> None:
         """Copy new records until the end, or until the store fails too often."""
         failures, rest = 0, self.interval
@@ -171,14 +176,26 @@ def _marked(folder: RunFolder) -> bool:
     return True
 
 
+def _listen(follower: Follower, lines: Iterable[bytes]) -> None:
+    """Listen; an error ends this process in time, as it could not notice the command's end."""
+    try:
+        follower.listen(lines)
+    except Exception as error:
+        signal.setitimer(signal.ITIMER_REAL, DRAIN)
+        follower.end(reason(error))
+
+
 def main(home: str, name: str) -> None:
     """The process: lower priority, no signals of the terminal, one line at the end if it failed."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with contextlib.suppress(OSError):
         os.nice(10)
     follower = Follower(Path(home), name)
-    threading.Thread(target=follower.listen, args=(sys.stdin.buffer,), daemon=True).start()
-    follower.work()
+    threading.Thread(target=_listen, args=(follower, sys.stdin.buffer), daemon=True).start()
+    try:
+        follower.work()
+    except Exception as error:
+        follower.fault = reason(error)
     if follower.fault:
         with contextlib.suppress(OSError):
             os.write(1, follower.fault.encode(errors="replace"))

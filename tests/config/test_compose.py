@@ -72,6 +72,7 @@ def test_role_settings_are_accepted_on_every_rule_of_the_group():
         (["task.sampled=51"], "task.sampled: expected at most task.clients=50"),
         (["task.beta=null"], "task.beta: expected a number > 0"),
         (["server.optimizer=fedavg"], "did you mean 'fedavgm'"),
+        (["runtime.threads=1000000"], "runtime.threads: expected at most 1024"),
         (["runtime.device=gpu"], "runtime.device: expected auto, cpu"),
         (["attack=strike", "attack.nu=-1"], "attack.nu: expected a finite number >= 0"),
         (["attack=strike", "attack.nu=abc"], "attack.nu: expected a number, got 'abc'"),

@@ -10,9 +10,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fl_platform.config.rules import GIVES, Parameter, parameters, written_parameters
+from fl_platform.config.rules import (
+    GIVES,
+    Parameter,
+    is_agnostic_node,
+    parameters,
+    written_parameters,
+)
 from fl_platform.config.static_signature import read_signature
 from fl_platform.config.targets import PACKAGES
+from fl_platform.core.rule import is_agnostic
 
 ROOT = Path(__file__).parents[2]
 TARGETS = sorted(
@@ -34,6 +41,8 @@ def test_source_and_import_agree_on_every_shipped_rule(group, target):
     assert written == parameters(rule)
     assert list(written) == list(parameters(rule))
     assert read_signature(target).gives == GIVES[group]
+    if group == "attack":
+        assert is_agnostic_node({"_target_": target}) == is_agnostic(rule)
 
 
 @pytest.fixture

@@ -59,6 +59,8 @@ def bad_pixel(value: float) -> dict[str, list]:
         (bad_pixel(float("inf")), r"pixels must be in \[0, 1\]"),
         (bad_pixel(-0.1), r"pixels must be in \[0, 1\]"),
         (bad_pixel(200), r"pixels must be in \[0, 1\]"),
+        (bad_pixel(10**400), "pixels must be numbers"),
+        (bad_pixel("0.5"), "pixels must be numbers"),
         ({"x": [[0.0] * 783], "y": [1]}, "784 pixels"),
         ({"x": [[0.0] * 784, [0.0] * 783], "y": [1, 2]}, "inhomogeneous"),
         ({"x": [], "y": []}, "784 pixels"),

@@ -183,6 +183,9 @@ def _become(request: dict[str, Any], line: int) -> None:
         code = _main(request["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()
+    except KeyboardInterrupt:  # outside of the program's own handling: the interpreter's end
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except OSError:  # what it printed did not fit the disk that was made small for it
         code = code or 1
     finally:
@@ -201,6 +204,8 @@ def _main(arguments: list[str]) -> int:
             return ended.code or 0
         print(ended.code, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        raise
     except BaseException:
         traceback.print_exc()
         return 1

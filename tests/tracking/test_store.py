@@ -40,6 +40,29 @@ def test_processes_that_start_on_an_empty_store_all_get_it(tmp_path: Path) -> No
     assert os.environ.get("MLFLOW_TRACKING_URI") is None
 
 
+def test_a_moved_home_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    """MLflow stores absolute paths: files would go to the folder of before."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    client = store.connect(first)
+    store.experiment_id(client, store.tracking_uri(first), "digits")
+    first.rename(second)
+    client, uri = store.connect(second), store.tracking_uri(second)
+    with pytest.raises(store.StoreError, match=r"moved or copied: move .*mlflow\.db.*runs sync"):
+        store.experiment_id(client, uri, "digits")
+    assert store.experiment_id(client, uri, "other")  # made here, so its files stay here
+    assert not first.exists()
+
+
+def test_a_home_with_signs_of_addresses_keeps_its_store_inside(tmp_path: Path) -> None:
+    home = tmp_path / "what? {is} 100%25 #1"
+    client, uri = store.connect(home), store.tracking_uri(home)
+    found = client.get_experiment(store.experiment_id(client, uri, "digits"))
+    assert (home / "mlruns" / "mlflow.db").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == [home.name]
+    assert store.database(uri) == home / "mlruns" / "mlflow.db"
+    store.refuse_moved(uri, "digits", found.artifact_location)
+
+
 def test_a_damaged_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "mlruns" / "mlflow.db"
     file.parent.mkdir()

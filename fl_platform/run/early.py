@@ -1,0 +1,49 @@
+"""Refusals before slow imports: missing data and GPUs, found without torch or Lightning."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fl_platform.config import Config, ConfigError, data_node, refuse_missing_data, target_name
+from fl_platform.core.gpus import known_gpus
+from fl_platform.data.locate import refuse_missing_folder
+
+
+def refuse_early(config: Config, home: Path, *, here: bool = True) -> None:
+    """Refuse a run that cannot start; what only torch can tell is refused later, in `run`.
+
+    Args:
+        config: configuration of the run.
+        home: workspace: the folder of relative data roots.
+        here: whether this machine executes the run, so that it must have the GPU.
+
+    Raises:
+        ConfigError: a missing data file or GPU.
+        DataError: a missing folder of a data set.
+    """
+    if here:
+        refuse_missing_gpu(config.runtime.device)
+    refuse_missing_data(config, home)
+    node = data_node(config, home)
+    if str(node["_target_"]).startswith("fl_platform."):
+        refuse_missing_folder(target_name(node), node)
+
+
+def refuse_missing_gpu(device: str) -> None:
+    """Refuse ``cuda`` and ``cuda:N`` on a machine that certainly has no such GPU.
+
+    Raises:
+        ConfigError: fewer GPUs than ``device`` expects.
+    """
+    name, _, index = device.partition(":")
+    found = known_gpus(os.environ) if name == "cuda" else None
+    if found is not None and int(index or 0) >= len(found):
+        raise missing_gpu(device, len(found))
+
+
+def missing_gpu(device: str, count: int) -> ConfigError:
+    """The refusal of a GPU that is not among the ``count`` of this machine."""
+    expected = f"one of {count} GPUs" if count else "cpu or auto on a machine without a GPU"
+    instead = "; use cpu or auto" if count else ""
+    return ConfigError(f"runtime.device: expected {expected}, got {device}{instead}.")
