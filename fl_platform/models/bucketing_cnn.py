@@ -22,8 +22,8 @@ def bucketing_cnn(
     """Two convolutions, dropout, two linear layers; 1,199,882 parameters for MNIST.
 
     It is the network of the authors' code, an early form of PyTorch's MNIST example: no ReLU
-    follows the second convolution. The second dropout there is called two-dimensional but is applied to
-    vectors, where it drops each number independently, as here.
+    follows the second convolution. The second dropout there is called two-dimensional but is
+    applied to vectors, where it drops each number independently, as here.
 
     Args:
         num_classes: outputs.

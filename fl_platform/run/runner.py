@@ -246,7 +246,7 @@ def build_trainer(
         callbacks.append(ProgressLine(run_name(config), live=live))
     callbacks.append(Commit(record, stopper))
     # A run is one process. In one with RANK=1, of torchrun or srun, Lightning would log nothing.
-    rank_zero_only.rank = 0
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]  # an attribute of the function
     with _quiet():
         return Trainer(
             max_epochs=config.rounds,
