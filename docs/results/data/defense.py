@@ -71,10 +71,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in lines]
 
 
-def arenas() -> list[tuple[Row, Row]]:
+def arenas(files: str = "arena-*.csv") -> list[tuple[Row, Row]]:
     """(no attack, worst attacker) of each arena."""
     found: dict[str, list[Row]] = {}
-    for row in read("arena-*.csv"):
+    for row in read(files):
         found.setdefault(row["defense"], []).append(row)
     pairs = []
     for rows in found.values():
@@ -101,6 +101,21 @@ def arena_table() -> list[str]:
         lines.append([*line, verdict, f"`{attacker(worst['attack'])}`"])
     header = ["defense", "momentum", "beta", "no attack", "reference", "worst case"]
     return table([*header, "of reference", "later", "verdict", "attacker"], lines)
+
+
+def elsewhere_arena_table() -> list[str]:
+    """Worst cases on other data, the highest first."""
+    lines = []
+    for data in ("mnist", "leaf"):
+        pairs = sorted(arenas(f"{data}-arena.csv"), key=lambda pair: -float(pair[1]["end"]))
+        for quiet, worst in pairs:
+            line = [data.upper(), rule(worst["defense"]), f"{float(quiet['end']):.1f}"]
+            line += [f"{float(worst['reference']):.1f}", percent(worst)]
+            line += [f"{100 * float(worst['share']):.1f} %", f"{float(worst['later']):.1f}"]
+            verdict = "holds" if worst["verdict"] == "none" else worst["verdict"]
+            lines.append([*line, verdict, f"`{attacker(worst['attack'])}`"])
+    header = ["data", "defense", "no attack", "reference", "worst case", "of reference", "later"]
+    return table([*header, "verdict", "attacker"], lines)
 
 
 def named(name: str, file: str) -> list[Row]:
@@ -239,12 +254,6 @@ def figure() -> Figure:
         where = worst["defense"]
         key = momentum(where), setting(where)["task.beta"]
         found.setdefault(rule(where), {})[key] = worst
-    quick = [
-        row
-        for row in named("without momentum", "defense-ablation.csv")
-        if row["attack"] != "attack=none"
-    ]
-    found[CANDIDATE].setdefault(("0", "0.5"), min(quick, key=_end))
     order = sorted(found, key=lambda each: _end(found[each].get(("0.8", "0.5"))))
     drawn = Figure(figsize=(7.2, 0.9 + 0.3 * len(order)), layout="constrained")
     panels = drawn.subplots(1, 2, sharey=True)
@@ -318,6 +327,7 @@ _SHORT = (
 )
 BLOCKS: dict[str, Callable[[], list[str]]] = {
     "arena": arena_table,
+    "arena-elsewhere": elsewhere_arena_table,
     "ablation": ablation_table,
     "own": own_table,
     "fresh": fresh_table,
