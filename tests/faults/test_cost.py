@@ -45,7 +45,7 @@ def test_a_kill_loses_at_most_what_ran_since_the_last_commit(
 ):
     """With the cadence as it is: the checkpoint is at most an interval and a round behind."""
     # the kills continue one run: it must not end, however fast the machine trains it
-    arguments = command("mimic/rfa/fedavgm", home=home, rounds=10**6)
+    arguments = command("mimic/rfa/fedavgm", home=home, rounds=200_000)
     behind, rounds = [], []
     for _ in range(8):
         child = zygote.start(*arguments, out=tmp_path)
