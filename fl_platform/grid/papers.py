@@ -65,13 +65,16 @@ def show_paper(name: str, home: Path, out: Terminal, plugins: Sequence[str] = ()
         out.print(printable(line), soft_wrap=True)
 
 
-def restated(home: Path, name: str, seeds: Iterable[int]) -> Restated | None:
+def restated(
+    home: Path, name: str, seeds: Iterable[int], variant: Sequence[str] = ()
+) -> Restated | None:
     """The published values of experiment ``name`` by the hashes of the runs that restate them.
 
     Args:
         home: workspace.
         name: of an experiment.
         seeds: of our runs; a published cell belongs to a run of each.
+        variant: overrides of runs that differ from the experiment.
 
     Returns:
         None where the experiment restates no paper, or has no file any more.
@@ -86,7 +89,7 @@ def restated(home: Path, name: str, seeds: Iterable[int]) -> Restated | None:
         return None
     found: dict[str, PublishedCell] = {}
     for cell in _cells(grid.paper):
-        config = compose([f"experiment={name}", *cell.overrides], home)
+        config = compose([f"experiment={name}", *cell.overrides, *variant], home)
         each = replace(cell, tail=config.evaluation.tail)
         found |= {config_hash(replace(config, seed=seed)): each for seed in seeds}
     return Restated(grid.paper.source, grid.paper.origin, grid.unknown, found)
