@@ -9,14 +9,10 @@ from torch import Tensor
 
 from fl_platform.core import Updates
 from fl_platform.core.constraints import AtLeast, Between
-from fl_platform.core.rng import generator
 from fl_platform.core.rule import rule
 from fl_platform.defenses.sign_guard import largest_cluster, sign_features
 
-Direction = Literal["reverse", "drift", "forward", "undo", "shrink", "starve", "greedy"]
-OFFSETS = (-2.5, -1.5, -0.75, 0.0, 0.75, 1.5, 2.5)  # of ``place=search``, in deviations
-DRAWS = 3
-FRACTION = 0.1  # of coordinates that the rule samples
+Direction = Literal["reverse", "drift", "forward", "undo", "shrink", "starve"]
 SMALL = 1e-6  # length of an entry that is there for its sign only
 
 
@@ -29,27 +25,21 @@ class MimicSigns:
     signs among its smallest entries and loses little of its inner product with v.
 
     Args:
-        seed: of the run; the attacker's own draws of coordinates are from stream ``mimic_signs``.
+        seed: of the run; unused.
         direction: v, as the direction of the update (the server subtracts it), from the honest
             rows clipped to their median length, with mean m: ``reverse`` -m; ``drift`` minus the
             exponential mean of m over the rounds; ``forward`` w_{t-1} - w_t, which continues the
             last step; ``undo`` w_t - w_0; ``shrink`` w_t; ``starve`` minus the mean of the fifth
-            of the honest rows that push class ``index`` most; ``greedy``: each round the one of
-            these after which the answer has the least inner product with ``goal``.
+            of the honest rows that push class ``index`` most.
         place: shares of the colluders. ``own``: those of v, without change; ``center``: of the
             honest row nearest to the mean of the honest rows that the rule keeps without
             colluders; ``shift``: ``offset`` standard deviations from the mean of all honest rows
-            along the first main direction of their shares; ``search``: each round the place of a
-            grid along both main directions after which a copy of the rule, averaged over the
-            attacker's draws of coordinates, answers farthest from ``goal``: fewer honest
-            rows beside the colluders, or those that matter least.
+            along the first main direction of their shares.
         offset: of ``shift``.
         length: of the rows, in median honest lengths. The rule clips it to the median of all
             rows, which long rows raise; 3 is refused by default.
         decay: share of the exponential mean that is kept per round.
         index: class.
-        goal: of ``search`` and ``greedy``: this round's ``mean``, the exponential one
-            (``drift``), or the mean of the rows that push class ``index`` (``class``).
         begin: first round of the attack.
         period: 0: every round; else on for ``period`` rounds, off for as many.
 
@@ -61,18 +51,17 @@ class MimicSigns:
         seed: int = 0,
         *,
         direction: Direction = "reverse",
-        place: Literal["own", "center", "shift", "search"] = "center",
+        place: Literal["own", "center", "shift"] = "center",
         offset: float = 0.0,
         length: Annotated[float, AtLeast(0)] = 2.5,
         decay: Annotated[float, Between(0, 1)] = 0.8,
         index: Annotated[int, AtLeast(0)] = 0,
-        goal: Literal["mean", "drift", "class"] = "mean",
         begin: Annotated[int, AtLeast(0)] = 0,
         period: Annotated[int, AtLeast(0)] = 0,
     ) -> None:
         self.seed, self.direction, self.place, self.offset = seed, direction, place, offset
-        self.length, self.decay, self.index, self.goal = length, decay, index, goal
-        self.begin, self.period, self.count = begin, period, 0
+        self.length, self.decay, self.index = length, decay, index
+        self.begin, self.period = begin, period
         self.first: Tensor | None = None
         self.last: Tensor | None = None
         self.slow: Tensor | None = None
@@ -88,7 +77,7 @@ class MimicSigns:
         """``(f, d)`` rows of this round."""
         assert model is not None
         assert layers is not None
-        rows, self.count = honest.matrix, num_byzantine
+        rows = honest.matrix
         lengths = rows.norm(dim=1)
         usual = lengths.median()
         clipped = rows * (usual / lengths.clamp_min(1e-12)).clamp_max(1)[:, None]
@@ -99,31 +88,18 @@ class MimicSigns:
         since = (round or 0) - self.begin
         if since < 0 or (self.period and (since // self.period) % 2):
             return rows[torch.arange(num_byzantine) % len(rows)]
-        words = _WORDS if self.direction == "greedy" else (self.direction,)
-        if self.direction == "greedy" and self.goal == "class":
-            words = (*words, "starve")
-        options = torch.stack([self._along(word, clipped, mean, last, layers) for word in words])
-        goal = {"mean": -mean, "drift": -self.slow}.get(self.goal)
-        if goal is None:
-            goal = self._along("starve", clipped, mean, last, layers)
-        best = options[(options @ goal).argmax()]
-        shares = self._shares(rows, clipped, best, goal / goal.norm().clamp_min(1e-12), round or 0)
-        row = best if shares is None else with_shares(best, *shares)
+        v = self._along(clipped, mean, last, layers)
+        row = v if self.place == "own" else with_shares(v, *self._shares(rows))
         row = self.length * usual * row / row.norm().clamp_min(1e-12)
         return row.expand(num_byzantine, -1).clone()
 
     def _along(
-        self,
-        word: str,
-        clipped: Tensor,
-        mean: Tensor,
-        last: Tensor | None,
-        layers: tuple[int, ...],
+        self, clipped: Tensor, mean: Tensor, last: Tensor | None, layers: tuple[int, ...]
     ) -> Tensor:
         assert self.first is not None
         assert self.last is not None
         assert self.slow is not None
-        now = self.last
+        now, word = self.last, self.direction
         vector = -mean
         if word == "drift":
             vector = -self.slow
@@ -138,51 +114,15 @@ class MimicSigns:
             vector = -clipped[(-clipped[:, place]).topk(max(1, len(clipped) // 5)).indices].mean(0)
         return vector / vector.norm().clamp_min(1e-12)
 
-    def _shares(
-        self, rows: Tensor, clipped: Tensor, v: Tensor, goal: Tensor, index: int
-    ) -> tuple[float, float] | None:
+    def _shares(self, rows: Tensor) -> tuple[float, float]:
         """Shares of positive and of negative signs of the colluders."""
-        if self.place == "own":
-            return None
         points = sign_shares(rows)
-        middle = points.mean(0)
-        _, scales, axes = torch.linalg.svd(points - middle, full_matrices=False)
-        steps = scales[:2, None] / len(rows) ** 0.5 * axes[:2]  # one standard deviation each
         if self.place == "shift":
-            return _valid(middle + self.offset * steps[0])
-        kept = largest_cluster(sign_features(rows))
-        usual = points[kept].mean(0)
-        center = points[(points - usual).norm(dim=1).argmin()]
-        if self.place == "center":
-            return _valid(center)
-        grid = [middle + a * steps[0] + b * steps[1] for a in OFFSETS for b in (-1.25, 0.0, 1.25)]
-        targets = [_valid(place) for place in (center, *grid)]
-        tried = torch.stack([with_shares(v, *target) for target in targets])
-        values = self._values(rows, tried, goal, index)
-        return targets[int(values.argmax())]
-
-    def _values(self, rows: Tensor, tried: Tensor, goal: Tensor, index: int) -> Tensor:
-        """How far a copy of the rule goes along the goal, for each row the colluders may send."""
-        h, f = len(rows), self.count
-        lengths = rows.norm(dim=1)
-        usual = float(torch.cat([lengths, lengths.new_full((f,), float("inf"))]).sort().values[
-            (h + f - 1) // 2
-        ])  # fmt: skip
-        reach = (rows @ goal) * (usual / lengths.clamp_min(1e-12)).clamp_max(1)
-        gain = usual * (tried @ goal) / tried.norm(dim=1).clamp_min(1e-12)
-        stream = generator(self.seed, "mimic_signs", index)
-        values = torch.zeros(len(tried))
-        d = rows.shape[1]
-        for _ in range(DRAWS):
-            columns = torch.randperm(d, generator=stream)[: max(int(FRACTION * d), 1)]
-            sampled, own = rows[:, columns], tried[:, columns]
-            for k in range(len(tried)):
-                features = sign_features(torch.cat([sampled, own[k].expand(f, -1)]))
-                kept = largest_cluster(features)
-                among = int(kept[h:].sum())
-                total = float(reach[kept[:h]].sum()) + among * float(gain[k])
-                values[k] += total / max(1, int(kept.sum()))
-        return values
+            middle = points.mean(0)
+            _, scales, axes = torch.linalg.svd(points - middle, full_matrices=False)
+            return _valid(middle + self.offset * float(scales[0]) / len(rows) ** 0.5 * axes[0])
+        usual = points[largest_cluster(sign_features(rows))].mean(0)
+        return _valid(points[(points - usual).norm(dim=1).argmin()])
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept between rounds."""
@@ -195,7 +135,6 @@ class MimicSigns:
 
 
 _KEPT = ("first", "last", "slow")
-_WORDS = ("reverse", "drift", "forward", "undo", "shrink")
 
 
 def sign_shares(rows: Tensor) -> Tensor:
