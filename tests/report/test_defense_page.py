@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fl_platform.core import Updates
-from fl_platform.defenses import spectral_filter
+from fl_platform.defenses import sign_guard, spectral_filter
 
 DATA = Path(__file__).parents[2] / "docs" / "results" / "data"
 
@@ -59,6 +59,16 @@ def attackers(monkeypatch):
         del sys.modules[name]
 
 
+@pytest.fixture
+def sign_attackers(monkeypatch):
+    """The plug-in of the attackers that know SignGuard."""
+    monkeypatch.syspath_prepend(str(DATA))
+    module = importlib.import_module("sign_attacks.mimic_signs")
+    yield module
+    for name in [name for name in sys.modules if name.startswith("sign_attacks")]:
+        del sys.modules[name]
+
+
 def test_the_attackers_compute_what_the_filter_does(attackers):
     stream = torch.Generator().manual_seed(0)
     rows = torch.randn(20, 30, generator=stream) + 1
@@ -77,3 +87,29 @@ def test_the_rows_of_an_attacker_have_the_median_honest_length(attackers, direct
     rows = attack(honest, 3, model=model, round=0, layers=(30, 6, 4))
     lengths = honest.matrix.norm(dim=1)
     assert rows.norm(dim=1) == pytest.approx(lengths.median().expand(3), rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative"), [(0.3, 0.3), (0.6, 0.4), (0, 0.2), (0.5, 0), (1, 0)]
+)
+@pytest.mark.parametrize("zeros", [0, 50])
+def test_a_row_gets_any_shares_of_signs(sign_attackers, positive, negative, zeros):
+    v = torch.randn(100, generator=torch.Generator().manual_seed(0)) ** 3
+    v[:zeros] = 0
+    shares = sign_attackers.sign_shares(sign_attackers.with_shares(v, positive, negative)[None])
+    assert shares[0].tolist() == pytest.approx([positive, negative], abs=1e-9)
+
+
+def test_sign_guard_refuses_reversed_rows_and_keeps_those_with_honest_shares(sign_attackers):
+    stream = torch.Generator().manual_seed(0)
+    usual = torch.randn(2000, generator=stream) ** 3 + 0.3
+    honest = usual + 0.3 * torch.randn(15, 2000, generator=stream) ** 3
+    kept, along = {}, {}
+    for place in ("own", "center"):
+        attack = sign_attackers.MimicSigns(place=place)
+        rows = attack(Updates(honest), 5, model=torch.ones(2000), round=0, layers=(1990, 10))
+        weights = sign_guard()(Updates(torch.cat([honest, rows])), 5).weights
+        kept[place] = int((weights[15:] > 0).sum())
+        along[place] = float(torch.cosine_similarity(rows[0], -honest.mean(0), dim=0))
+    assert kept == {"own": 0, "center": 5}
+    assert along["center"] > 0.9

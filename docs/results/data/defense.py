@@ -10,6 +10,7 @@ import csv
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -159,12 +160,19 @@ def ablation_table() -> list[str]:
     return table(["setting", *columns, "worst", "reference", "of reference"], lines)
 
 
-def own_table() -> list[str]:
-    """The attackers of `filter_attacks` against the candidate, the lowest first."""
-    validation: dict[str, list[float]] = {}
-    for row in read("defense-validation.csv"):
-        validation.setdefault(row["attack"], []).append(float(row["end"]))
-    rows = sorted(named("own attackers", "defense-own.csv"), key=lambda row: float(row["end"]))
+def validated(file: str) -> dict[str, list[float]]:
+    """The accuracies of each attacker, one per validation seed."""
+    found: dict[str, list[float]] = {}
+    for row in read(file):
+        found.setdefault(row["attack"], []).extend(_values(row))
+    return found
+
+
+def own_table(prefix: str = "defense") -> list[str]:
+    """The attackers of a plug-in against the rule it was written for, the lowest first."""
+    file = f"{prefix}-own.csv"
+    validation = validated(f"{prefix}-validation.csv")
+    rows = sorted(named(names(file)[0], file), key=_end)
     lines = []
     for row in rows:
         plain, end = reference(row["base"]), float(row["end"])
@@ -210,11 +218,11 @@ def _interval(values: Sequence[float]) -> str:
     return f"{found.mean:.1f} [{found.low:.1f}, {found.high:.1f}]"
 
 
-def elsewhere_table() -> list[str]:
+def elsewhere_table(prefix: str = "defense") -> list[str]:
     """The same attackers in other settings."""
-    lines = []
-    for name in names("defense-own.csv")[1:]:
-        for row in named(name, "defense-own.csv"):
+    lines, file = [], f"{prefix}-own.csv"
+    for name in names(file)[1:]:
+        for row in named(name, file):
             plain, end = reference(row["base"]), float(row["end"])
             line = [name.removesuffix(", own"), f"`{attacker(row['attack'])}`", percent(row)]
             lines.append([*line, f"{plain:.1f}", f"{100 * end / plain:.1f} %"])
@@ -234,11 +242,9 @@ def mnist_table() -> list[str]:
     return table(["defense", "attacker", "test", "of reference"], lines)
 
 
-def searched_table() -> list[str]:
-    """All attackers of `filter_attacks` on validation data, the lowest first."""
-    found: dict[str, list[float]] = {}
-    for row in read("defense-validation.csv"):
-        found.setdefault(row["attack"], []).append(float(row["end"]))
+def searched_table(prefix: str = "defense") -> list[str]:
+    """All attackers of a plug-in on validation data, the lowest first."""
+    found = validated(f"{prefix}-validation.csv")
     ordered = sorted(found.items(), key=lambda item: sum(item[1]) / len(item[1]))
     lines = [
         [f"`{attacker(name)}`", f"{sum(seen) / len(seen):.1f}", str(len(seen))]
@@ -334,6 +340,9 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "elsewhere": elsewhere_table,
     "mnist": mnist_table,
     "searched": searched_table,
+    "sign-own": partial(own_table, "defense-sign"),
+    "sign-elsewhere": partial(elsewhere_table, "defense-sign"),
+    "sign-searched": partial(searched_table, "defense-sign"),
 }
 
 

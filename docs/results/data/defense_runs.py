@@ -37,7 +37,7 @@ def main() -> None:
     attacks = [tuple(line.split()) for line in lines if line.strip()]
     base = ("observers=none", "runtime.device=cpu", *chosen.base.split())
     defense = tuple(t for t in base if t.partition("=")[0].split(".")[0] in ("defense", "mixing"))
-    setting = ArenaSetting(chosen.home, base, defense, 0.2, ("filter_attacks",))
+    setting = ArenaSetting(chosen.home, base, defense, 0.2, ("filter_attacks", "sign_attacks"))
     seeds = [int(seed) for seed in chosen.seeds.split(",")]
     found: dict[tuple[str, ...], list[float]] = {}
     lost: dict[tuple[str, ...], int] = {}
