@@ -158,30 +158,42 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(header)} |", f"| --- |{' ---: |' * (len(header) - 1)}", *body]
 
 
-def lowest_of(name: str, **setting: object) -> list[str]:
-    """Whether STRIKE is the lowest of the attacks in each column, or another is lower.
+def contest(strike: Seeds, others: Sequence[Seeds]) -> tuple[float, float]:
+    """p values of two statements: STRIKE is the lowest, and some other is lower.
 
     That STRIKE is the lowest is false as soon as one other is as low: its p is the largest over the
     others (an intersection-union test). That some other is lower has the smallest, times their
     number (Bonferroni).
     """
+    known = [d for d in (paired_difference(strike, other) for other in others) if d is not None]
+    below = max(1.0 if d.mean >= 0 else d.p for d in known)
+    return below, min(1.0, len(known) * min(1.0 if d.mean <= 0 else d.p for d in known))
+
+
+def decided(below: float, above: float) -> str:
+    """The verdict of two p values of `contest`, adjusted."""
+    if below <= LEVEL:
+        return "STRIKE is the lowest"
+    return "another is lower" if above <= LEVEL else "cannot tell"
+
+
+def lowest_of(name: str, **setting: object) -> list[str]:
+    """Whether STRIKE is the lowest of the attacks in each column, or another is lower."""
     found = pick(every(name), **setting)
     rows, below, above = [], [], []
     for defense in defenses(pick(found, attack="strike")):
         strike = one(found, attack="strike", defense_label=defense)
         others = rivals(found, defense)
-        pairs = [paired_difference(strike.values, other.values) for other in others]
-        known = [d for d in pairs if d is not None]
-        below.append(max(1.0 if d.mean >= 0 else d.p for d in known))
-        above.append(min(1.0, len(known) * min(1.0 if d.mean <= 0 else d.p for d in known)))
+        p_below, p_above = contest(strike.values, [other.values for other in others])
+        below.append(p_below)
+        above.append(p_above)
         rival = lowest(others)
         calm = one(found, attack="none", defense_label=defense)
         d = paired_difference(strike.values, rival.values)
         rows.append([strike.column, mean(calm), mean(strike), rival.row, mean(rival), interval(d)])
     low, high = holm(below), holm(above)
     for row, lo, hi in zip(rows, low, high, strict=True):
-        said = "STRIKE is the lowest" if lo <= LEVEL else "another is lower" if hi <= LEVEL else ""
-        row += [told(min(lo, hi)), said or "cannot tell"]
+        row += [told(min(lo, hi)), decided(lo, hi)]
     header = ("Defense", "No attack", "STRIKE", "lowest other", "its accuracy")
     return table((*header, "STRIKE - it [95 %]", "p", "verdict"), rows)
 
@@ -592,20 +604,24 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
 }
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Write the page's tables, or check them."""
-    text = PAGE.read_text(encoding="utf-8")
+def rewrite(page: Path, blocks: Mapping[str, Callable[[], list[str]]], check: bool) -> int:
+    """Write the blocks between a page's markers; with ``check``, 1 where it says another thing."""
+    text = page.read_text(encoding="utf-8")
 
     def block(match: re.Match[str]) -> str:
-        lines = BLOCKS[match["name"]]()
-        return "\n".join([match["head"], *lines, match["tail"]])
+        return "\n".join([match["head"], *blocks[match["name"]](), match["tail"]])
 
     pattern = r"(?P<head><!-- claims: (?P<name>[\w-]+) -->)\n.*?(?P<tail><!-- end -->)"
     fresh = re.sub(pattern, block, text, flags=re.DOTALL)
-    if "--check" in arguments:
+    if check:
         return int(fresh != text)
-    PAGE.write_text(fresh, encoding="utf-8")
+    page.write_text(fresh, encoding="utf-8")
     return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the page's tables, or check them."""
+    return rewrite(PAGE, BLOCKS, "--check" in arguments)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ def _label(row: object) -> str:
     return str(ATTACKS.get(attack, attack))
 
 
-def _of(momentum: float, label: str, defense: str, column: str) -> dict[int, float]:
+def seeds_of(momentum: float, label: str, defense: str, column: str) -> dict[int, float]:
+    """A column of one cell, by seed."""
     found = rows()
     found = found[
         (found["momentum"] == momentum) & (found["label"] == label) & (found["defense"] == defense)
@@ -62,10 +63,11 @@ def _mean(values: dict[int, float]) -> float:
 
 def reference(momentum: float) -> float:
     """What the plain mean has at the end without attack."""
-    return _mean(_of(momentum, "No attack", "mean", "accuracy_tail"))
+    return _mean(seeds_of(momentum, "No attack", "mean", "accuracy_tail"))
 
 
-def _labels() -> list[str]:
+def labels() -> list[str]:
+    """The attacks as they are printed, in the order of the tables."""
     order = [*ATTACKS, *SIDES, "ipm"]
     found = rows().drop_duplicates("label")
     keys = {row.label: (order.index(row.attack), row.label) for row in found.itertuples()}
@@ -75,15 +77,15 @@ def _labels() -> list[str]:
 def cells(momentum: float) -> list[list[str]]:
     """Accuracy at round 60, at the end, and rounds to 80 %, per cell; bold: damage."""
     goal, made = KEEP * reference(momentum), []
-    for label in _labels():
+    for label in labels():
         line = [label]
         for defense in DEFENSES:
-            early = _of(momentum, label, defense, "accuracy_60")
-            late = _of(momentum, label, defense, "accuracy_tail")
+            early = seeds_of(momentum, label, defense, "accuracy_60")
+            late = seeds_of(momentum, label, defense, "accuracy_tail")
             if not late:
                 continue
             text = f"{_mean(early):.0f} → {_mean(late):.1f}"
-            reached = list(_of(momentum, label, defense, "reached").values())
+            reached = list(seeds_of(momentum, label, defense, "reached").values())
             known = [value for value in reached if value == value]
             when = f"{np.median(known):.0f}" if 2 * len(known) > len(reached) else "never"
             line.append((f"**{text}**" if _mean(late) < goal else text) + f" ({when})")
@@ -103,14 +105,14 @@ def strike_costs() -> list[list[str]]:
     for defense in (name for name in DEFENSES if name in there):
         line = [str(DEFENSES[defense])]
         for momentum, column in COSTS:
-            calm = _of(momentum, "No attack", defense, column)
-            hit = _of(momentum, "STRIKE", defense, column)
+            calm = seeds_of(momentum, "No attack", defense, column)
+            hit = seeds_of(momentum, "STRIKE", defense, column)
             d = paired_difference(hit, calm)
             line.append("" if d is None else f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]")
         for momentum in (0.0, 0.8):
             ends = {
-                label: _mean(_of(momentum, label, defense, "accuracy_tail"))
-                for label in _labels()
+                label: _mean(seeds_of(momentum, label, defense, "accuracy_tail"))
+                for label in labels()
                 if label not in ("No attack", "Absent")
             }
             lowest = min(ends, key=ends.__getitem__)
@@ -136,12 +138,12 @@ def verdicts() -> list[list[str]]:
     for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
         goal = KEEP * reference(momentum)
         counts = {"none": 0, "delays": 0, "damages": 0}
-        for label in _labels():
+        for label in labels():
             for defense in DEFENSES:
-                late = _of(momentum, label, defense, "accuracy_tail")
+                late = seeds_of(momentum, label, defense, "accuracy_tail")
                 if not late or label in ("No attack", "Absent"):
                     continue
-                early = _of(momentum, label, defense, "accuracy_60")
+                early = seeds_of(momentum, label, defense, "accuracy_60")
                 kind = "damages" if _mean(late) < goal else "delays"
                 counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
         made.append([name, f"{reference(momentum):.1f}", *map(str, counts.values())])
