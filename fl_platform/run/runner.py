@@ -88,15 +88,8 @@ def run(
     torch.set_num_threads(config.runtime.threads)
     device = resolve_device(config.runtime)
     free_earlier_runs(device)
-    if config.task.clients is not None:  # known before the data are read
-        refuse_excess(config, config.task.clients)
-    population = load_population(config, home)
-    if config.task.clients is None:
-        refuse_excess(config, len(population.federation))
-    dataset = population.dataset
-    check_network(config, dataset, population.federation)
-    refuse_export(config, population)
-    choice = choose_local(config, device, dataset)
+    population = checked_population(config, home)
+    choice = choose_local(config, device, population.dataset)
     with (
         tensor_float32(config.runtime.precision == "tf32"),
         deterministic(config.runtime.deterministic),
@@ -115,7 +108,7 @@ def run(
     ):
         known = data_sets(config, population)
         record.start(params=flat(config), tags=tags(config, population), datasets=known)
-        remember(home, population.source, dataset.files, dataset.digest)
+        remember(home, population.source, population.dataset.files, population.dataset.digest)
         between = stopper.between_clients
         module: FederatedModule = build_module(config, population, between, choice.way)
         score = functools.partial(
@@ -143,6 +136,18 @@ def run(
         own |= {"seconds": time.perf_counter() - started, "reason": reason}
         outcome = record.finish(status, own, reason=reason, tail=config.evaluation.tail)
         return Result.from_json({"name": record.described["name"], **outcome})
+
+
+def checked_population(config: Config, home: Path) -> Population:
+    """The data and clients of a run whose rules, network and export accept them."""
+    if config.task.clients is not None:  # known before the data are read
+        refuse_excess(config, config.task.clients)
+    population = load_population(config, home)
+    if config.task.clients is None:
+        refuse_excess(config, len(population.federation))
+    check_network(config, population.dataset, population.federation)
+    refuse_export(config, population)
+    return population
 
 
 def further_scores(config: Config, population: Population) -> list[Callback]:
