@@ -135,7 +135,7 @@ class GlobalModel(LightningModule):
             source = io.BytesIO()
             torch.save(CheckpointFile(checkpoint_path).load(), source)
             source.seek(0)
-        return super().load_from_checkpoint(source, *args, **kwargs)
+        return super().load_from_checkpoint(source, *args, weights_only=True, **kwargs)
 
     def _score(self, stage: str, batch: Sequence[Tensor]) -> None:
         inputs, targets = self._read(*batch)

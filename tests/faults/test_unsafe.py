@@ -44,7 +44,7 @@ def faults(source: str) -> Iterator[str]:
             or said.get("shell") == "True"
             or (name == "torch.load" and said.get("weights_only") != "True")
             or ("ckpt_path" in said and said.get("weights_only") != "True")
-            or name.endswith(".load_from_checkpoint")
+            or (name.endswith(".load_from_checkpoint") and said.get("weights_only") != "True")
             or (name.endswith(("extractall", ".extract")) and said.get("filter") != "'data'")
         )
         if bad:

@@ -53,6 +53,7 @@ def test_cells_run_where_their_slot_says(home, monkeypatch):
     _, cells = plan_grid([*TINY, "seed=range(0,4)"], home)
     environments = [{"CUDA_VISIBLE_DEVICES": card} for card in ("a", "b")]
     monkeypatch.setattr(worker, "run_one", tell)
+    monkeypatch.setattr(pool, "start_method", lambda: "fork")  # a fresh process lacks ``tell``
     table = JobTable.of(cells, home)
     with pool.LocalExecutor(home, 4, logs=home, environments=environments) as running:
         running.work(table, lambda _: None, lambda: False)
