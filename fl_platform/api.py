@@ -59,7 +59,7 @@ def run(
     *overrides: str,
     home: Home = None,
     plugins: Sequence[str] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: str | Sequence[str] | Sequence[Callback] = (),
     **settings: Any,
 ) -> Result:
     """Run one configuration, or continue it; a finished run returns its stored result.
@@ -71,19 +71,25 @@ def run(
         overrides: as for `compose`.
         home: as for `compose`.
         plugins: as for `compose`.
-        callbacks: Lightning callbacks of this call; they are no part of the run's identity.
+        callbacks: Lightning callbacks of this call, which are no part of the run's identity; or
+            names, such as ``"early_stop"``, which are, as for ``callbacks=early_stop``.
         settings: as for `compose`.
 
     Raises:
         ConfigError: a configuration that cannot be run; one line says why.
         KeyboardInterrupt: SIGINT; SystemExit: SIGTERM or SIGHUP. The same call continues the run.
     """
+    own: list[Any] = [callbacks] if isinstance(callbacks, str) else list(callbacks)
+    if names := [name for name in own if isinstance(name, str)]:
+        if len(names) < len(own):
+            raise ConfigError("callbacks: expected all names or all Lightning callbacks, got both.")
+        settings["callbacks"], own = callbacks, []
     config = compose(*overrides, home=home, plugins=plugins, **settings)
     from fl_platform.core.process import Stopper
     from fl_platform.run.runner import run as run_config
 
     stopper = Stopper()
-    result = run_config(config, _home(home), callbacks=callbacks, stopper=stopper)
+    result = run_config(config, _home(home), callbacks=own, stopper=stopper)
     _raise_stop(stopper.signal, f"{result.status.lower()} after round {result.rounds}")
     return result
 

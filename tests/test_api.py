@@ -43,6 +43,14 @@ def test_a_run_its_frames_and_its_report(home):
     assert list(folder.glob("tables/*.md"))
 
 
+def test_callbacks_are_names_or_objects(home):
+    typed = ("task=digits", "task.validation=0.2", "rounds=2")
+    named = fl.run(*typed, callbacks="early_stop", home=home, **QUIET)
+    assert named == fl.run(*typed, "callbacks=early_stop", home=home, **QUIET)
+    with pytest.raises(fl.ConfigError, match="all names or all Lightning callbacks"):
+        fl.run(*typed, callbacks=["early_stop", Callback()], home=home, **QUIET)
+
+
 class Interrupt(Callback):
     """The signals that a notebook's interrupt button or a scheduler sends, after round 2."""
 

@@ -47,6 +47,9 @@ def call(monkeypatch, capsys):
         ("strike", "attack=strike"),
         ("geometric_median", "defense=rfa"),
         ("mixing=[nnm,bucketing]", "mixing=nnm_bucketing"),
+        ("attack=[none,ipm]", "use a grid"),
+        ("defense=[mean,multi_krum]", "use a grid"),
+        ("task=[digits,mnist]", "use a grid"),
         ("attack._target_=yaml.load", "--plugin yaml"),
     ],
 )

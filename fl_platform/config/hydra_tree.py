@@ -30,6 +30,7 @@ from fl_platform.core.attack_schedule import AttackSchedule
 from fl_platform.core.outside import read_yaml
 from fl_platform.core.schedules import KINDS
 
+ONE_CHOICE = ("task", "model", "partition", "local", "attack", "defense", "mixing", "preset")
 LONGEST = 4096  # characters of an override; beyond, only the parser's recursion is a limit
 FAILURES = (
     HydraException,
@@ -81,7 +82,7 @@ def compose_tree(
     """
     folders = config_folders(home, plugins)
     state = check_files(folders)
-    _refuse_several_mixings(typed)
+    _refuse_several_choices(typed)
     try:
         composed, choices = merge(folders, state, [_for_any_rule(o) for o in typed])
         OmegaConf.set_struct(composed, False)
@@ -97,15 +98,19 @@ def compose_tree(
     return tree, named, written  # type: ignore[return-value]
 
 
-def _refuse_several_mixings(typed: Sequence[Override]) -> None:
-    """Refuse ``mixing=[nnm,bucketing]``, which would merge the settings of two rules into one."""
+def _refuse_several_choices(typed: Sequence[Override]) -> None:
+    """Refuse ``attack=[none,ipm]``, which would merge the settings of two rules into one."""
     for override in typed:
-        value = override._value
-        if override.key_or_group == "mixing" and isinstance(value, list) and len(value) > 1:
-            raise ConfigError(
-                f"{override.input_line}: expected one choice of the group; several in order are a"
-                " file with a node each, as conf/mixing/nnm_bucketing.yaml: mixing=nnm_bucketing"
+        value, group = override._value, override.key_or_group
+        if group not in ONE_CHOICE or not isinstance(value, list) or len(value) < 2:
+            continue
+        hint = "; for each in turn use a grid"
+        if group == "mixing":
+            hint = (
+                "; several in order are a file with a node each, as"
+                " conf/mixing/nnm_bucketing.yaml: mixing=nnm_bucketing"
             )
+        raise ConfigError(f"{override.input_line}: expected one choice of the group{hint}")
 
 
 def config_folders(home: Path, plugins: Sequence[str]) -> list[Path]:

@@ -85,17 +85,14 @@ def conf_folders(home: Path) -> list[Path]:
     return [own, whole] if adds else [whole]
 
 
-def tuning_folder(home: Path) -> Path:
-    """``home/tuning``, or the installed copy.
-
-    Raises:
-        ConfigError: neither exists.
-    """
+def tuning_files(home: Path) -> dict[str, Path]:
+    """Study files by name: the installed ones, and those of ``home/tuning``, which go first."""
     package = Path(fl_platform.__file__).parent
-    for folder in (home, package, package.parent):
-        if any((folder / "tuning").glob("*.yaml")):
-            return (folder / "tuning").resolve()
-    raise ConfigError(f"--home: expected tuning/*.yaml in {str(home)!r}, found none.")
+    files: dict[str, Path] = {}
+    for folder in (package.parent, package, home):  # a checkout has them beside the package
+        found = sorted((folder / "tuning").glob("*.yaml"))
+        files |= {path.stem: path.resolve() for path in found}
+    return dict(sorted(files.items()))
 
 
 def looked_in(folders: Sequence[Path], home: Path | None = None) -> str:

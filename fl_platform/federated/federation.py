@@ -35,6 +35,24 @@ class Samples:
                 f" {len(self.inputs)} inputs and {len(self.targets)} targets."
             )
 
+    @classmethod
+    def of(cls, source: Samples | Dataset[Any]) -> Samples:
+        """Samples as they are, or those of a data set that yields ``(input, target)`` pairs.
+
+        Raises:
+            TypeError: neither.
+        """
+        if isinstance(source, Samples):
+            return source
+        if not isinstance(source, Dataset):
+            raise TypeError(
+                "Expected Samples(inputs, targets) or a data set of (input, target) pairs, got"
+                f" {type(source).__name__}."
+            )
+        pairs = [source[i] for i in range(len(source))]  # type: ignore[arg-type]
+        inputs = torch.stack([torch.as_tensor(x) for x, _ in pairs])
+        return cls(inputs, torch.tensor([int(y) for _, y in pairs]))
+
     def __len__(self) -> int:
         return len(self.targets)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ class GlobalModel(LightningModule):
         targets = inputs.new_zeros(len(inputs)) if targets is None else targets
         return replace(self.federation.samples, inputs=inputs, targets=targets).read(slice(None))
 
-    def _held_out(self, name: str) -> DataLoader[Any]:
+    def _held_out(self, name: str) -> Any:
         """The samples of that name of an observer among the trainer's callbacks."""
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         for callback in callbacks:
@@ -159,7 +159,21 @@ class GlobalModel(LightningModule):
             if samples is not None:
                 pairs = TensorDataset(samples.inputs, samples.targets)
                 return DataLoader(pairs, batch_size(samples))
+        return _NoLoader(name)
+
+
+class _NoLoader:
+    """In place of a loader that nobody gave: refuses once Lightning reads it.
+
+    Lightning changes `DataLoader` while it calls a hook that returns one. An error in the hook
+    would leave it changed, and loaders that the same process creates afterwards would not work.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __iter__(self) -> Iterator[Any]:
         raise ValueError(
-            f"Expected dataloaders=..., or Evaluator({{{name!r}: samples}}) among the callbacks of"
-            " the trainer, got neither."
+            f"Expected dataloaders=..., or Evaluator({{{self._name!r}: samples}}) among the"
+            " callbacks of the trainer, got neither."
         )

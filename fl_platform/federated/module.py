@@ -277,6 +277,11 @@ class FederatedModule(GlobalModel):
 
     def training_step(self, batch: Tensor, batch_idx: int) -> None:
         """One communication round; reduced precision is for the clients' training only."""
+        if not isinstance(batch, Tensor) or batch.numel() != 1:
+            raise ValueError(
+                "Expected trainer.fit(module) without training batches: a step is a round, in which"
+                " the clients read their samples from the federation."
+            )
         clock = _Clock()
         index = self.global_step
         members = self._members(index)

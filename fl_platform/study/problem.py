@@ -21,7 +21,7 @@ from fl_platform.config import (
     differences,
     target_name,
 )
-from fl_platform.config.paths import tuning_folder
+from fl_platform.config.paths import tuning_files
 from fl_platform.run.lookup import digest_of
 from fl_platform.study.samplers import NUMBERS_ONLY, OPTIONS, build_pruner, build_sampler
 from fl_platform.study.spec import (
@@ -165,7 +165,7 @@ def tuned_defense(problem: Problem) -> StudySpec:
         ConfigError: the defense has no such file, or the file has no space.
     """
     defense = target_name(problem.config({}, problem.spec.seeds[0]).defense)
-    if not (tuning_folder(problem.home) / f"{defense}.yaml").exists():
+    if defense not in tuning_files(problem.home):
         raise ConfigError(
             f"defense: expected a defense with a file tuning/{defense}.yaml, which names the"
             f" parameters to tune, got {defense}, which has none."

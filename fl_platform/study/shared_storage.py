@@ -160,7 +160,8 @@ def open_journal(url: str) -> JournalStudies:
     path = url.partition("://")[2]
     if not path.startswith("/") or path.endswith("/"):
         raise StoreError(f"--storage: expected journal:///absolute/path/of/a/file, got {url}.")
-    return JournalStudies(Path(path))
+    # Four slashes, as in sqlite:////file, name the same file; pathlib would keep two of them.
+    return JournalStudies(Path("/" + path.lstrip("/")))
 
 
 def open_grpc(url: str) -> GrpcStudies:

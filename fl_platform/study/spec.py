@@ -11,7 +11,7 @@ from optuna.trial import Trial
 
 from fl_platform.config import ConfigError, looked_in
 from fl_platform.config.errors import nearest, shown
-from fl_platform.config.paths import tuning_folder
+from fl_platform.config.paths import tuning_files
 from fl_platform.config.validation import build_dataclass
 from fl_platform.core.outside import OutsideError, read_yaml
 
@@ -272,10 +272,10 @@ def load_spec(name: str, home: Path) -> StudySpec:
     Raises:
         ConfigError: the file is missing or invalid, or a setting is unknown or out of range.
     """
-    files = {path.stem: path for path in sorted(tuning_folder(home).glob("*.yaml"))}
+    files = tuning_files(home)
     if name not in files:
         close, has = nearest(name, files), ", ".join(files)
-        where = looked_in([tuning_folder(home)])
+        where = looked_in(sorted({path.parent for path in files.values()}))
         raise ConfigError(f"tuning: there is no '{name}'{close} There are: {has}.{where}")
     try:
         tree = read_yaml(files[name])

@@ -77,7 +77,10 @@ class ParentRun:
                 home, name=name, config_hash=identity, experiment=experiment, conditions={},
                 tracking="journal", fresh=True,
             ) as record:  # fmt: skip
-                known = known or record.described
+                if known is None:
+                    known = record.described
+            if known["run_id"] != record.described["run_id"]:  # its journal names the new run
+                folder.journal.unlink()
         folder.create()
         if folder.describe() != dict(known):
             write_json(folder.identity_file, known)

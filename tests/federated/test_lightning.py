@@ -118,6 +118,24 @@ def test_loops_without_loaders_read_the_samples_of_the_evaluator(federation, net
     assert trainer.validate(module, verbose=False)[0]["validation/accuracy"] >= 0
     with pytest.raises(ValueError, match="Expected dataloaders"):
         trainer_of().test(module, verbose=False)
+    inputs = DataLoader(federation.samples.inputs, 7)  # a loader made after the refusal
+    assert len(trainer_of().predict(module, inputs)) == len(inputs)
+
+
+def test_an_evaluator_reads_a_data_set_and_refuses_a_pair(federation):
+    samples = federation.samples
+    pairs = TensorDataset(samples.inputs, samples.targets)
+    read = Evaluator({"test": pairs}).held_out["test"]
+    assert torch.equal(read.inputs, samples.inputs)
+    assert torch.equal(read.targets, samples.targets)
+    with pytest.raises(TypeError, match=r"Expected Samples\(inputs, targets\).*got tuple"):
+        Evaluator({"test": (samples.inputs, samples.targets)})
+
+
+def test_training_batches_are_refused(federation, network, loader):
+    module = FederatedModule(network(), federation, LOCAL)
+    with pytest.raises(ValueError, match="without training batches"):
+        trainer_of(Aggregator(median)).fit(module, loader)
 
 
 def test_validation_batches_given_to_fit_are_scored_each_round(federation, network, loader):

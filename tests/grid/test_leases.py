@@ -78,6 +78,21 @@ def test_starts_that_lead_nowhere_are_counted_and_stops_are_not(url):
     assert again.look(RUN).starts == 0  # a new checkpoint
 
 
+def test_workers_that_begin_together_share_the_parent_run_of_the_first(tmp_path, url, monkeypatch):
+    first, second = homes(tmp_path)
+    grid, planned = plan_grid(TINY, first)
+    run_ids = []
+    for home in (first, second):
+        table = LeaseTable(url, str(home))
+        with monkeypatch.context() as patched:
+            patched.setattr(table, "look", lambda _: patched.undo())  # none yet, at the first look
+            with leased_runs.join_by_lease(grid, planned, home, table) as parent:
+                parent.start(TINY)
+        run_ids.append(read(parent.folder.journal).run_id)
+        assert parent.run_id == run_ids[-1]
+    assert run_ids[0] == run_ids[1]
+
+
 def test_a_worker_of_another_home_continues_the_pushed_run(tmp_path, url, monkeypatch):
     first, second = homes(tmp_path)
     store = SharedStore(url, str(tmp_path / "shared"))

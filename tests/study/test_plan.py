@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from fl_platform.config import ConfigError, target_name
-from fl_platform.config.paths import tuning_folder
+from fl_platform.config.paths import tuning_files
 from fl_platform.study.runner import assemble
 from fl_platform.study.spec import Sampler, load_spec
 from tests.study.conftest import REPOSITORY
@@ -30,7 +30,7 @@ def test_every_file_can_be_begun(home, name):
         assert problem.start
         assert all(set(point) == set(problem.space) for point in problem.start)
     assert problem.config({}, 0).task.validation > 0
-    first = (tuning_folder(home) / f"{name}.yaml").read_text().splitlines()[0]
+    first = tuning_files(home)[name].read_text().splitlines()[0]
     assert first.startswith(f"# fl-platform tune {name}")
 
 
@@ -114,3 +114,15 @@ def test_a_sampler_that_would_draw_choices_at_random_is_refused(home, name):
     make_problem(home, space=choices, sampler=Sampler(name="tpe")).check()
     with pytest.raises(ConfigError, match=f"got {name}, which samples numbers"):
         make_problem(home, space=choices, sampler=Sampler(name=name)).check()
+
+
+def test_an_own_study_file_adds_to_the_installed_ones(tmp_path):
+    (tmp_path / "tuning").mkdir()
+    (tmp_path / "tuning/mine.yaml").write_text(yaml.safe_dump(GOOD))
+    (tmp_path / "tuning/rfa.yaml").write_text(yaml.safe_dump(GOOD))
+    files = tuning_files(tmp_path)
+    assert set(FILES) | {"mine"} < set(files)
+    assert {files[name].parent for name in ("mine", "rfa")} == {tmp_path / "tuning"}
+    assert load_spec("mine", tmp_path).direction == "minimize"
+    with pytest.raises(ConfigError, match=r"there is no 'strike_nuu'; did you mean 'strike_nu'"):
+        load_spec("strike_nuu", tmp_path)

@@ -16,7 +16,7 @@ from fl_platform.core.process import Stopper
 from fl_platform.study.problem import open_study
 from fl_platform.study.runner import tune
 from fl_platform.study.shared_storage import LAST_SEEN, RETRIES, AttributeHeartbeat
-from fl_platform.study.storage import open_storage, origin, recover
+from fl_platform.study.storage import artifact_folder, open_storage, origin, recover
 from fl_platform.tracking.mlflow.store import StoreError
 from tests.study.fake import install, make_problem, run_worker
 from tests.study.test_faults import in_child, states
@@ -254,3 +254,8 @@ def test_a_proxy_that_ends_inside_a_study_is_told_in_one_line(home, grpc_server,
     with pytest.raises(StoreError, match="does not answer") as told:
         tune("strike_nu", TYPED, home, trials=1, storage=url)
     assert "\n" not in str(told.value)
+
+
+def test_a_journal_named_with_four_slashes_is_the_same_file(home, journal):
+    for url in (f"journal://{journal}", f"journal:///{journal}"):
+        assert str(artifact_folder(home, open_storage(home, url))) == f"{journal}.artifacts"

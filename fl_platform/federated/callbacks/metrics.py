@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
+from torch.utils.data import Dataset
 
 from fl_platform.config import Config, build_rule
 from fl_platform.core.deferred import Number
@@ -44,7 +45,8 @@ class Evaluator(Callback):
     """Evaluation of the global model every ``every`` rounds and after the last.
 
     Args:
-        held_out: samples by name; metrics are ``<name>/accuracy`` and ``<name>/loss``.
+        held_out: by name `Samples`, or a data set of ``(input, target)`` pairs; metrics are
+            ``<name>/accuracy`` and ``<name>/loss``.
         every: rounds per evaluation.
         score: from model, samples and the number of classes; ``None`` for `evaluate`.
 
@@ -53,9 +55,12 @@ class Evaluator(Callback):
     """
 
     def __init__(
-        self, held_out: Mapping[str, Samples], every: int = 1, score: Scorer | None = None
+        self,
+        held_out: Mapping[str, Samples | Dataset[Any]],
+        every: int = 1,
+        score: Scorer | None = None,
     ) -> None:
-        self.held_out = dict(held_out)
+        self.held_out = {name: Samples.of(source) for name, source in held_out.items()}
         self.every = every
         self.score = score or evaluate
         self.scores: dict[str, Score] = {}

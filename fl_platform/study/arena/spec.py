@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl_platform.config import ConfigError
-from fl_platform.config.paths import tuning_folder
+from fl_platform.config.paths import tuning_files
 from fl_platform.config.validation import build_dataclass
 from fl_platform.core.outside import OutsideError, read_yaml
 
@@ -106,9 +106,9 @@ def load_arena(name: str, home: Path) -> ArenaSpec:
     Raises:
         ConfigError: the file is missing or invalid.
     """
-    path = tuning_folder(home) / f"{name}.yaml"
-    if not path.exists():
-        raise ConfigError(f"arena: expected a file {path}, found none.")
+    path = tuning_files(home).get(name)
+    if path is None:
+        raise ConfigError(f"arena: expected a file tuning/{name}.yaml, found none.")
     try:
         tree = read_yaml(path)
     except OutsideError as error:
