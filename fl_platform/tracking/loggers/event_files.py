@@ -27,7 +27,7 @@ class CsvFile(CSVLogger):
 
         Lightning writes every hundredth row to the disk, and a new process replaces the file.
         """
-        earlier: dict[int, dict[str, float]] = {}
+        earlier: dict[int, dict[str, Any]] = {}
         if not self._begun and step is not None and self._journal.exists():
             for name, points in read(self._journal).metrics.items():
                 for at in range(1, step):
