@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
 from fl_platform.config import ConfigError, compose, config_hash
@@ -86,6 +87,36 @@ def test_the_csv_logger_has_all_that_the_journal_has(home):
     for name in ("test/accuracy", "round/loss"):
         assert [(int(r["step"]), float(r[name])) for r in rows] == history.curve(name)
     assert "attack" in (folder.artifacts / "csv" / "hparams.yaml").read_text()
+
+
+class StopAtTwo(Callback):
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step == 2
+
+
+def test_a_killed_run_continues_its_table_and_its_best_checkpoint(home):
+    typed = ("loggers=csv", "callbacks=best_checkpoint", "rounds=4")
+    result, folder = started(home, *typed, callbacks=[StopAtTwo()])
+    assert result.status == "KILLED"
+    best, table = folder.artifacts / "best", folder.artifacts / "csv" / "metrics.csv"
+    table.unlink()  # the kill came before its rows were on the disk
+    (best / "round-3.ckpt").touch()  # the kill came after this round, before its checkpoint
+    started(home, *typed)
+    history = read(folder.journal)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [(int(r["step"]), float(r["round/loss"])) for r in rows] == history.curve("round/loss")
+    assert len(rows) == 4
+    (kept,) = best.glob("*.ckpt")
+    assert kept.stat().st_size
+
+
+@pytest.mark.parametrize("name", ["early_stop", "best_checkpoint"])
+def test_a_monitor_without_samples_is_refused_before_the_first_round(home, name):
+    typed = [f"callbacks={name}", "task.validation=0", "rounds=1"]
+    config = compose([*QUIET, *typed], home)
+    with pytest.raises(ConfigError, match=r"validation samples .* by task\.validation=0\.2"):
+        run(config, home)
+    assert not read(run_folder(home, config_hash(config)).journal).metrics
 
 
 def test_tensorboard_says_what_it_needs(home, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,22 @@ class _Fresh:
     def __init__(self, monitor: str) -> None:
         self._monitor = monitor
         self._last: Tensor | None = None
+
+    def refuse_unmeasured(self, trainer: Trainer) -> None:
+        """Refuse, before the first round, the samples of a set that no evaluation of a run reads.
+
+        Raises:
+            ConfigError: the monitor is of ``validation/`` or ``test/``, and there are no samples.
+        """
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        read = [getattr(callback, "held_out", {}) for callback in callbacks]
+        name = self._monitor.partition("/")[0]
+        if name in ("validation", "test") and any(read) and not any(name in one for one in read):
+            hint = "; hold samples out by task.validation=0.2" if name == "validation" else ""
+            raise ConfigError(
+                f"callbacks: expected {name} samples for the monitor {self._monitor!r}, got"
+                f" none{hint}"
+            )
 
     def __call__(self, trainer: Trainer) -> bool:
         """True if this round measured the value.
@@ -68,6 +85,10 @@ class EarlyStop(EarlyStopping):
         )
         self._fresh = _Fresh(monitor)
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a monitor without samples."""
+        self._fresh.refuse_unmeasured(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End at once what was killed between its last round and its result."""
         trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
@@ -108,6 +129,18 @@ class BestCheckpoint(ModelCheckpoint):
             save_on_train_epoch_end=True,
         )
         self._fresh = _Fresh(monitor)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse a monitor without samples."""
+        self._fresh.refuse_unmeasured(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remove the files of rounds after the last checkpoint, which a kill left behind."""
+        super().on_train_start(trainer, pl_module)
+        assert self.dirpath is not None
+        for path in Path(self.dirpath).glob("round-*.ckpt"):
+            if int(re.findall(r"\d+", path.stem)[0]) > trainer.global_step:
+                path.unlink()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the round if it is among the best."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from fl_platform.tracking.journal import read
 
 
 class CsvFile(CSVLogger):
@@ -17,6 +20,23 @@ class CsvFile(CSVLogger):
 
     def __init__(self, folder: Path, *, directory: str = "csv") -> None:
         super().__init__(folder, name=directory, version="")
+        self._journal, self._begun = folder.parent / "journal.jsonl", False
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """One row; a resumed run first writes its earlier rounds, of which the journal has all.
+
+        Lightning writes every hundredth row to the disk, and a new process replaces the file.
+        """
+        earlier: dict[int, dict[str, Any]] = {}
+        if not self._begun and step is not None and self._journal.exists():
+            for name, points in read(self._journal).metrics.items():
+                for at in range(1, step):
+                    if at in points:
+                        earlier.setdefault(at, {})[name] = points[at].value
+        self._begun = True
+        for at in sorted(earlier):
+            super().log_metrics(earlier[at], at)
+        super().log_metrics(metrics, step)
 
 
 class TensorBoard(TensorBoardLogger):
