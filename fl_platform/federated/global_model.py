@@ -135,7 +135,9 @@ class GlobalModel(LightningModule):
             source = io.BytesIO()
             torch.save(CheckpointFile(checkpoint_path).load(), source)
             source.seek(0)
-        return super().load_from_checkpoint(source, *args, weights_only=True, **kwargs)
+        return super().load_from_checkpoint(  # type: ignore[misc]
+            source, *args, weights_only=True, **kwargs
+        )
 
     def _score(self, stage: str, batch: Sequence[Tensor]) -> None:
         inputs, targets = self._read(*batch)
@@ -163,7 +165,7 @@ class GlobalModel(LightningModule):
 
 
 class _NoLoader:
-    """In place of a loader that nobody gave: refuses once Lightning reads it.
+    """In place of a loader that was not given: refuses once Lightning reads it.
 
     Lightning changes `DataLoader` while it calls a hook that returns one. An error in the hook
     would leave it changed, and loaders that the same process creates afterwards would not work.
