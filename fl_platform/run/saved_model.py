@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fl_platform.config import Config, ConfigError, config_hash
+from fl_platform.core.outside import open_file
 from fl_platform.core.text import reason
 from fl_platform.federated import Samples
 from fl_platform.federated.evaluation import Score, evaluate
@@ -134,7 +136,8 @@ def add_model(config: Config, home: Path) -> None:
 def _restored(config: Config, folder: RunFolder, population: Population) -> nn.Module:
     file, network = folder.artifacts / "weights.pt", build_model(config, population.dataset)
     try:
-        state: Mapping[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        with os.fdopen(open_file(file, os.O_RDONLY), "rb") as stored:
+            state: Mapping[str, Tensor] = torch.load(stored, map_location="cpu", weights_only=True)
         found = weights_sha256(flat_weights(state))
     except Exception as error:  # absent or damaged
         raise RecordError(file, f"{file}: {reason(error)}. Use --restart.") from None

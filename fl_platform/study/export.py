@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 
 from fl_platform.config.hydra_internals import GROUPS
 from fl_platform.config.hydra_tree import parse_overrides
+from fl_platform.core.outside import open_file
 from fl_platform.tracking.atomic import write_atomic
 
 
@@ -79,7 +81,7 @@ def attach(study: optuna.Study, files: Sequence[Path], folder: Path) -> None:
     known = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(study)}
     for file in files:
         if file.name in known:
-            with file.open("rb") as content:
+            with os.fdopen(open_file(file, os.O_RDONLY), "rb") as content:
                 store.write(known[file.name], content)
         else:
             upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=study)

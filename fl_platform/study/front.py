@@ -6,8 +6,6 @@ Both values are means over seeds on validation samples; no test data is read.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from fl_platform.report.formats import csv_text
 from fl_platform.study.export import override_file, plot_importances
 from fl_platform.study.problem import FRONT_LABELS, Problem
 from fl_platform.study.spec import as_overrides
@@ -60,16 +59,16 @@ def front_table(study: optuna.Study, problem: Problem) -> str:
     """
     best = {trial.number for trial in front(study)}
     attacks = [" ".join(opponent) for opponent in problem.opponents[1:]]
-    written = io.StringIO()
-    rows = csv.writer(written, lineterminator="\n")
-    rows.writerow(["trial", "on_front", *NAMES, *attacks, "settings"])
+    names = ["trial", "on_front", *NAMES, *attacks, "settings"]
+    rows = []
     for trial in sorted(_done(study), key=lambda trial: (-trial.values[0], trial.number)):
         means = [math.fsum(seeds) / len(seeds) for seeds in trial.user_attrs["values"][1:]]
         accuracies = [f"{value:.4f}" for value in (*trial.values, *means)]
         settings = " ".join(as_overrides(trial.params))
         on_front = str(trial.number in best).lower()
-        rows.writerow([trial.number, on_front, *accuracies, settings])
-    return written.getvalue()
+        row = [trial.number, on_front, *accuracies, settings]
+        rows.append(dict(zip(names, row, strict=True)))
+    return csv_text(rows)
 
 
 def plot_front(study: optuna.Study, stem: Path) -> list[Path]:

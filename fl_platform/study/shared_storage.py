@@ -22,6 +22,7 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
+from fl_platform.core.outside import open_file
 from fl_platform.tracking.mlflow.store import StoreError
 
 HEARTBEAT = 10  # seconds between two heartbeats of a running trial
@@ -91,7 +92,7 @@ class JournalFile(JournalFileBackend):
     """
 
     def __init__(self, file: Path) -> None:
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        os.close(open_file(file, os.O_RDWR | os.O_CREAT))
         self.file = file
         super().__init__(str(file), JournalFileSymlinkLock(str(file)))
 
@@ -113,14 +114,14 @@ class JournalFile(JournalFileBackend):
         self._lock.acquire()  # no process is writing now
         try:
             if not _ends_a_line(self.file):
-                with self.file.open("r+b") as file:
+                with os.fdopen(open_file(self.file, os.O_RDWR), "r+b") as file:
                     file.truncate(file.read().rfind(b"\n") + 1)
         finally:
             self._lock.release()
 
 
 def _ends_a_line(file: Path) -> bool:
-    with file.open("rb") as opened:
+    with os.fdopen(open_file(file, os.O_RDONLY), "rb") as opened:
         if not opened.seek(0, os.SEEK_END):
             return True
         opened.seek(-1, os.SEEK_END)

@@ -48,7 +48,7 @@ def is_committed(path: Path) -> bool:
     """True if ``path`` is a file of `CheckpointFile`, not one of ``torch.save``."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
+    with os.fdopen(open_file(path.resolve(), os.O_RDONLY), "rb") as file:
         return file.read(len(_MAGIC)) in (_MAGIC, _FIRST)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from fl_platform.core.outside import parse_json
 from fl_platform.tracking.mlflow.names import clean
 from fl_platform.tracking.mlflow.ui_view import SHOWN
 
@@ -66,13 +67,18 @@ def _upload(client: MlflowClient, run: Run, model: LoggedModel, files: Path) -> 
 
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "model"
-        shutil.copytree(files, copy, symlinks=True)
+        shutil.copytree(files, copy, symlinks=True, ignore=_links)
         described = Model.load(str(copy))
         described.model_id = described.model_uuid = model.model_id
         described.run_id = run.info.run_id
         described.artifact_path = model.artifact_location
         described.save(str(copy / "MLmodel"))
         client.log_model_artifacts(model.model_id, str(copy))
+
+
+def _links(folder: str, names: list[str]) -> list[str]:
+    """Links among the names: they are left out, never followed."""
+    return [name for name in names if (Path(folder) / name).is_symlink()]
 
 
 def _link(client: MlflowClient, run: Run, number: str) -> None:
@@ -120,7 +126,7 @@ def _register(client: MlflowClient, run: Run, model: LoggedModel, name: str) -> 
         versions = [
             client.create_model_version(name, source, run_id=run.info.run_id, model_id=number)
         ]
-    known = json.loads(model.tags.get(_VERSIONS, "[]"))
+    known = parse_json(model.tags.get(_VERSIONS, "[]").encode(), f"tag {_VERSIONS}")
     entry = {"name": name, "version": int(versions[0].version)}
     if entry not in known:
         client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps([*known, entry])})
