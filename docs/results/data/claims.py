@@ -486,6 +486,28 @@ def restatement(
     return table((*header, "difference of the means [90 %]", "verdict"), lines)
 
 
+def agreements() -> list[str]:
+    """How many cells of the two bucketing experiments agree with their authors' seeds."""
+    rows = [
+        (name, line[2:-2].split(" | "))
+        for name in ("bucketing-exp2", "bucketing-exp3")
+        for line in BLOCKS[name]()[2:]
+    ]
+    verdicts = ("agrees", "differs", "cannot tell")
+    kinds: dict[str, Callable[[str, str], bool]] = {
+        "experiment 2": lambda name, _: name == "bucketing-exp2",
+        "experiment 3": lambda name, _: name == "bucketing-exp3",
+        "the median, both experiments": lambda _, rule: rule == "Median",
+        "Krum and RFA, both experiments": lambda _, rule: rule in ("Krum", "RFA"),
+    }
+    body = []
+    for title, belongs in kinds.items():
+        said = [row[-1] for name, row in rows if belongs(name, row[-5])]
+        counts = [str(said.count(verdict)) for verdict in verdicts]
+        body.append([title, str(len(said)), *counts])
+    return table(("cells", "number", *verdicts), body)
+
+
 def seed_matrix(name: str, seed: int) -> list[str]:
     """Each attack against each defense in one seed, the paper's mean in brackets."""
     found = every(name)
@@ -539,6 +561,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "bucketing-exp3": lambda: restatement(
         "bucketing-exp3", "papers/bucketing_exp3", ["Worker momentum", "Attack"]
     ),
+    "bucketing-verdicts": agreements,
     "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),
