@@ -10,15 +10,14 @@ Intervals are 95 % t intervals over seeds; p values are Holm's over the rows of 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
+import delay_tables
 import pandas as pd
 
 from fl_platform.grid.papers import restated
@@ -533,22 +532,10 @@ def seed_matrix(name: str, seed: int) -> list[str]:
     return table(("Attack", *(columns[name] for name in defenses(found))), rows)
 
 
-@functools.cache
-def file_beside(name: str) -> ModuleType:
-    """The module of another file of this folder."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def delay(rows: str, header: str, *given: object) -> list[str]:
     """A table of `delay_tables`, by the names of its rows and its header."""
-    module = file_beside("delay_tables")
-    head = getattr(module, header)
-    body = getattr(module, rows)(*given)
+    head = getattr(delay_tables, header)
+    body = getattr(delay_tables, rows)(*given)
     return table(head() if callable(head) else head, body)
 
 
