@@ -67,7 +67,7 @@ def test_runs_that_are_older_than_the_page_s_parameters_get_them_from_their_tags
     client = _Client(a={"attack": "lie"}, b={"attack": "none", "Attack rule": "none"})
     client.tags["a"] = {"attack_label": "lie(z=1.5)", "defense_label": "median", "mixing": "nnm"}
     assert level(client) == 2
-    assert client.params["a"]["Attack rule"] == "lie(z=1.5)"
+    assert client.params["a"]["Attack rule"] == "lie 1.5"
     assert client.params["a"]["Defense rule"] == "nnm+median"
     assert client.params["b"]["Defense rule"] == ABSENT
 

@@ -10,15 +10,14 @@ Intervals are 95 % t intervals over seeds; p values are Holm's over the rows of 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
+import delay_tables
 import pandas as pd
 
 from fl_platform.grid.papers import restated
@@ -458,8 +457,9 @@ def _processor(told: str) -> str:
     return f"{name} ({widest.removesuffix('f').upper()})" if widest else name
 
 
+@functools.cache
 def restatement(
-    name: str, experiment: str, columns: Sequence[str], variant: Sequence[str] = TWO_RELUS
+    name: str, experiment: str, columns: tuple[str, ...], variant: tuple[str, ...] = TWO_RELUS
 ) -> list[str]:
     """Ours beside the authors' seeds, per cell of a restated paper; names of the first columns."""
     rows = frame(name)
@@ -484,6 +484,28 @@ def restatement(
             lines.append([*head, f"{r['difference']:+.1f}{said}", str(r["verdict"])])
     header = (*columns, "Pre-aggregation", "Defense", "ours", "authors' seeds")
     return table((*header, "difference of the means [90 %]", "verdict"), lines)
+
+
+def agreements() -> list[str]:
+    """How many cells of the two bucketing experiments agree with their authors' seeds."""
+    rows = [
+        (name, line[2:-2].split(" | "))
+        for name in ("bucketing-exp2", "bucketing-exp3")
+        for line in BLOCKS[name]()[2:]
+    ]
+    verdicts = ("agrees", "differs", "cannot tell")
+    kinds: dict[str, Callable[[str, str], bool]] = {
+        "experiment 2": lambda name, _: name == "bucketing-exp2",
+        "experiment 3": lambda name, _: name == "bucketing-exp3",
+        "the median, both experiments": lambda _, rule: rule == "Median",
+        "Krum and RFA, both experiments": lambda _, rule: rule in ("Krum", "RFA"),
+    }
+    body = []
+    for title, belongs in kinds.items():
+        said = [row[-1] for name, row in rows if belongs(name, row[-5])]
+        counts = [str(said.count(verdict)) for verdict in verdicts]
+        body.append([title, str(len(said)), *counts])
+    return table(("cells", "number", *verdicts), body)
 
 
 def seed_matrix(name: str, seed: int) -> list[str]:
@@ -511,22 +533,10 @@ def seed_matrix(name: str, seed: int) -> list[str]:
     return table(("Attack", *(columns[name] for name in defenses(found))), rows)
 
 
-@functools.cache
-def file_beside(name: str) -> ModuleType:
-    """The module of another file of this folder."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def delay(rows: str, header: str, *given: object) -> list[str]:
     """A table of `delay_tables`, by the names of its rows and its header."""
-    module = file_beside("delay_tables")
-    head = getattr(module, header)
-    body = getattr(module, rows)(*given)
+    head = getattr(delay_tables, header)
+    body = getattr(delay_tables, rows)(*given)
     return table(head() if callable(head) else head, body)
 
 
@@ -535,10 +545,11 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "delay-strike": lambda: delay("strike_costs", "STRIKE_HEADER"),
     "delay-cells": lambda: delay("cells", "header", 0.0),
     "delay-cells-momentum": lambda: delay("cells", "header", 0.8),
-    "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2", ["Clients"]),
+    "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2", ("Clients",)),
     "bucketing-exp3": lambda: restatement(
-        "bucketing-exp3", "papers/bucketing_exp3", ["Worker momentum", "Attack"]
+        "bucketing-exp3", "papers/bucketing_exp3", ("Worker momentum", "Attack")
     ),
+    "bucketing-verdicts": agreements,
     "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),

@@ -214,7 +214,7 @@ def _new_params(batch: Sequence[Record], stored: Mapping[str, str]) -> dict[str,
                 known = stored.get(key, fresh.get(key))
                 if known is None:
                     fresh[key] = text
-                elif known != text:
+                elif known != text and key not in page.SHOWN:  # of an earlier version
                     log.warning("Parameter %s is %s in MLflow, now %s.", key, known, text)
     return fresh
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -48,15 +49,24 @@ def run_tags(tags: Mapping[str, str]) -> dict[str, str]:
 def rule_params(tags: Mapping[str, str]) -> dict[str, str]:
     """Attack and defense with their main parameters, as MLflow's first parameters of a comparison.
 
-    MLflow sorts parameters by name and preselects three; capitals come first.
+    MLflow sorts parameters by name and preselects three; capitals come first. Its axes show ten
+    characters of a text, and if two texts begin alike, all labels above them stand at wrong lines:
+    values are therefore given without their keys.
 
-    >>> rule_params({"attack_label": "lie(z=1.5)", "mixing": "nnm", "defense_label": "median"})
-    {'Attack rule': 'lie(z=1.5)', 'Defense rule': 'nnm+median'}
+    >>> labels = {"attack_label": "lie(z=1.5, side=above)", "defense_label": "median"}
+    >>> rule_params({**labels, "mixing": "nnm(include_self=False)"})
+    {'Attack rule': 'lie 1.5 above', 'Defense rule': 'nnm include_self=False+median'}
     """
     if not tags.get("attack_label") or not tags.get("defense_label"):
         return {}
     defense = "+".join(filter(None, [tags.get("mixing"), tags["defense_label"]]))
-    return {ATTACK: tags["attack_label"], DEFENSE: defense}
+    return {ATTACK: _brief(tags["attack_label"]), DEFENSE: _brief(defense)}
+
+
+def _brief(label: str) -> str:
+    """``name(key=value, ...)`` as ``name value ...``; a truth value keeps its key."""
+    words = label.replace("(", " ").replace(", ", " ").replace(")", "")
+    return re.sub(r"\w+=(?!True|False)", "", words)
 
 
 def run_note(folder: str, *, trains: bool) -> str:
