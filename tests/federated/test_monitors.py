@@ -12,8 +12,8 @@ from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.federated import FederatedModule, Federation
 from fl_platform.run.build import build_model, load_population
 from fl_platform.run.runner import run
-from fl_platform.tracking.journal import read
-from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.journal import Journal, read
+from fl_platform.tracking.run_folder import head, run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET = ["task.validation=0.2", "runtime.tracking=journal", "runtime.progress=none"]
@@ -130,6 +130,9 @@ def test_a_killed_run_continues_its_table_and_its_best_checkpoint(home):
     typed = ("loggers=csv", "callbacks=best_checkpoint", "rounds=4")
     result, folder = started(home, *typed, callbacks=[StopAfter(2)])
     assert result.status == "KILLED"
+    journal = Journal(folder.journal, head(folder.describe()))
+    journal.metrics(1, {"system/cpu_utilization_percentage": 7.0})  # a sample, of no round
+    journal.close()
     best, table = folder.artifacts / "best", folder.artifacts / "csv" / "metrics.csv"
     table.unlink()  # the kill came before its rows were on the disk
     (best / "round-3.ckpt").touch()  # the kill came after this round, before its checkpoint
@@ -138,6 +141,7 @@ def test_a_killed_run_continues_its_table_and_its_best_checkpoint(home):
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [(int(r["step"]), float(r["round/loss"])) for r in rows] == history.curve("round/loss")
     assert len(rows) == 4
+    assert not [name for name in rows[0] if name.startswith("system/")]
     (kept,) = best.glob("*.ckpt")
     assert kept.stat().st_size
 

@@ -224,6 +224,9 @@ def test_the_frame_is_the_same_from_the_store_and_from_the_folders(home: Path) -
     ours, theirs = (table.curves(home, keys, source) for source in ("folders", "mlflow"))
     pd.testing.assert_frame_equal(ours, theirs)
     assert len(ours) == 12 * 2 * 2 + 1
+    logged = set(table.metric_names(home, "folders"))
+    assert {"test/accuracy", "round/rho", "test/loss", "time/seconds"} <= logged
+    assert logged == set(table.metric_names(home, "mlflow"))
 
 
 def test_the_uploader_copies_the_rest_when_the_run_ends(home: Path) -> None:
