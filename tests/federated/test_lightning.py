@@ -3,6 +3,7 @@
 import csv
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -97,6 +98,33 @@ def test_a_checkpoint_names_what_it_does_not_contain(federation, network, tmp_pa
         FederatedModule.load_from_checkpoint(
             tmp_path / "one.ckpt", **given, local=local, server=server
         )
+
+
+class Runs:
+    """Its pickle creates a file where it is loaded."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_no_code_of_a_checkpoint_is_run(federation, network, tmp_path):
+    trainer = trainer_of(Aggregator(median), rounds=1)
+    trainer.fit(FederatedModule(network(), federation, LOCAL))
+    path, given = tmp_path / "one.ckpt", {"model": network(), "federation": federation}
+    trainer.save_checkpoint(path)
+    FederatedModule.load_from_checkpoint(path, **given, weights_only=True)
+    with pytest.raises(ValueError, match="Expected weights_only=True, got False"):
+        FederatedModule.load_from_checkpoint(path, **given, weights_only=False)
+    state = torch.load(path, weights_only=True) | {"more": Runs(tmp_path / "trace")}
+    torch.save(state, path)
+    with pytest.raises(UnpicklingError):
+        FederatedModule.load_from_checkpoint(path, **given)
+    assert not (tmp_path / "trace").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "trace").exists()  # the trap is live
 
 
 def test_outputs_predictions_and_tests_are_those_of_the_network(federation, network, loader):
