@@ -158,6 +158,8 @@ def test_an_evaluator_reads_a_data_set_and_refuses_a_pair(federation):
     assert torch.equal(read.targets, samples.targets)
     with pytest.raises(TypeError, match=r"Expected Samples\(inputs, targets\).*got tuple"):
         Evaluator({"test": (samples.inputs, samples.targets)})
+    with pytest.raises(ValueError, match="at least one sample, got an empty one"):
+        Evaluator({"test": TensorDataset(samples.inputs[:0], samples.targets[:0])})
 
 
 def test_training_batches_are_refused(federation, network, loader):

@@ -55,8 +55,8 @@ class _Monitoring(Callback):
         current, last = logged.get(self.monitor), self._last
         self._last, self._measured = current, self._measured or current is not None
         rarest = max(getattr(callback, "every", 1) or 1 for callback in _callbacks(trainer))
-        # In the last round a value is measured that is due less often than the run has rounds.
-        if not self._measured and trainer.global_step >= min(rarest, trainer.max_epochs or rarest):
+        step = trainer.global_step
+        if not self._measured and (step >= rarest or step == trainer.max_epochs):
             known = [name for name in logged if not name.startswith("time/")]
             raise ConfigError(
                 f"callbacks: expected a monitor among {', '.join(known)}; got"
