@@ -12,6 +12,8 @@ from fl_platform.core import gpus
 from fl_platform.data.locate import LAYOUTS, DataError, refuse_missing_folder
 from fl_platform.run.build import resolve_device
 from fl_platform.run.early import refuse_early, refuse_missing_gpu
+from fl_platform.study.runner import tune
+from fl_platform.tracking.run_folder import all_runs
 
 # Runs the command line once per line of standard input; an import of torch ends it.
 COMMANDS = """
@@ -73,6 +75,14 @@ def test_it_is_refused_with_exit_code_2_and_without_torch(told, verb, words):
     assert answer.startswith(REFUSED[words]), answer
     assert answer.endswith("exit 2\n"), answer
     assert "imports" not in answer
+
+
+@pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9"])
+def test_a_study_that_cannot_run_leaves_no_failed_run(missing, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises((ConfigError, DataError), match=r"data in|finds no GPU"):
+        tune("strike_nu", [missing, "runtime.tracking=journal"], tmp_path)
+    assert not list(all_runs(tmp_path))
 
 
 def test_a_gpu_is_refused_only_where_it_is_certainly_missing(monkeypatch):
