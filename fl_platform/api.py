@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fl_platform.config import Config, ConfigError, find_home
 from fl_platform.config import compose as compose_config
+from fl_platform.config.errors import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,10 +169,17 @@ def curves(
         experiment: as for `runs`.
         home: as for `compose`.
         source: as for `runs`.
+
+    Raises:
+        ValueError: a key that no run has logged.
     """
     from fl_platform.tracking import frames as table
 
     values = table.curves(_home(home), keys or ("test/accuracy",), source)
+    absent = sorted(set(keys) - set(values["key"]))
+    if absent and (known := table.metric_names(_home(home), source)):
+        close = nearest(absent[0], known)
+        raise ValueError(f"Expected a metric that a run has logged, got {absent[0]!r}{close}")
     about = runs(experiment, home=home, source=source)[list(_ABOUT)]
     return about.merge(values, on="run_id")
 

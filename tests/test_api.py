@@ -39,8 +39,14 @@ def test_a_run_its_frames_and_its_report(home):
     assert fl.runs("none of these", home=home).empty
     curves = fl.curves(home=home)
     assert list(curves["step"]) == [1, 2]
+    with pytest.raises(ValueError, match=r"got 'test/acuracy'; did you mean 'test/accuracy'\?"):
+        fl.curves("test/accuracy", "test/acuracy", home=home)
     folder = fl.report("digits", home=home, formats=["markdown"])
     assert list(folder.glob("tables/*.md"))
+
+
+def test_curves_of_no_run_are_empty(home):
+    assert fl.curves("test/acuracy", home=home).empty
 
 
 def test_callbacks_are_names_or_objects(home):

@@ -10,7 +10,10 @@ import pytest
 from fl_platform.config import ConfigError, compose
 from fl_platform.core import gpus
 from fl_platform.data.locate import LAYOUTS, DataError, refuse_missing_folder
+from fl_platform.run.build import resolve_device
 from fl_platform.run.early import refuse_early, refuse_missing_gpu
+from fl_platform.study.runner import tune
+from fl_platform.tracking.run_folder import all_runs
 
 # Runs the command line once per line of standard input; an import of torch ends it.
 COMMANDS = """
@@ -74,8 +77,16 @@ def test_it_is_refused_with_exit_code_2_and_without_torch(told, verb, words):
     assert "imports" not in answer
 
 
+@pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9"])
+def test_a_study_that_cannot_run_leaves_no_failed_run(missing, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises((ConfigError, DataError), match=r"data in|finds no GPU"):
+        tune("strike_nu", [missing, "runtime.tracking=journal"], tmp_path)
+    assert not list(all_runs(tmp_path))
+
+
 def test_a_gpu_is_refused_only_where_it_is_certainly_missing(monkeypatch):
-    refused = "expected one of 2 GPUs, got cuda:2; use cpu or auto"
+    refused = "expected at most cuda:1, got cuda:2; use cpu or auto"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
     refuse_missing_gpu("cuda:1")
     with pytest.raises(ConfigError, match=refused):
@@ -86,15 +97,35 @@ def test_a_gpu_is_refused_only_where_it_is_certainly_missing(monkeypatch):
     refuse_missing_gpu("cuda:2")
     monkeypatch.setattr(gpus, "_driver", lambda: False)
     refuse_missing_gpu("auto")
-    with pytest.raises(ConfigError, match="machine without a GPU"):
+    with pytest.raises(ConfigError, match="torch finds no GPU"):
         refuse_missing_gpu("cuda")
+
+
+def test_torch_and_the_early_check_refuse_a_gpu_in_the_same_words(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,7")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    config = compose(["task=digits", "runtime.device=cuda:2"], tmp_path)
+    told = set()
+    for check in (lambda: refuse_early(config, tmp_path), lambda: resolve_device(config.runtime)):
+        with pytest.raises(ConfigError) as refused:
+            check()
+        told.add(str(refused.value))
+    assert len(told) == 1
+
+
+def test_a_driver_is_seen_where_its_library_is_not_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpus.ctypes, "CDLL", lambda name: (_ for _ in ()).throw(OSError(name)))
+    monkeypatch.setattr(gpus, "_DEVICES", (str(tmp_path / "nvidiactl"),))
+    assert not gpus._driver()
+    (tmp_path / "nvidiactl").touch()
+    assert gpus._driver()
 
 
 def test_a_grid_that_another_machine_executes_needs_no_gpu_here(monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     config = compose(["task=digits", "runtime.device=cuda"], tmp_path)
     refuse_early(config, tmp_path, here=False)
-    with pytest.raises(ConfigError, match="machine without a GPU"):
+    with pytest.raises(ConfigError, match="torch finds no GPU"):
         refuse_early(config, tmp_path)
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # of NVIDIA, AMD and WSL
+
 
 def gpus() -> list[str]:
     """Available GPUs by ``CUDA_VISIBLE_DEVICES`` or NVML."""
@@ -42,8 +44,8 @@ def known_gpus(environ: Mapping[str, str]) -> list[str] | None:
 
 def _driver() -> bool:
     """False on a machine that has no driver of a GPU; True if in doubt."""
-    if sys.platform != "linux" or Path("/dev/kfd").exists():  # AMD's driver
-        return True
+    if sys.platform != "linux" or any(Path(device).exists() for device in _DEVICES):
+        return True  # also where its library lies on no path of the linker
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -31,6 +31,3 @@ class NotebookLine:
             self._handle = display(shown, raw=True, display_id=True)
         else:
             self._handle.update(shown, raw=True)
-
-
-__all__ = ["NotebookLine", "in_notebook"]

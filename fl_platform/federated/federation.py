@@ -41,6 +41,7 @@ class Samples:
 
         Raises:
             TypeError: neither.
+            ValueError: a data set without samples.
         """
         if isinstance(source, Samples):
             return source
@@ -49,9 +50,10 @@ class Samples:
                 "Expected Samples(inputs, targets) or a data set of (input, target) pairs, got"
                 f" {type(source).__name__}."
             )
-        pairs = [source[i] for i in range(len(source))]  # type: ignore[arg-type]
-        inputs = torch.stack([torch.as_tensor(x) for x, _ in pairs])
-        return cls(inputs, torch.tensor([int(y) for _, y in pairs]))
+        inputs, targets = _pairs(source)
+        if not inputs:
+            raise ValueError("Expected a data set with at least one sample, got an empty one.")
+        return cls(torch.stack(inputs), torch.tensor(targets))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -120,11 +122,11 @@ class Federation:
         """One client per data set; every data set yields ``(input, target)`` pairs."""
         inputs, targets, clients, start = [], [], [], 0
         for dataset in datasets:
-            pairs = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
-            inputs += [torch.as_tensor(x) for x, _ in pairs]
-            targets += [int(y) for _, y in pairs]
-            clients.append(torch.arange(start, start + len(pairs)))
-            start += len(pairs)
+            own, labels = _pairs(dataset)
+            inputs += own
+            targets += labels
+            clients.append(torch.arange(start, start + len(own)))
+            start += len(own)
         samples = Samples(torch.stack(inputs), torch.tensor(targets))
         return cls(samples, tuple(clients), num_classes)
 
@@ -141,3 +143,9 @@ class Federation:
     def to(self, device: torch.device) -> Federation:
         """This federation with its samples on ``device``; the index lists stay on the CPU."""
         return replace(self, samples=self.samples.to(device))
+
+
+def _pairs(dataset: Dataset[Any]) -> tuple[list[Tensor], list[int]]:
+    """The inputs and the targets of a data set of ``(input, target)`` pairs."""
+    pairs = [dataset[i] for i in range(len(dataset))]  # type: ignore[arg-type]
+    return [torch.as_tensor(x) for x, _ in pairs], [int(y) for _, y in pairs]

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from fl_platform.federated.client_training import LocalTraining
 from fl_platform.federated.evaluation import batch_size
 from fl_platform.federated.federation import Federation, Samples
-from fl_platform.tracking.checkpoint import CheckpointFile, is_committed
+from fl_platform.tracking.checkpoint import CheckpointFile, is_committed, refuse_code
 
 TO_PASS = "given_functions"  # key of a checkpoint
 
@@ -121,7 +121,9 @@ class GlobalModel(LightningModule):
 
         Raises:
             TypeError: ``model`` or ``federation`` is missing; the message names it.
+            ValueError: ``weights_only=False``.
         """
+        refuse_code(kwargs.pop("weights_only", None))
         known = inspect.signature(cls).parameters
         missing = [name for name in ("model", "federation") if name in known and name not in kwargs]
         if missing:

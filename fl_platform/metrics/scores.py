@@ -11,11 +11,17 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 def macro_f1(outputs: Tensor, targets: Tensor) -> float:
-    """Unweighted mean over classes of F1 = 2 TP / (2 TP + FP + FN), from 0 to 1.
+    """Unweighted mean over classes of F1, from 0 to 1.
+
+    .. math:: \\frac1C \\sum_c \\frac{2 TP_c}{2 TP_c + FP_c + FN_c}
 
     Args:
         outputs: ``(N, C)`` logits.
         targets: ``(N,)`` classes; a class that is neither a target nor predicted does not count.
+
+    References:
+        J. Opitz, S. Burst, Macro F1 and Macro F1, 2019, https://arxiv.org/abs/1911.03347 (the mean
+        of F1 scores, not the F1 of means).
     """
     from torchmetrics.functional.classification import multiclass_f1_score
 
@@ -44,7 +50,7 @@ def calibration_error(outputs: Tensor, targets: Tensor) -> float:
 
 
 def class_accuracies(outputs: Tensor, targets: Tensor) -> dict[int, float]:
-    """Share of correct predictions of each class that has samples.
+    """Share of correct predictions, from 0 to 1, of each class that has samples.
 
     Args:
         outputs: ``(N, C)`` logits.
@@ -62,6 +68,10 @@ def client_accuracies(right: Tensor, clients: Sequence[Tensor]) -> dict[str, flo
     Args:
         right: ``(N,)`` whether the prediction for a sample is correct.
         clients: indices of the samples of each client; one without samples does not count.
+
+    References:
+        T. Li, M. Sanjabi, A. Beirami, V. Smith, Fair Resource Allocation in Federated Learning,
+        ICLR 2020, whose measure of fairness is the variance.
 
     >>> import torch
     >>> from fl_platform.metrics.scores import client_accuracies

@@ -44,6 +44,8 @@ def refuse_missing_gpu(device: str) -> None:
 
 def missing_gpu(device: str, count: int) -> ConfigError:
     """The refusal of a GPU that is not among the ``count`` of this machine."""
-    expected = f"one of {count} GPUs" if count else "cpu or auto on a machine without a GPU"
-    instead = "; use cpu or auto" if count else ""
-    return ConfigError(f"runtime.device: expected {expected}, got {device}{instead}.")
+    if not count:
+        expected = "cpu or auto, as torch finds no GPU on this machine"
+        return ConfigError(f"runtime.device: expected {expected}; got {device}.")
+    last = f"at most cuda:{count - 1}"
+    return ConfigError(f"runtime.device: expected {last}, got {device}; use cpu or auto.")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import TrialState
 
 from fl_platform.core.process import Stopper
+from fl_platform.run.early import refuse_early
 from fl_platform.study.constraint import refuse_weightless
 from fl_platform.study.export import attach, override_file, plot_study
 from fl_platform.study.final_comparison import best_trial
@@ -62,12 +64,16 @@ class WorkerSession:
 
         Raises:
             ConfigError: the study was begun with other settings, or it has a weight constraint and
-                the defense has no weights.
+                the defense has no weights, or a data file or the GPU is missing for its trials.
+            DataError: a missing folder of a data set.
         """
         if problem.spec.stealth is not None:
             refuse_weightless(problem.config({}, problem.spec.seeds[0]))
         with alone(self.lock), ExitStack() as failing:
             study = open_study(problem, self.storage)
+            done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+            if not done:  # to show the results of an older study needs no data
+                refuse_early(problem.config({}, problem.spec.seeds[0]), self.home)
             if parent is None:
                 parent = failing.enter_context(self.join(study, problem))
             objective = Objective(problem, parent, self.stopper, upload=self.upload)

@@ -52,6 +52,18 @@ def is_committed(path: Path) -> bool:
         return file.read(len(_MAGIC)) in (_MAGIC, _FIRST)
 
 
+def refuse_code(weights_only: bool | None) -> None:
+    """Refuse ``weights_only=False``, which would run code from a checkpoint.
+
+    Raises:
+        ValueError: it is False; ``None`` means True.
+    """
+    if weights_only is False:
+        raise ValueError(
+            "Expected weights_only=True, got False, which would run code from the file."
+        )
+
+
 class CheckpointFile:
     """The checkpoint at ``path`` and its predecessor beside it.
 

@@ -60,6 +60,7 @@ class _Run:
     tags: dict[str, str]
     params: Mapping[str, Any]
     last: dict[str, float]
+    logged: frozenset[str]
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     alarms: int = 0
 
@@ -119,6 +120,11 @@ def curves(
     frame = pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
     frame = frame.astype({"run_id": "object", "key": "object", "step": "int64", "value": "float64"})
     return frame.sort_values(["run_id", "key", "step"], ignore_index=True)
+
+
+def metric_names(home: Path | str, source: Source = "auto") -> list[str]:
+    """The names of all metrics that a run has logged, in order."""
+    return sorted({name for run in _all(home, source, ()) for name in run.logged})
 
 
 def _row(run: _Run) -> dict[str, Any]:
@@ -183,7 +189,8 @@ def _from_folder(folder: RunFolder, keys: Sequence[str]) -> _Run:
     tags = {**history.tags, **own_tags, "status": history.status}
     last = {k: history.curve(k)[-1][1] for k in _RESULTS.values() if k in history.metrics}
     wanted = {k: [(s, _finite(v)) for s, v in history.curve(k)] for k in keys}
-    return _Run(tags, history.params, last, wanted, len(history.alarms))
+    logged = frozenset(history.metrics)
+    return _Run(tags, history.params, last, logged, wanted, len(history.alarms))
 
 
 def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
@@ -208,7 +215,8 @@ def _from_mlflow(home: Path | str, keys: Sequence[str]) -> Iterator[_Run]:
             wanted = {k: sorted((p.step, _finite(p.value)) for p in points[k]) for k in keys}
             alarms = int("alarm" in run.data.tags)  # the store keeps only the newest
             params = {k: v for k, v in run.data.params.items() if k not in SHOWN}
-            yield _Run(tags, params, run.data.metrics, wanted, alarms)
+            last = run.data.metrics
+            yield _Run(tags, params, last, frozenset(last), wanted, alarms)
         token = page.token
         if not token:
             return

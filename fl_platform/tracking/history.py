@@ -44,7 +44,7 @@ class History:
         digests: SHA-256 of files of the run, by path inside its folder.
         datasets: records of the data, by name.
         model: record of the saved model, if there is one.
-        starts: starts since the last new round; those that a signal ended in order do not count.
+        starts: starts since the last new round, without those that a request ended.
     """
 
     metrics: dict[str, dict[int, Point]] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fl_platform.tracking.checkpoint import CheckpointFile
+from fl_platform.tracking.checkpoint import CheckpointFile, refuse_code
 from fl_platform.tracking.history import History
 from fl_platform.tracking.journal import Journal
 
@@ -101,10 +101,7 @@ class DigestCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Load the checkpoint at ``path``; tensors and plain Python only."""
-        if weights_only is False:
-            raise ValueError(
-                "Expected weights_only=True, got False, which would run code from the file."
-            )
+        refuse_code(weights_only)
         return self._file(path).load(map_location or "cpu")
 
     def remove_checkpoint(self, path: str | Path) -> None:

@@ -3,6 +3,7 @@
 import csv
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -99,6 +100,33 @@ def test_a_checkpoint_names_what_it_does_not_contain(federation, network, tmp_pa
         )
 
 
+class Runs:
+    """Its pickle creates a file where it is loaded."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_no_code_of_a_checkpoint_is_run(federation, network, tmp_path):
+    trainer = trainer_of(Aggregator(median), rounds=1)
+    trainer.fit(FederatedModule(network(), federation, LOCAL))
+    path, given = tmp_path / "one.ckpt", {"model": network(), "federation": federation}
+    trainer.save_checkpoint(path)
+    FederatedModule.load_from_checkpoint(path, **given, weights_only=True)
+    with pytest.raises(ValueError, match="Expected weights_only=True, got False"):
+        FederatedModule.load_from_checkpoint(path, **given, weights_only=False)
+    state = torch.load(path, weights_only=True) | {"more": Runs(tmp_path / "trace")}
+    torch.save(state, path)
+    with pytest.raises(UnpicklingError):
+        FederatedModule.load_from_checkpoint(path, **given)
+    assert not (tmp_path / "trace").exists()
+    torch.load(path, weights_only=False)
+    assert (tmp_path / "trace").exists()  # the trap is live
+
+
 def test_outputs_predictions_and_tests_are_those_of_the_network(federation, network, loader):
     module = FederatedModule(network(), federation, LOCAL).eval()
     outputs = module(federation.samples.inputs)
@@ -130,6 +158,8 @@ def test_an_evaluator_reads_a_data_set_and_refuses_a_pair(federation):
     assert torch.equal(read.targets, samples.targets)
     with pytest.raises(TypeError, match=r"Expected Samples\(inputs, targets\).*got tuple"):
         Evaluator({"test": (samples.inputs, samples.targets)})
+    with pytest.raises(ValueError, match="at least one sample, got an empty one"):
+        Evaluator({"test": TensorDataset(samples.inputs[:0], samples.targets[:0])})
 
 
 def test_training_batches_are_refused(federation, network, loader):

@@ -12,8 +12,8 @@ from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.federated import FederatedModule, Federation
 from fl_platform.run.build import build_model, load_population
 from fl_platform.run.runner import run
-from fl_platform.tracking.journal import read
-from fl_platform.tracking.run_folder import run_folder
+from fl_platform.tracking.journal import Journal, read
+from fl_platform.tracking.run_folder import head, run_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUIET = ["task.validation=0.2", "runtime.tracking=journal", "runtime.progress=none"]
@@ -28,6 +28,14 @@ def home(tmp_path):
 def started(home, *overrides, callbacks=()):
     config = compose([*overrides, *QUIET], home)
     return run(config, home, callbacks=callbacks), run_folder(home, config_hash(config))
+
+
+class StopAfter(Callback):
+    def __init__(self, rounds):
+        self.rounds = rounds
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.global_step == self.rounds
 
 
 STOP = ("callbacks=early_stop", "callbacks.early_stop.min_delta=9", "rounds=20")
@@ -54,9 +62,38 @@ def test_a_callback_from_python_only_interrupts(home):
     assert (result.status, result.rounds) == ("KILLED", 2)
 
 
-def test_a_misspelt_monitor_names_the_values_that_are_logged(home):
-    with pytest.raises(ConfigError, match=r"among .*'round/los'; did you mean 'round/loss'"):
-        started(home, *STOP, "callbacks.early_stop.monitor=round/los", "observers=none")
+def test_the_last_round_of_an_early_stop_is_evaluated(home):
+    often = ("callbacks.early_stop.monitor=round/loss", "callbacks.early_stop.patience=2")
+    for every in (2, 10):
+        result, folder = started(home, *STOP, *often, f"evaluation.every={every}")
+        assert (result.status, result.rounds) == ("FINISHED", max(4, every))
+        assert read(folder.journal).curve("test/accuracy")[-1][0] == result.rounds
+
+
+def test_a_run_that_waits_for_its_last_evaluation_can_be_interrupted(home):
+    often = ("callbacks.early_stop.monitor=round/loss", "callbacks.early_stop.patience=2")
+    typed = (*STOP, *often, "evaluation.every=5")
+    result, _ = started(home, *typed, callbacks=[StopAfter(4)])
+    assert (result.status, result.rounds) == ("KILLED", 4)
+    result, _ = started(home, *typed)
+    assert (result.status, result.rounds) == ("FINISHED", 5)
+
+
+@pytest.mark.parametrize("name", ["early_stop", "best_checkpoint"])
+@pytest.mark.parametrize(
+    ("misspelt", "meant"), [("round/los", "round/loss"), ("test/acuracy", "test/accuracy")]
+)
+def test_a_misspelt_monitor_names_the_values_that_are_logged(home, name, misspelt, meant):
+    typed = (f"callbacks={name}", f"callbacks.{name}.monitor={misspelt}", "evaluation.every=10")
+    with pytest.raises(ConfigError, match=rf"among .*'{misspelt}'; did you mean '{meant}'"):
+        started(home, *typed, "rounds=2")  # fewer than between two evaluations
+
+
+@pytest.mark.parametrize("name", ["early_stop", "best_checkpoint"])
+def test_a_resumed_run_waits_for_the_next_measurement(home, name):
+    typed = (f"callbacks={name}", "observers=none", "evaluation.every=3", "rounds=6")
+    assert started(home, *typed, callbacks=[StopAfter(4)])[0].status == "KILLED"
+    assert started(home, *typed)[0].status == "FINISHED"  # round 5 measures no validation score
 
 
 def test_the_best_checkpoint_of_a_run_and_its_last_state_can_be_loaded(home):
@@ -89,15 +126,13 @@ def test_the_csv_logger_has_all_that_the_journal_has(home):
     assert "attack" in (folder.artifacts / "csv" / "hparams.yaml").read_text()
 
 
-class StopAtTwo(Callback):
-    def on_train_batch_end(self, trainer, *_):
-        trainer.should_stop = trainer.global_step == 2
-
-
 def test_a_killed_run_continues_its_table_and_its_best_checkpoint(home):
     typed = ("loggers=csv", "callbacks=best_checkpoint", "rounds=4")
-    result, folder = started(home, *typed, callbacks=[StopAtTwo()])
+    result, folder = started(home, *typed, callbacks=[StopAfter(2)])
     assert result.status == "KILLED"
+    journal = Journal(folder.journal, head(folder.describe()))
+    journal.metrics(1, {"system/cpu_utilization_percentage": 7.0})  # a sample, of no round
+    journal.close()
     best, table = folder.artifacts / "best", folder.artifacts / "csv" / "metrics.csv"
     table.unlink()  # the kill came before its rows were on the disk
     (best / "round-3.ckpt").touch()  # the kill came after this round, before its checkpoint
@@ -106,6 +141,7 @@ def test_a_killed_run_continues_its_table_and_its_best_checkpoint(home):
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [(int(r["step"]), float(r["round/loss"])) for r in rows] == history.curve("round/loss")
     assert len(rows) == 4
+    assert not [name for name in rows[0] if name.startswith("system/")]
     (kept,) = best.glob("*.ckpt")
     assert kept.stat().st_size
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import math
 import shutil
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +19,6 @@ from fl_platform.tracking.mlflow.level import level
 from fl_platform.tracking.mlflow.mlflow_exporter import MlflowExporter
 from fl_platform.tracking.mlflow.sync import sync
 from fl_platform.tracking.run_folder import RunFolder
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("made")
-    store.connect(home)
-    return home / "mlruns" / "mlflow.db"
-
-
-@pytest.fixture
-def home(tmp_path: Path, made: Path) -> Iterator[Path]:
-    """A home whose store is made already: making one takes seconds."""
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(made, tmp_path / "mlruns" / "mlflow.db")
-    return tmp_path
 
 
 def _hash(index: int) -> str:
@@ -180,11 +164,11 @@ def test_records_that_were_brought_and_then_lost_with_the_power_are_not_doubled(
     assert run.info.status == "FINISHED"
 
 
-def test_a_store_that_was_lost_is_filled_again(home: Path, made: Path) -> None:
+def test_a_store_that_was_lost_is_filled_again(home: Path, empty_store: Path) -> None:
     folder = _run(home)
     before = sync(home).records
     _close_stores()
-    shutil.copy(made, home / "mlruns" / "mlflow.db")
+    shutil.copy(empty_store, home / "mlruns" / "mlflow.db")
     assert Export(home).upload(folder) == before
     client, run = _only_run(home)
     assert _steps(client, run) == list(range(12))
@@ -224,6 +208,9 @@ def test_the_frame_is_the_same_from_the_store_and_from_the_folders(home: Path) -
     ours, theirs = (table.curves(home, keys, source) for source in ("folders", "mlflow"))
     pd.testing.assert_frame_equal(ours, theirs)
     assert len(ours) == 12 * 2 * 2 + 1
+    logged = set(table.metric_names(home, "folders"))
+    assert {"test/accuracy", "round/rho", "test/loss", "time/seconds"} <= logged
+    assert logged == set(table.metric_names(home, "mlflow"))
 
 
 def test_the_uploader_copies_the_rest_when_the_run_ends(home: Path) -> None:

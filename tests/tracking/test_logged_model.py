@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -210,20 +208,6 @@ def test_a_network_that_cannot_be_exported_is_refused_before_training(
     with pytest.raises(ConfigError, match=r"^runtime\.model: expected a network"):
         saved_model.refuse_export(config, population)
     saved_model.refuse_export(_config(tmp_path), population)  # nobody asked
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("empty")
-    store.connect(home)
-    return home / "mlruns" / "mlflow.db"
-
-
-@pytest.fixture
-def home(tmp_path: Path, empty: Path) -> Iterator[Path]:
-    (tmp_path / "mlruns").mkdir()
-    shutil.copy(empty, tmp_path / "mlruns" / "mlflow.db")
-    return tmp_path
 
 
 def _with_model(home: Path, files: tuple[str, ...] = ("MLmodel", "data/model.pt2")) -> RunFolder:

@@ -52,17 +52,23 @@ class FurtherScores(Callback):
         if not due or not trainer.is_global_zero:
             return {}
         values: dict[str, float] = {}
-        for name, samples in self.held_out.items() if self.scores != {"per_client"} else ():
-            outputs, targets = outputs_of(module.model, samples), samples.targets
-            if "f1" in self.scores:
-                values[f"{name}/f1"] = macro_f1(outputs, targets)
-            if "calibration_error" in self.scores:
-                values[f"{name}/calibration_error"] = calibration_error(outputs, targets)
-            if "per_class" in self.scores:
-                shares = class_accuracies(outputs, targets)
-                values |= {f"{name}/class_{label}": share for label, share in shares.items()}
+        if self.scores - {"per_client"}:
+            for name, samples in self.held_out.items():
+                values |= self._of_set(module, name, samples)
         if "per_client" in self.scores:
             values |= self._per_client(module)
+        return values
+
+    def _of_set(self, module: FederatedModule, name: str, samples: Samples) -> dict[str, float]:
+        outputs, targets = outputs_of(module.model, samples), samples.targets
+        values: dict[str, float] = {}
+        if "f1" in self.scores:
+            values[f"{name}/f1"] = macro_f1(outputs, targets)
+        if "calibration_error" in self.scores:
+            values[f"{name}/calibration_error"] = calibration_error(outputs, targets)
+        if "per_class" in self.scores:
+            shares = class_accuracies(outputs, targets)
+            values |= {f"{name}/class_{label}": share for label, share in shares.items()}
         return values
 
     def _per_client(self, module: FederatedModule) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
@@ -17,52 +17,68 @@ from fl_platform.core.constraints import AtLeast
 Mode = Literal["min", "max"]
 
 
-class _Fresh:
-    """Notice whether a logged value was measured in this round or is an older one."""
+class _Monitoring(Callback):
+    """A callback of Lightning that reads its monitored value in the rounds that measure it."""
 
-    def __init__(self, monitor: str) -> None:
-        self._monitor = monitor
-        self._last: Tensor | None = None
+    monitor: Any  # a name
+    _measured = False  # in a round of this run, also before a resumption
+    _last: Tensor | None = None
 
-    def refuse_unmeasured(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse, before the first round, the samples of a set that no evaluation of a run reads.
 
         Raises:
             ConfigError: the monitor is of ``validation/`` or ``test/``, and there are no samples.
         """
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        read = [getattr(callback, "held_out", {}) for callback in callbacks]
-        name = self._monitor.partition("/")[0]
+        super().on_fit_start(trainer, pl_module)
+        read = [getattr(callback, "held_out", {}) for callback in _callbacks(trainer)]
+        name = self.monitor.partition("/")[0]
         if name in ("validation", "test") and any(read) and not any(name in one for one in read):
             hint = "; hold samples out by task.validation=0.2" if name == "validation" else ""
             raise ConfigError(
-                f"callbacks: expected {name} samples for the monitor {self._monitor!r}, got"
+                f"callbacks: expected {name} samples for the monitor {self.monitor!r}, got"
                 f" none{hint}"
             )
 
-    def __call__(self, trainer: Trainer) -> bool:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Read a value that this round measured."""
+        if self._is_new(trainer):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def _is_new(self, trainer: Trainer) -> bool:
         """True if this round measured the value.
 
         Raises:
             ConfigError: each observer of the run has measured, and none the value.
         """
         logged = trainer.callback_metrics
-        current, last = logged.get(self._monitor), self._last
-        self._last = current
-        if current is not None:
-            return current is not last
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        if trainer.global_step >= max(getattr(c, "every", 1) or 1 for c in callbacks):
+        current, last = logged.get(self.monitor), self._last
+        self._last, self._measured = current, self._measured or current is not None
+        rarest = max(getattr(callback, "every", 1) or 1 for callback in _callbacks(trainer))
+        step = trainer.global_step
+        if not self._measured and (step >= rarest or step == trainer.max_epochs):
             known = [name for name in logged if not name.startswith("time/")]
             raise ConfigError(
                 f"callbacks: expected a monitor among {', '.join(known)}; got"
-                f" {self._monitor!r}{nearest(self._monitor, known)}"
+                f" {self.monitor!r}{nearest(self.monitor, known)}"
             )
-        return False
+        return current is not None and current is not last
+
+    def state_dict(self) -> dict[str, Any]:
+        """Lightning's state, and whether the value was ever measured."""
+        return super().state_dict() | {"measured": self._measured}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state."""
+        self._measured = state_dict.get("measured", True)
+        super().load_state_dict(state_dict)
 
 
-class EarlyStop(EarlyStopping):
+class EarlyStop(_Monitoring, EarlyStopping):
     """The end of a run whose monitored value no longer improves; the run counts as finished.
+
+    The last round is one that the `Evaluator` scores: if the value is measured more often, the run
+    goes on to the next evaluation.
 
     Args:
         monitor: name of a logged value.
@@ -81,25 +97,32 @@ class EarlyStop(EarlyStopping):
         patience: Annotated[int, AtLeast(1)] = 10,
     ) -> None:
         super().__init__(
-            monitor, min_delta, patience, mode=mode, check_on_train_epoch_end=True, verbose=False
-        )
-        self._fresh = _Fresh(monitor)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a monitor without samples."""
-        self._fresh.refuse_unmeasured(trainer)
+            monitor, min_delta, patience, False, mode, check_finite=False,
+            check_on_train_epoch_end=True,
+        )  # fmt: skip
+        self.ended = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End at once what was killed between its last round and its result."""
-        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
+        self._end(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check a value that this round measured."""
-        if self._fresh(trainer):
+        """Check a value that this round measured; end in a round with an evaluation."""
+        asked = trainer.should_stop
+        if self.wait_count < self.patience:
             super().on_train_epoch_end(trainer, pl_module)
+        trainer.should_stop = asked
+        self._end(trainer)
+
+    def _end(self, trainer: Trainer) -> None:
+        step = trainer.global_step
+        evaluations = [c.every for c in _callbacks(trainer) if hasattr(c, "held_out")]
+        scored = all(step % every == 0 for every in evaluations)
+        self.ended = self.wait_count >= self.patience and scored
+        trainer.should_stop = trainer.should_stop or self.ended
 
 
-class BestCheckpoint(ModelCheckpoint):
+class BestCheckpoint(_Monitoring, ModelCheckpoint):
     """Checkpoints of the best rounds: ``best/round-<t>.ckpt`` among the run's artifacts.
 
     `FederatedModule.load_from_checkpoint` reads them.
@@ -128,11 +151,6 @@ class BestCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             save_on_train_epoch_end=True,
         )
-        self._fresh = _Fresh(monitor)
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a monitor without samples."""
-        self._fresh.refuse_unmeasured(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remove the files of rounds after the last checkpoint, which a kill left behind."""
@@ -142,12 +160,11 @@ class BestCheckpoint(ModelCheckpoint):
             if int(re.findall(r"\d+", path.stem)[0]) > trainer.global_step:
                 path.unlink()
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the round if it is among the best."""
-        if self._fresh(trainer):
-            super().on_train_epoch_end(trainer, pl_module)
-
 
 def stopped_early(callbacks: Sequence[Callback]) -> bool:
     """True if an `EarlyStop` among these callbacks has ended the run."""
-    return any(isinstance(one, EarlyStop) and one.stopped_epoch for one in callbacks)
+    return any(isinstance(one, EarlyStop) and one.ended for one in callbacks)
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    return trainer.callbacks  # type: ignore[attr-defined]

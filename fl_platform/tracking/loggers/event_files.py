@@ -23,15 +23,15 @@ class CsvFile(CSVLogger):
         self._journal, self._begun = folder.parent / "journal.jsonl", False
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
-        """One row; a resumed run first writes its earlier rounds, of which the journal has all.
+        """One row; a resumed run first writes its earlier rounds from the journal.
 
-        Lightning writes every hundredth row to the disk, and a new process replaces the file.
+        Lightning keeps up to a hundred rows in memory, and a new process replaces the file.
         """
         earlier: dict[int, dict[str, Any]] = {}
         if not self._begun and step is not None and self._journal.exists():
             for name, points in read(self._journal).metrics.items():
                 for at in range(1, step):
-                    if at in points:
+                    if at in points and not name.startswith("system/"):  # its steps are no rounds
                         earlier.setdefault(at, {})[name] = points[at].value
         self._begun = True
         for at in sorted(earlier):
