@@ -53,6 +53,23 @@ class Job:
         else:
             self.state = "waiting"
 
+    def recall(self, home: Path, seen: Seen) -> None:
+        """End the job if its run has a stored result; fail it if that is a result of other data.
+
+        Args:
+            seen: digests of data, shared by the jobs of a grid.
+
+        Raises:
+            RecordError: a wrong file in the run's folder.
+        """
+        try:
+            result = complete(self.planned.config, home, seen)
+        except OtherData as error:
+            self.fail(str(error))
+            return
+        if result is not None:
+            self.end(result)
+
     def fail(self, reason: str, trace: str = "") -> None:
         """Mark the job as failed because of ``reason``."""
         self.seconds = time.monotonic() - self.started if self.started else 0.0
@@ -84,15 +101,9 @@ class JobTable:
         table = cls([Job(run) for run in planned])
         seen: Seen = {}
         for job in table.jobs:
-            restart = fresh or job.planned.config.runtime.fresh
-            try:
-                result = None if restart else complete(job.planned.config, home, seen)
-            except OtherData as error:
-                job.fail(str(error))
-                continue
-            if result is not None:
-                job.end(result)
-                job.before = True
+            if not (fresh or job.planned.config.runtime.fresh):
+                job.recall(home, seen)
+                job.before = job.state == "done"
         return table
 
     def of_state(self, *states: State) -> list[Job]:

@@ -22,8 +22,8 @@ from fl_platform.grid.progress_table import ProgressTable
 from fl_platform.grid.runner import GridResult, Options, finish, set_threads, with_options
 from fl_platform.grid.spec import Grid
 from fl_platform.grid.worker import RunMessage, run_one
-from fl_platform.run.result import finished
-from fl_platform.tracking.lock import is_owned, passing
+from fl_platform.run.lookup import Seen
+from fl_platform.tracking.lock import in_use
 from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import run_folder
 from fl_platform.tracking.uploader import follow
@@ -65,23 +65,24 @@ class FolderClaims:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._seen: Seen = {}
 
     def look(self, job: Job) -> None:
-        """Read the lock and the journal of the run."""
+        """Read the lock, the result and the journal of the run."""
         folder = run_folder(self.home, job.planned.config_hash)
-        if is_owned(folder.lock) and not passing(folder.lock):
+        if in_use(folder.lock):
             job.state = "running in another process"
             return
         try:
-            history = folder.history()
-            result = finished(self.home, job.planned.config_hash)
+            job.recall(self.home, self._seen)
+            starts = folder.history().starts
         except RecordError as error:
             give_up(job, str(error))
             return
-        if result is not None:
-            job.end(result)
-        elif history.starts >= TRIES:
-            give_up(job, f"{history.starts} starts without a new round")
+        if job.state == "done":
+            return
+        if starts >= TRIES:
+            give_up(job, f"{starts} starts without a new round")
         elif job.state == "running in another process":
             job.state = "waiting"
 

@@ -14,6 +14,7 @@ from fl_platform import cli
 from fl_platform.grid import pull as pulling
 from fl_platform.grid.plan import plan_grid
 from fl_platform.grid.runner import Options
+from fl_platform.run import lookup
 from fl_platform.tracking.history import UNEXPECTED, History
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.lock import RunLock
@@ -105,6 +106,22 @@ def test_a_run_that_fails_is_tried_once_by_each_worker_and_thrice_by_all(home, m
     assert turns(folder).count("RUNNING") == 1 + pulling.TRIES  # the first made its two rounds
     assert "starts without a new round" in result.table.jobs[0].reason
     assert read(result.parent.folder.journal).status == "FAILED"
+
+
+def test_a_result_of_other_data_stays_refused(home, monkeypatch):
+    assert pull(home, "seed=0").to_json()["done"] == 1
+    monkeypatch.setattr(lookup, "digest_of", lambda *_: "0" * 64)
+    result = pull(home, "seed=0")
+    assert result.to_json()["failed"] == 1
+    assert result.table.jobs[0].reason.startswith("Expected the data from which")
+
+
+def test_a_worker_adds_the_model_that_a_finished_run_lacks(home):
+    pull(home, "seed=0")
+    result = pull(home, "seed=0", "runtime.model=true")
+    (job,) = result.table.jobs
+    assert job.state == "done"
+    assert run_folder(home, job.planned.config_hash).history().model is not None
 
 
 @pytest.mark.parametrize(
