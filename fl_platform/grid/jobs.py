@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.run.lookup import OtherData, Seen, complete
@@ -69,6 +69,15 @@ class Job:
             return
         if result is not None:
             self.end(result)
+
+    def take(self, state: str, value: Any, trace: str) -> None:
+        """Set the state from a message about its run; see `worker.run_one`."""
+        if state == "ended":
+            self.end(value)
+        elif state == "failed":
+            self.fail(value, trace)
+        else:
+            self.state, self.reason = "running in another process", value
 
     def fail(self, reason: str, trace: str = "") -> None:
         """Mark the job as failed because of ``reason``."""

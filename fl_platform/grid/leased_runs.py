@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import socket
@@ -26,10 +27,13 @@ from fl_platform.grid.pull import TRIES, SharedStore, give_up
 from fl_platform.grid.spec import Grid
 from fl_platform.run.result import Result, finished
 from fl_platform.tracking.folder_archive import pack, unpack
+from fl_platform.tracking.lock import RunOwned, in_use
 from fl_platform.tracking.mlflow.artifact_place import ArtifactPlace
 from fl_platform.tracking.mlflow.store import StoreError
+from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
 
+log = logging.getLogger(__name__)
 ANY = 2**31 - 1  # tries of a run whose result is here already
 BEATS = 4  # renewals per length of a lease
 JOIN = 5.0  # seconds to wait for a push at the end of a run
@@ -78,14 +82,23 @@ class Repeated(threading.Thread):
 
 
 class HeldLease:
-    """The lease that this worker holds, and the copy of its run folder."""
+    """The lease that this worker holds, and the copy of its run folder.
+
+    Args:
+        claimed: monotonic time before the lease was claimed.
+    """
 
     def __init__(
-        self, leases: LeaseTable, place: ArtifactPlace, folder: RunFolder, lease: Lease
+        self,
+        leases: LeaseTable,
+        place: ArtifactPlace,
+        folder: RunFolder,
+        lease: Lease,
+        claimed: float,
     ) -> None:
         self.leases, self.place, self.folder = leases, place, folder
         self.run, self.token = lease.run, lease.token
-        self._refused, self._renewed = False, time.monotonic()
+        self._refused, self._renewed = False, claimed
         self._archive, self._turn = lease.archive, threading.Lock()
         self._pushed: tuple[int, int] | None = None
 
@@ -157,17 +170,18 @@ class LeaseClaims:
 
     def look(self, job: Job) -> None:
         """Read the lease of the run; fetch the run if this workspace has an unfinished copy."""
-        lease = self.leases.look(job.planned.config_hash)
-        if lease is None:
-            return
-        folder = run_folder(self.home, lease.run)
-        if lease.state == "done":
-            if folder.used and finished(self.home, lease.run) is None:
-                self._fetch(lease, folder)
+        run = job.planned.config_hash
+        lease, folder = self.leases.look(run), run_folder(self.home, run)
+        if lease is not None and lease.state == "done":
+            try:
+                if folder.used and finished(self.home, run) is None:
+                    self._fetch(lease, folder)
+            except (RecordError, RunOwned) as error:  # the result is known, with or without a copy
+                log.warning("%s: no copy of the finished run here: %s", job.planned.name, error)
             job.end(Result.from_json(lease.stored))
-        elif not lease.free:
+        elif in_use(folder.lock) or (lease is not None and not lease.free):
             job.state = "running in another process"
-        elif lease.starts >= TRIES and not job.before:
+        elif lease is not None and lease.starts >= TRIES and not job.before:
             give_up(job, lease.reason or f"{lease.starts} starts without a new checkpoint")
         elif job.state == "running in another process":
             job.state = "waiting"
@@ -175,8 +189,9 @@ class LeaseClaims:
     @contextmanager
     def hold(self, job: Job) -> Iterator[Sequence[Any] | None]:
         """Claim the run, fetch what another worker pushed, and renew until the end."""
-        run = job.planned.config_hash
+        run, asked = job.planned.config_hash, time.monotonic()
         token = self.leases.claim(run, ANY if job.before else TRIES)
+        job.state = "running in another process"  # until this worker has the lease
         if token is None:
             yield None
             return
@@ -186,11 +201,12 @@ class LeaseClaims:
             if lease is None or lease.token != token:  # removed, or already claimed by another
                 yield None
                 return
-            held = self._held = HeldLease(self.leases, self.place, folder, lease)
+            held = self._held = HeldLease(self.leases, self.place, folder, lease, asked)
             pause = self.leases.seconds / BEATS
             with Repeated(held.renew, pause):  # a large run may take longer than a lease to fetch
-                if self._is_behind(lease, folder):
-                    self._fetch(lease, folder)
+                if not self._has_newest(lease, folder, job):
+                    yield None
+                    return
                 held.begin()
                 with Repeated(held.push_checkpoint, pause):
                     yield (LeaseGuard(held),)
@@ -217,10 +233,19 @@ class LeaseClaims:
             last.start()
             last.join(JOIN)
 
-    def _is_behind(self, lease: Lease, folder: RunFolder) -> bool:
-        """Whether the pushed copy of the run is newer than the one in this workspace."""
+    def _has_newest(self, lease: Lease, folder: RunFolder, job: Job) -> bool:
+        """Fetch the pushed copy of the run if it is newer; ``False``: not possible here."""
         mine = folder.used and lease.pushed_by == self.owner
-        return bool(lease.archive) and not mine and finished(self.home, lease.run) is None
+        try:
+            if lease.archive and not mine and finished(self.home, lease.run) is None:
+                self._fetch(lease, folder)
+        except RunOwned:
+            return False
+        except RecordError as error:
+            job.fail(str(error))
+            self.ended(job)
+            return False
+        return True
 
     def _fetch(self, lease: Lease, folder: RunFolder) -> None:
         with _scratch(folder) as scratch:

@@ -181,14 +181,8 @@ class LocalExecutor:
 
     def _take(self, worker: WorkerProcess, message: RunMessage) -> None:
         job, worker.job = worker.job, None
-        state, value, trace = message
         assert job is not None
-        if state == "ended":
-            job.end(value)
-        elif state == "running in another process":
-            job.state, job.reason = "running in another process", value
-        else:
-            job.fail(value, trace)
+        job.take(*message)
 
     def _poll_other_processes(self, table: JobTable, changed: Changed) -> None:
         """Update jobs that another process runs: finished now, or waiting for this one."""

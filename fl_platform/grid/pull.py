@@ -21,7 +21,7 @@ from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.progress_table import ProgressTable
 from fl_platform.grid.runner import GridResult, Options, finish, set_threads, with_options
 from fl_platform.grid.spec import Grid
-from fl_platform.grid.worker import RunMessage, run_one
+from fl_platform.grid.worker import run_one
 from fl_platform.run.lookup import Seen
 from fl_platform.tracking.lock import in_use
 from fl_platform.tracking.records import RecordError
@@ -54,10 +54,10 @@ class Claims(Protocol):
         """Set the state of ``job`` to what all workers together know of its run."""
 
     def hold(self, job: Job) -> AbstractContextManager[Sequence[Any] | None]:
-        """Own the run of ``job``: callbacks of the run, or ``None`` if another worker owns it."""
+        """Own the run of ``job``: its callbacks, or ``None`` and the state of ``job``."""
 
     def ended(self, job: Job) -> None:
-        """Tell the other workers the outcome of ``job``, before `hold` is left."""
+        """Record the outcome of ``job`` for the other workers, before `hold` is left."""
 
 
 class FolderClaims:
@@ -146,12 +146,11 @@ class PullWorker:
     def _execute(self, job: Job) -> None:
         with self.claims.hold(job) as callbacks:
             if callbacks is None:
-                job.state = "running in another process"
                 return
             job.begin()
             self.begun(run_folder(self.home, job.planned.config_hash).path)
             config = job.planned.config
-            take_message(job, run_one(config, self.home, self.parent_run_id, callbacks))
+            job.take(*run_one(config, self.home, self.parent_run_id, callbacks))
             self.executed += job.state in ("done", "failed")
             self.claims.ended(job)
 
@@ -160,17 +159,6 @@ def give_up(job: Job, why: str) -> None:
     """Mark ``job`` as failed for all workers; the reason of this worker's own failure is kept."""
     if job.state != "failed":
         job.fail(f"{why}; the same command without --worker tries it again")
-
-
-def take_message(job: Job, message: RunMessage) -> None:
-    """Set the state of ``job`` from the outcome of its run."""
-    state, value, trace = message
-    if state == "ended":
-        job.end(value)
-    elif state == "failed":
-        job.fail(value, trace)
-    else:
-        job.state, job.reason = "running in another process", value
 
 
 def pull(
