@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Any, Literal
 
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.run.lookup import OtherData, Seen, complete
-from fl_platform.run.result import Result
+from fl_platform.run.result import Result, finished
+from fl_platform.tracking.records import RecordError
+from fl_platform.tracking.run_folder import run_folder
 
 State = Literal["waiting", "running", "running in another process", "done", "failed"]
 
@@ -26,6 +29,7 @@ class Job:
         round: number of finished rounds; ``accuracy``: the latest, in percent.
         before: whether the result existed before this grid started.
         tries: number of worker processes that ended unexpectedly during this run.
+        replaced: id of the run that a restart replaces.
     """
 
     planned: PlannedRun
@@ -39,6 +43,7 @@ class Job:
     accuracy: float | None = None
     before: bool = False
     tries: int = 0
+    replaced: str = ""
 
     def begin(self) -> None:
         """Mark the job as running from now on."""
@@ -69,6 +74,15 @@ class Job:
             return
         if result is not None:
             self.end(result)
+
+    def outcome(self, home: Path) -> Result | None:
+        """The stored result of the run; ``None`` for the one that a restart replaces.
+
+        Raises:
+            RecordError: a wrong file in the run's folder.
+        """
+        result = finished(home, self.planned.config_hash)
+        return None if result is None or result.run_id == self.replaced else result
 
     def take(self, state: str, value: Any, trace: str) -> None:
         """Set the state from a message about its run; see `worker.run_one`."""
@@ -110,9 +124,13 @@ class JobTable:
         table = cls([Job(run) for run in planned])
         seen: Seen = {}
         for job in table.jobs:
-            if not (fresh or job.planned.config.runtime.fresh):
-                job.recall(home, seen)
-                job.before = job.state == "done"
+            if fresh or job.planned.config.runtime.fresh:
+                with contextlib.suppress(RecordError):  # a damaged run is replaced as well
+                    known = run_folder(home, job.planned.config_hash).describe()
+                    job.replaced = known["run_id"] if known else ""
+                continue
+            job.recall(home, seen)
+            job.before = job.state == "done"
         return table
 
     def of_state(self, *states: State) -> list[Job]:

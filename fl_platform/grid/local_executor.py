@@ -23,7 +23,6 @@ from fl_platform.config.targets import admitted
 from fl_platform.core.gpus import gpus as gpus
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.worker import RunMessage, serve
-from fl_platform.run.result import finished
 from fl_platform.tracking.lock import is_owned
 from fl_platform.tracking.run_folder import run_folder
 
@@ -167,7 +166,7 @@ class LocalExecutor:
         self._workers.remove(worker)
         if job is None:
             return None
-        result = finished(self.home, job.planned.config_hash)
+        result = job.outcome(self.home)
         if result is not None:
             job.end(result)
             return job
@@ -189,7 +188,7 @@ class LocalExecutor:
         for job in table.of_state("running in another process"):
             if is_owned(run_folder(self.home, job.planned.config_hash).lock):
                 continue
-            result = finished(self.home, job.planned.config_hash)
+            result = job.outcome(self.home)
             if result is None:
                 job.state = "waiting"
             else:

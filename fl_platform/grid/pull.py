@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from fl_platform.config import ConfigError
 from fl_platform.core.process import Stopper
 from fl_platform.core.terminal import wide_output
 from fl_platform.grid.grid_run import join_grid_run
@@ -176,7 +177,15 @@ def pull(
 
     Args:
         leases: database and artifacts of workers that share no folder.
+
+    Raises:
+        ConfigError: ``runtime.fresh``.
     """
+    if any(run.config.runtime.fresh for run in planned):
+        raise ConfigError(
+            "runtime.fresh: expected false with --worker, got true: each worker would start each"
+            " run again. Start the grid once without --worker."
+        )
     choose_gpu()
     set_threads()
     planned = [replace(run, config=with_options(run.config, options)) for run in planned]
