@@ -241,6 +241,22 @@ def test_a_proxy_that_is_not_there_is_named(home, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_worker_at_the_database_leaves_a_trial_behind_the_proxy_that_is_alive(home, grpc_server):
+    url, _ = grpc_server
+    problem = make_problem(home)
+    remote = open_study(problem, open_storage(home, url))
+    asked = remote.ask()
+    time.sleep(1.1)  # longer than the grace period since its start
+    remote._storage.record_heartbeat(asked._trial_id)
+    local = open_study(problem, open_storage(home, grace=1))
+    recover(local)
+    assert states(local) == {"RUNNING": 1}
+    remote._storage.set_trial_system_attr(asked._trial_id, LAST_SEEN, time.time() - 3600)
+    recover(local)
+    assert states(local) == {"FAIL": 1, "WAITING": 1}
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_study_behind_a_proxy_survives_a_silent_worker(home, grpc_server, monkeypatch):
     url, _ = grpc_server
     install(monkeypatch)
