@@ -19,6 +19,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from fl_platform.config import ConfigError
+from fl_platform.core.text import reason
 from fl_platform.grid.grid_run import GridRun, join_grid_run, plan_hash
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.leases import Lease, LeaseTable
@@ -173,12 +174,7 @@ class LeaseClaims:
         run = job.planned.config_hash
         lease, folder = self.leases.look(run), run_folder(self.home, run)
         if lease is not None and lease.state == "done":
-            try:
-                if folder.used and finished(self.home, run) is None:
-                    self._fetch(lease, folder)
-            except (RecordError, RunOwned) as error:  # the result is known, with or without a copy
-                log.warning("%s: no copy of the finished run here: %s", job.planned.name, error)
-            job.end(Result.from_json(lease.stored))
+            self._take_result(job, lease, folder)
         elif in_use(folder.lock) or (lease is not None and not lease.free):
             job.state = "running in another process"
         elif lease is not None and lease.starts >= TRIES and not job.before:
@@ -232,6 +228,18 @@ class LeaseClaims:
             last = threading.Thread(target=held.push_checkpoint, daemon=True)
             last.start()
             last.join(JOIN)
+
+    def _take_result(self, job: Job, lease: Lease, folder: RunFolder) -> None:
+        try:
+            if folder.used and finished(self.home, lease.run) is None:
+                self._fetch(lease, folder)
+        except (RecordError, RunOwned) as error:  # the result is known, with or without a copy
+            log.warning("%s: no copy of the finished run here: %s", job.planned.name, error)
+        try:
+            job.end(Result.from_json(lease.stored))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            got = f"{type(error).__name__}: {reason(error)}"
+            give_up(job, f"expected a result of this version in the table of leases, got {got}")
 
     def _has_newest(self, lease: Lease, folder: RunFolder, job: Job) -> bool:
         """Fetch the pushed copy of the run if it is newer; ``False``: not possible here."""

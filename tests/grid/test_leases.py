@@ -165,6 +165,21 @@ def test_a_run_whose_pushed_copy_is_damaged_fails_alone_and_for_all_workers(
         assert starts == min(tried, TRIES)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"status": "FINISHED"}'])
+def test_a_result_of_another_version_fails_its_run_alone(tmp_path, url, content):
+    first, second = homes(tmp_path)
+    store = SharedStore(url, str(tmp_path / "shared"))
+    grid, planned = plan_grid(TINY, first)
+    table, run = LeaseTable(url, "another"), planned[0].config_hash
+    table.finish(run, table.claim(run, TRIES), {})
+    assert table._run(
+        "UPDATE fl_leases SET content = :content WHERE run = :run", run=run, content=content
+    )
+    result = pull(grid, planned, second, Options(report=False), leases=store)
+    assert result.to_json()["failed"] == 1
+    assert "expected a result of this version" in result.table.jobs[0].reason
+
+
 def test_a_run_of_another_process_in_this_workspace_is_left_to_it(tmp_path, url):
     first, _ = homes(tmp_path)
     store = SharedStore(url, str(tmp_path / "shared"))
