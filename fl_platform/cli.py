@@ -209,13 +209,13 @@ def run(
     from fl_platform.console import show_result
     from fl_platform.run.early import refuse_early
     from fl_platform.run.lookup import complete
-    from fl_platform.tracking.lock import RunOwned, is_owned, passing, read_owner
+    from fl_platform.tracking.lock import RunOwned, in_use, read_owner
     from fl_platform.tracking.run_folder import run_folder
 
     folder = run_folder(place, config_hash(config))
     if not folder.result_file.exists():
         refuse_early(config, place)
-    if is_owned(folder.lock) and not passing(folder.lock):
+    if in_use(folder.lock):
         raise RunOwned(folder.lock, read_owner(folder.lock))
     result = None if config.runtime.fresh else complete(config, place)
     if result is None:  # importing Lightning takes seconds; a stored result needs none of it

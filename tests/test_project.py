@@ -1,5 +1,6 @@
 """The files around the code agree with it and with each other."""
 
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
@@ -24,6 +25,21 @@ def test_each_declared_python_is_tested_and_each_tested_one_declared():
     assert declared == set(workflow["jobs"]["suite"]["strategy"]["matrix"]["python"])
     least = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert least == min(declared, key=lambda text: int(text.partition(".")[2]))
+
+
+def test_no_test_is_skipped_for_a_package_of_the_lock():
+    """A package for every machine: without it the test must fail, not pass unseen."""
+    lock = (REPOSITORY / "requirements.lock").read_text()
+    everywhere = set(re.findall(r"^([a-z0-9-]+)==[^ ;]+ \\$", lock, re.MULTILINE))
+    assert {"grpcio", "optuna-dashboard"} <= everywhere
+    homes = importlib.metadata.packages_distributions()
+    skipped = {
+        f"{path.relative_to(REPOSITORY)}: {module}"
+        for path in (REPOSITORY / "tests").rglob("*.py")
+        for module in re.findall(r"(?:importorskip|find_spec)\([\"'](\w+)", path.read_text())
+        if everywhere & {name.lower().replace("_", "-") for name in homes.get(module, [])}
+    }
+    assert not skipped
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.run.lookup import OtherData, Seen, complete
-from fl_platform.run.result import Result
+from fl_platform.run.result import Result, finished
+from fl_platform.tracking.records import RecordError
+from fl_platform.tracking.run_folder import run_folder
 
 State = Literal["waiting", "running", "running in another process", "done", "failed"]
 
@@ -26,6 +29,7 @@ class Job:
         round: number of finished rounds; ``accuracy``: the latest, in percent.
         before: whether the result existed before this grid started.
         tries: number of worker processes that ended unexpectedly during this run.
+        replaced: id of the run that a restart replaces.
     """
 
     planned: PlannedRun
@@ -39,6 +43,7 @@ class Job:
     accuracy: float | None = None
     before: bool = False
     tries: int = 0
+    replaced: str = ""
 
     def begin(self) -> None:
         """Mark the job as running from now on."""
@@ -52,6 +57,41 @@ class Job:
             self.state, self.result, self.accuracy = "done", result, result.accuracy_tail
         else:
             self.state = "waiting"
+
+    def recall(self, home: Path, seen: Seen) -> None:
+        """End the job if its run has a stored result; fail it if that is a result of other data.
+
+        Args:
+            seen: digests of data, shared by the jobs of a grid.
+
+        Raises:
+            RecordError: a wrong file in the run's folder.
+        """
+        try:
+            result = complete(self.planned.config, home, seen)
+        except OtherData as error:
+            self.fail(str(error))
+            return
+        if result is not None:
+            self.end(result)
+
+    def outcome(self, home: Path) -> Result | None:
+        """The stored result of the run; ``None`` for the one that a restart replaces.
+
+        Raises:
+            RecordError: a wrong file in the run's folder.
+        """
+        result = finished(home, self.planned.config_hash)
+        return None if result is None or result.run_id == self.replaced else result
+
+    def take(self, state: str, value: Any, trace: str) -> None:
+        """Set the state from a message about its run; see `worker.run_one`."""
+        if state == "ended":
+            self.end(value)
+        elif state == "failed":
+            self.fail(value, trace)
+        else:
+            self.state, self.reason = "running in another process", value
 
     def fail(self, reason: str, trace: str = "") -> None:
         """Mark the job as failed because of ``reason``."""
@@ -84,15 +124,13 @@ class JobTable:
         table = cls([Job(run) for run in planned])
         seen: Seen = {}
         for job in table.jobs:
-            restart = fresh or job.planned.config.runtime.fresh
-            try:
-                result = None if restart else complete(job.planned.config, home, seen)
-            except OtherData as error:
-                job.fail(str(error))
+            if fresh or job.planned.config.runtime.fresh:
+                with contextlib.suppress(RecordError):  # a damaged run is replaced as well
+                    known = run_folder(home, job.planned.config_hash).describe()
+                    job.replaced = known["run_id"] if known else ""
                 continue
-            if result is not None:
-                job.end(result)
-                job.before = True
+            job.recall(home, seen)
+            job.before = job.state == "done"
         return table
 
     def of_state(self, *states: State) -> list[Job]:

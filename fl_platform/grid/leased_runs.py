@@ -1,141 +1,49 @@
-"""Runs under leases: renewed and pushed while they run, fetched by the worker that takes over."""
+"""Runs of a grid under leases: claimed, fetched from the worker before, handed to all others."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from fl_platform.config import ConfigError
+from fl_platform.core.text import reason
 from fl_platform.grid.grid_run import GridRun, join_grid_run, plan_hash
+from fl_platform.grid.held_lease import (
+    JOIN,
+    HeldLease,
+    LeaseGuard,
+    Repeated,
+    remove_left_behind,
+    scratch_folder,
+)
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.leases import Lease, LeaseTable
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.pull import TRIES, SharedStore, give_up
 from fl_platform.grid.spec import Grid
 from fl_platform.run.result import Result, finished
-from fl_platform.tracking.folder_archive import pack, unpack
+from fl_platform.tracking.folder_archive import unpack
+from fl_platform.tracking.lock import RunOwned, in_use
 from fl_platform.tracking.mlflow.artifact_place import ArtifactPlace
 from fl_platform.tracking.mlflow.store import StoreError
-from fl_platform.tracking.run_folder import RunFolder, run_folder, runs_root
+from fl_platform.tracking.records import RecordError
+from fl_platform.tracking.run_folder import RunFolder, run_folder
 
+log = logging.getLogger(__name__)
 ANY = 2**31 - 1  # tries of a run whose result is here already
 BEATS = 4  # renewals per length of a lease
-JOIN = 5.0  # seconds to wait for a push at the end of a run
-SCRATCH = ".transfer-"
 SERVED = "mlflow-artifacts:/fl-platform-checkpoints"
 # Refusals of a run by one worker that another worker, with other data or hardware, may accept.
 REFUSALS = ("ConfigError", "DataError", "IdentityMismatch", "OtherData", "MissingPackage")
-
-
-class LeaseGuard(Callback):
-    """Pushes a run at its start, and ends it with a checkpoint when its lease was lost."""
-
-    def __init__(self, held: HeldLease) -> None:
-        self.held = held
-
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Push the identity, so that a worker that takes over continues the same MLflow run."""
-        with contextlib.suppress(StoreError, OSError):
-            self.held.push()
-
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        """Stop the trainer if another worker may execute the run."""
-        if self.held.lost:
-            trainer.should_stop = True
-
-
-class Repeated(threading.Thread):
-    """Calls a function every ``seconds`` until the end of a ``with`` block."""
-
-    def __init__(self, call: Callable[[], None], seconds: float) -> None:
-        super().__init__(daemon=True)
-        self.call, self.seconds, self._end = call, seconds, threading.Event()
-
-    def run(self) -> None:
-        """Call and wait in turn."""
-        while not self._end.wait(self.seconds):
-            self.call()
-
-    def __enter__(self) -> Repeated:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        self.join(JOIN)
-
-
-class HeldLease:
-    """The lease that this worker holds, and the copy of its run folder."""
-
-    def __init__(
-        self, leases: LeaseTable, place: ArtifactPlace, folder: RunFolder, lease: Lease
-    ) -> None:
-        self.leases, self.place, self.folder = leases, place, folder
-        self.run, self.token = lease.run, lease.token
-        self._refused, self._renewed = False, time.monotonic()
-        self._archive, self._turn = lease.archive, threading.Lock()
-        self._pushed: tuple[int, int] | None = None
-
-    def begin(self) -> None:
-        """Take the present checkpoint as pushed."""
-        self._pushed = self._checkpoint()
-
-    @property
-    def lost(self) -> bool:
-        """Whether another worker has the lease, or may have it since no renewal was possible."""
-        return self._refused or time.monotonic() - self._renewed > self.leases.seconds
-
-    def renew(self) -> None:
-        """Extend the lease by its length from now; an outage of the database is waited for."""
-        asked = time.monotonic()
-        with contextlib.suppress(StoreError):
-            if self.leases.renew(self.run, self.token):
-                self._renewed = asked
-            else:
-                self._refused = True
-
-    def push_checkpoint(self) -> None:
-        """Push the folder if it has a new checkpoint; an outage is retried with the next one."""
-        if self._checkpoint() in (None, self._pushed) or self.lost:
-            return
-        with contextlib.suppress(StoreError, OSError):
-            self.push()
-
-    def push(self) -> None:
-        """Push the folder; the copy before is removed only after the lease names the new one."""
-        with self._turn, _scratch(self.folder) as scratch:
-            seen = self._checkpoint()
-            file = scratch / f"{self.run[:16]}-{self.token}-{time.time_ns()}.tar"
-            digest = pack(self.folder, file)
-            self.place.push(file)
-            new = seen not in (None, self._pushed)
-            if not self.leases.pushed(self.run, self.token, file.name, digest, new=new):
-                self._refused = True
-                self.place.remove(file.name)
-                return
-            if self._archive:
-                self.place.remove(self._archive)
-            self._archive, self._pushed = file.name, seen
-
-    def _checkpoint(self) -> tuple[int, int] | None:
-        try:
-            status = self.folder.checkpoint.stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns
 
 
 class LeaseClaims:
@@ -151,23 +59,19 @@ class LeaseClaims:
         self.place = ArtifactPlace(store.artifacts or served())
         self.leases = LeaseTable(store.database, self.owner, store.seconds)
         self._held: HeldLease | None = None
-        _remove_left_behind(home)
+        remove_left_behind(home)
         for job in table.of_state("done"):
             job.state, job.before = "waiting", True
 
     def look(self, job: Job) -> None:
         """Read the lease of the run; fetch the run if this workspace has an unfinished copy."""
-        lease = self.leases.look(job.planned.config_hash)
-        if lease is None:
-            return
-        folder = run_folder(self.home, lease.run)
-        if lease.state == "done":
-            if folder.used and finished(self.home, lease.run) is None:
-                self._fetch(lease, folder)
-            job.end(Result.from_json(lease.stored))
-        elif not lease.free:
+        run = job.planned.config_hash
+        lease, folder = self.leases.look(run), run_folder(self.home, run)
+        if lease is not None and lease.state == "done":
+            self._take_result(job, lease, folder)
+        elif in_use(folder.lock) or (lease is not None and not lease.free):
             job.state = "running in another process"
-        elif lease.starts >= TRIES and not job.before:
+        elif lease is not None and lease.starts >= TRIES and not job.before:
             give_up(job, lease.reason or f"{lease.starts} starts without a new checkpoint")
         elif job.state == "running in another process":
             job.state = "waiting"
@@ -175,8 +79,9 @@ class LeaseClaims:
     @contextmanager
     def hold(self, job: Job) -> Iterator[Sequence[Any] | None]:
         """Claim the run, fetch what another worker pushed, and renew until the end."""
-        run = job.planned.config_hash
+        run, asked = job.planned.config_hash, time.monotonic()
         token = self.leases.claim(run, ANY if job.before else TRIES)
+        job.state = "running in another process"  # until this worker has the lease
         if token is None:
             yield None
             return
@@ -186,11 +91,12 @@ class LeaseClaims:
             if lease is None or lease.token != token:  # removed, or already claimed by another
                 yield None
                 return
-            held = self._held = HeldLease(self.leases, self.place, folder, lease)
+            held = self._held = HeldLease(self.leases, self.place, folder, lease, asked)
             pause = self.leases.seconds / BEATS
             with Repeated(held.renew, pause):  # a large run may take longer than a lease to fetch
-                if self._is_behind(lease, folder):
-                    self._fetch(lease, folder)
+                if not self._has_newest(lease, folder, job):
+                    yield None
+                    return
                 held.begin()
                 with Repeated(held.push_checkpoint, pause):
                     yield (LeaseGuard(held),)
@@ -217,13 +123,34 @@ class LeaseClaims:
             last.start()
             last.join(JOIN)
 
-    def _is_behind(self, lease: Lease, folder: RunFolder) -> bool:
-        """Whether the pushed copy of the run is newer than the one in this workspace."""
+    def _take_result(self, job: Job, lease: Lease, folder: RunFolder) -> None:
+        try:
+            if folder.used and finished(self.home, lease.run) is None:
+                self._fetch(lease, folder)
+        except (RecordError, RunOwned) as error:  # the result is known, with or without a copy
+            log.warning("%s: no copy of the finished run here: %s", job.planned.name, error)
+        try:
+            job.end(Result.from_json(lease.stored))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            got = f"{type(error).__name__}: {reason(error)}"
+            give_up(job, f"expected a result of this version in the table of leases, got {got}")
+
+    def _has_newest(self, lease: Lease, folder: RunFolder, job: Job) -> bool:
+        """Fetch the pushed copy of the run if it is newer; ``False``: not possible here."""
         mine = folder.used and lease.pushed_by == self.owner
-        return bool(lease.archive) and not mine and finished(self.home, lease.run) is None
+        try:
+            if lease.archive and not mine and finished(self.home, lease.run) is None:
+                self._fetch(lease, folder)
+        except RunOwned:
+            return False
+        except RecordError as error:
+            job.fail(str(error))
+            self.ended(job)
+            return False
+        return True
 
     def _fetch(self, lease: Lease, folder: RunFolder) -> None:
-        with _scratch(folder) as scratch:
+        with scratch_folder(folder) as scratch:
             unpack(self.place.fetch(lease.archive, scratch), lease.sha256, folder, scratch)
 
 
@@ -256,20 +183,3 @@ def served() -> str:
             " s3://bucket/folder, or MLFLOW_TRACKING_URI=http://… of an MLflow server."
         )
     return SERVED
-
-
-@contextmanager
-def _scratch(folder: RunFolder) -> Iterator[Path]:
-    """A temporary folder on the file system of the run folders."""
-    root = folder.path.parents[1]
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", dir=root) as name:
-        yield Path(name)
-
-
-def _remove_left_behind(home: Path) -> None:
-    """Remove the temporary folders of killed workers."""
-    for left in runs_root(home).parent.glob(f"{SCRATCH}*-*"):
-        process = left.name.removeprefix(SCRATCH).partition("-")[0]
-        if process.isdecimal() and not Path(f"/proc/{process}").exists():
-            shutil.rmtree(left, ignore_errors=True)

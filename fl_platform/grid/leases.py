@@ -133,7 +133,7 @@ class LeaseTable:
             self._engine = create_engine(
                 f"{driver}://{rest}", connect_args=arguments, pool_pre_ping=True
             )
-        except (SQLAlchemyError, ImportError) as error:
+        except (SQLAlchemyError, ImportError, ValueError) as error:  # a port that is none
             raise self._fault(error) from None
         self._now = _NOW[dialect]
         try:

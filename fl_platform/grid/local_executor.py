@@ -23,7 +23,6 @@ from fl_platform.config.targets import admitted
 from fl_platform.core.gpus import gpus as gpus
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.worker import RunMessage, serve
-from fl_platform.run.result import finished
 from fl_platform.tracking.lock import is_owned
 from fl_platform.tracking.run_folder import run_folder
 
@@ -167,7 +166,7 @@ class LocalExecutor:
         self._workers.remove(worker)
         if job is None:
             return None
-        result = finished(self.home, job.planned.config_hash)
+        result = job.outcome(self.home)
         if result is not None:
             job.end(result)
             return job
@@ -181,21 +180,15 @@ class LocalExecutor:
 
     def _take(self, worker: WorkerProcess, message: RunMessage) -> None:
         job, worker.job = worker.job, None
-        state, value, trace = message
         assert job is not None
-        if state == "ended":
-            job.end(value)
-        elif state == "running in another process":
-            job.state, job.reason = "running in another process", value
-        else:
-            job.fail(value, trace)
+        job.take(*message)
 
     def _poll_other_processes(self, table: JobTable, changed: Changed) -> None:
         """Update jobs that another process runs: finished now, or waiting for this one."""
         for job in table.of_state("running in another process"):
             if is_owned(run_folder(self.home, job.planned.config_hash).lock):
                 continue
-            result = finished(self.home, job.planned.config_hash)
+            result = job.outcome(self.home)
             if result is None:
                 job.state = "waiting"
             else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from fl_platform.config import ConfigError
 from fl_platform.core.process import Stopper
 from fl_platform.core.terminal import wide_output
 from fl_platform.grid.grid_run import join_grid_run
@@ -21,9 +22,9 @@ from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.progress_table import ProgressTable
 from fl_platform.grid.runner import GridResult, Options, finish, set_threads, with_options
 from fl_platform.grid.spec import Grid
-from fl_platform.grid.worker import RunMessage, run_one
-from fl_platform.run.result import finished
-from fl_platform.tracking.lock import is_owned, passing
+from fl_platform.grid.worker import run_one
+from fl_platform.run.lookup import Seen
+from fl_platform.tracking.lock import in_use
 from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import run_folder
 from fl_platform.tracking.uploader import follow
@@ -54,10 +55,10 @@ class Claims(Protocol):
         """Set the state of ``job`` to what all workers together know of its run."""
 
     def hold(self, job: Job) -> AbstractContextManager[Sequence[Any] | None]:
-        """Own the run of ``job``: callbacks of the run, or ``None`` if another worker owns it."""
+        """Own the run of ``job``: its callbacks, or ``None`` and the state of ``job``."""
 
     def ended(self, job: Job) -> None:
-        """Tell the other workers the outcome of ``job``, before `hold` is left."""
+        """Record the outcome of ``job`` for the other workers, before `hold` is left."""
 
 
 class FolderClaims:
@@ -65,23 +66,24 @@ class FolderClaims:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._seen: Seen = {}
 
     def look(self, job: Job) -> None:
-        """Read the lock and the journal of the run."""
+        """Read the lock, the result and the journal of the run."""
         folder = run_folder(self.home, job.planned.config_hash)
-        if is_owned(folder.lock) and not passing(folder.lock):
+        if in_use(folder.lock):
             job.state = "running in another process"
             return
         try:
-            history = folder.history()
-            result = finished(self.home, job.planned.config_hash)
+            job.recall(self.home, self._seen)
+            starts = folder.history().starts
         except RecordError as error:
             give_up(job, str(error))
             return
-        if result is not None:
-            job.end(result)
-        elif history.starts >= TRIES:
-            give_up(job, f"{history.starts} starts without a new round")
+        if job.state == "done":
+            return
+        if starts >= TRIES:
+            give_up(job, f"{starts} starts without a new round")
         elif job.state == "running in another process":
             job.state = "waiting"
 
@@ -145,12 +147,11 @@ class PullWorker:
     def _execute(self, job: Job) -> None:
         with self.claims.hold(job) as callbacks:
             if callbacks is None:
-                job.state = "running in another process"
                 return
             job.begin()
             self.begun(run_folder(self.home, job.planned.config_hash).path)
             config = job.planned.config
-            take_message(job, run_one(config, self.home, self.parent_run_id, callbacks))
+            job.take(*run_one(config, self.home, self.parent_run_id, callbacks))
             self.executed += job.state in ("done", "failed")
             self.claims.ended(job)
 
@@ -159,17 +160,6 @@ def give_up(job: Job, why: str) -> None:
     """Mark ``job`` as failed for all workers; the reason of this worker's own failure is kept."""
     if job.state != "failed":
         job.fail(f"{why}; the same command without --worker tries it again")
-
-
-def take_message(job: Job, message: RunMessage) -> None:
-    """Set the state of ``job`` from the outcome of its run."""
-    state, value, trace = message
-    if state == "ended":
-        job.end(value)
-    elif state == "failed":
-        job.fail(value, trace)
-    else:
-        job.state, job.reason = "running in another process", value
 
 
 def pull(
@@ -187,7 +177,15 @@ def pull(
 
     Args:
         leases: database and artifacts of workers that share no folder.
+
+    Raises:
+        ConfigError: ``runtime.fresh``.
     """
+    if any(run.config.runtime.fresh for run in planned):
+        raise ConfigError(
+            "runtime.fresh: expected false with --worker, got true: each worker would start each"
+            " run again. Start the grid once without --worker."
+        )
     choose_gpu()
     set_threads()
     planned = [replace(run, config=with_options(run.config, options)) for run in planned]

@@ -14,7 +14,6 @@ from fl_platform.config import Config, ConfigError
 from fl_platform.config.targets import admit, admitted
 from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.worker import RunMessage, run_one
-from fl_platform.run.result import finished
 from fl_platform.tracking.lock import is_owned
 from fl_platform.tracking.run_folder import run_folder
 
@@ -126,7 +125,7 @@ class SlurmExecutor:
         for job, message in zip(jobs, messages, strict=True):
             if job.state in ("done", "failed"):
                 continue
-            result = finished(self.home, job.planned.config_hash)
+            result = job.outcome(self.home)
             lock = run_folder(self.home, job.planned.config_hash).lock
             if result is not None:
                 job.end(result)

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fl_platform.report.formats import csv_text
 from fl_platform.study.export import override_file, plot_importances
+from fl_platform.study.printing import both_values
 from fl_platform.study.problem import FRONT_LABELS, Problem
 from fl_platform.study.spec import as_overrides
 from fl_platform.tracking.atomic import write_atomic
@@ -41,8 +42,7 @@ def write_front(study: optuna.Study, problem: Problem, folder: Path) -> list[Pat
     write_atomic(table, front_table(study, problem).encode())
     files = [table, *plot_front(study, folder / "front")]
     for index, (end, name) in enumerate(zip((best[0], best[-1]), NAMES, strict=True)):
-        values = f"{end.values[0]:.2f} % without attack, {end.values[1]:.2f} % in the worst case"
-        comment = f"{problem.name}, trial {end.number}: {values}, on validation samples"
+        comment = f"{problem.name}, trial {end.number}: {both_values(end)}, on validation samples"
         file = folder / f"best-{name.replace('_', '-')}.yaml"
         settings = [*problem.base, *as_overrides(end.params)]
         write_atomic(file, override_file(settings, comment).encode())

@@ -33,7 +33,7 @@ def settings(params: Mapping[str, Any]) -> str:
 def print_trial(study: optuna.Study, trial: FrozenTrial) -> None:
     """Print one line about a trial that has ended."""
     if len(study.directions) > 1:
-        found = _values(trial)
+        found = both_values(trial)
         print(f"trial {trial.number}: {settings(trial.params)} -> {found}", flush=True)
         return
     best = best_trial(study)
@@ -78,7 +78,8 @@ def show_study(study: optuna.Study, count: int = 10) -> None:
         show_samples(from_json(comparison["samples"]))
 
 
-def _values(trial: FrozenTrial) -> str:
+def both_values(trial: FrozenTrial) -> str:
+    """The two accuracies of a trial of a front, in percent."""
     clean, worst = trial.values
     return f"{clean:.2f} % without attack, {worst:.2f} % in the worst case"
 

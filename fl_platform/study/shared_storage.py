@@ -85,22 +85,41 @@ def last_seen(trial: FrozenTrial) -> float:
     return float(trial.system_attrs.get(LAST_SEEN, start.timestamp() if start else 0.0))
 
 
-class JournalFile(JournalFileBackend):
-    """Optuna's journal file, private, without the incomplete last line of a killed process.
+class JournalLock(JournalFileSymlinkLock):
+    """Optuna's lock of a journal file; its owner finds no incomplete last line.
 
-    Optuna appends to an incomplete line, which makes both lines unreadable.
+    A process that is killed while it writes leaves one. Optuna appends to it, which makes both
+    lines unreadable. Only the owner of the lock knows that no process is writing the line now.
     """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file))
+        self.file = file
+
+    def acquire(self) -> bool:
+        """Wait for the lock, then remove an incomplete last line."""
+        acquired = super().acquire()
+        try:
+            if not _ends_a_line(self.file):
+                with os.fdopen(open_file(self.file, os.O_RDWR), "r+b") as opened:
+                    opened.truncate(opened.read().rfind(b"\n") + 1)
+        except BaseException:
+            self.release()
+            raise
+        return acquired
+
+
+class JournalFile(JournalFileBackend):
+    """Optuna's journal file, private, with errors of one kind."""
 
     def __init__(self, file: Path) -> None:
         os.close(open_file(file, os.O_RDWR | os.O_CREAT))
         self.file = file
-        super().__init__(str(file), JournalFileSymlinkLock(str(file)))
+        super().__init__(str(file), JournalLock(file))
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append the records durably."""
         with _journal_errors(self.file):
-            if not _ends_a_line(self.file):
-                self._cut()
             super().append_logs(logs)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
@@ -109,15 +128,6 @@ class JournalFile(JournalFileBackend):
             if self.file.stat().st_size < self._log_number_offset.get(log_number_from, 0):
                 raise ValueError("records that were read are missing")
             yield from super().read_logs(log_number_from)
-
-    def _cut(self) -> None:
-        self._lock.acquire()  # no process is writing now
-        try:
-            if not _ends_a_line(self.file):
-                with os.fdopen(open_file(self.file, os.O_RDWR), "r+b") as file:
-                    file.truncate(file.read().rfind(b"\n") + 1)
-        finally:
-            self._lock.release()
 
 
 def _ends_a_line(file: Path) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 
 import optuna
@@ -23,6 +23,7 @@ from fl_platform.study.shared_storage import (
     HEARTBEAT,
     JournalStudies,
     Retry,
+    last_seen,
     open_grpc,
     open_journal,
     without_heartbeat,
@@ -189,12 +190,13 @@ def recover(study: optuna.Study) -> None:
     storage = getattr(study._storage, "_backend", study._storage)
     if not isinstance(storage, RDBStorage):  # the other storages count from the start
         return
-    # Optuna never marks a trial without any heartbeat as stale.
-    long_ago = datetime.now() - timedelta(seconds=storage.grace_period or GRACE)
+    # Optuna never marks a trial without a heartbeat in the database's own table as stale. It may be
+    # that of a worker behind a proxy.
+    grace = storage.grace_period or GRACE
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     for trial in running:
-        started = trial.datetime_start
-        if started is None or started > long_ago or _has_heartbeat(storage, trial):
+        silent = trial.datetime_start is not None and time.time() - last_seen(trial) > grace
+        if not silent or _has_heartbeat(storage, trial):
             continue
         study.tell(trial.number, state=TrialState.FAIL)
         Retry()(study, trial)

@@ -131,6 +131,11 @@ def is_owned(path: Path) -> bool:
         os.close(descriptor)
 
 
+def in_use(path: Path) -> bool:
+    """True if a process executes the run of the lock at ``path``; not for a `passing` holder."""
+    return is_owned(path) and not passing(path)
+
+
 def flock(descriptor: int, path: Path, kind: int = fcntl.LOCK_EX) -> bool:
     """Lock ``descriptor``, opened at ``path``, without waiting; True on success.
 

@@ -9,10 +9,8 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
+import bs4
 import pytest
-
-bs4 = pytest.importorskip("bs4", reason="the extra docs is not installed: make install")
-pytest.importorskip("sphinx", reason="the extra docs is not installed: make install")
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("attacks", "defenses", "metrics")

@@ -23,7 +23,6 @@ from fl_platform.study.storage import artifact_folder, open_storage
 from tests.e2e.browser import INSTALL, WAIT, executable, shoot, tab
 from tests.e2e.test_browser import _free_port
 
-pytest.importorskip("optuna_dashboard")
 pytestmark = pytest.mark.e2e
 REPOSITORY = Path(__file__).resolve().parents[2]
 POINTS = ((90.0, 40.0), (85.0, 60.0), (80.0, 50.0), (70.0, 65.0))  # the third is dominated

@@ -121,7 +121,6 @@ def test_an_exception_at_any_step_of_a_worker_leaves_no_process(home, fault):
 
 
 def test_slurm_without_slurm_is_refused_in_one_line(home):
-    pytest.importorskip("submitit")
     process, left = grid(home, "", "--executor", "slurm", env={"PATH": "/nonexistent"})
     assert process.returncode == 2, process.stderr
     assert "expected srun on PATH" in process.stderr

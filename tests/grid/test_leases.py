@@ -9,12 +9,14 @@ from typer.testing import CliRunner
 from fl_platform import cli
 from fl_platform.config import ConfigError
 from fl_platform.grid import leased_runs
+from fl_platform.grid.jobs import Job, JobTable
 from fl_platform.grid.leases import LeaseTable
 from fl_platform.grid.plan import plan_grid
-from fl_platform.grid.pull import TRIES, SharedStore, pull
+from fl_platform.grid.pull import TRIES, PullWorker, SharedStore, pull
 from fl_platform.grid.runner import Options, run_grid
 from fl_platform.tracking.folder_archive import pack, unpack
 from fl_platform.tracking.journal import read
+from fl_platform.tracking.lock import RunLock
 from fl_platform.tracking.mlflow.store import StoreError
 from fl_platform.tracking.records import RecordError
 from fl_platform.tracking.run_folder import all_runs, run_folder
@@ -39,6 +41,22 @@ def homes(tmp_path):
 def silence(table):
     """The lease ends now, as after the seconds without a renewal."""
     assert table._run("UPDATE fl_leases SET expires = {now} - 1 WHERE run = :run", run=RUN)
+
+
+def begin(planned, home, store, monkeypatch):
+    """Three rounds by a worker that then gives the run back; its lease."""
+
+    def stop(self, trainer, *_):
+        trainer.should_stop = trainer.global_step == 3
+
+    with monkeypatch.context() as patched:
+        patched.setattr(leased_runs.LeaseGuard, "on_train_batch_end", stop)
+        claims = leased_runs.LeaseClaims(home, store, JobTable.of(planned, home))
+        job = Job(planned[0])
+        PullWorker(home, claims, "", lambda _: None)._execute(job)
+    lease = claims.leases.look(planned[0].config_hash)
+    assert (job.state, lease.state, lease.starts) == ("waiting", "free", 0)
+    return lease
 
 
 def test_a_run_has_one_holder_and_a_silent_one_loses_it(url):
@@ -101,18 +119,7 @@ def test_a_worker_of_another_home_continues_the_pushed_run(tmp_path, url, monkey
     expected = run_folder(second, planned[0].config_hash)
     expected = asdict(serial.table.jobs[0].result), expected.set_aside()
 
-    def stop(self, trainer, *_):
-        trainer.should_stop = trainer.global_step == 3
-
-    with monkeypatch.context() as patched:
-        patched.setattr(leased_runs.LeaseGuard, "on_train_batch_end", stop)
-        claims = leased_runs.LeaseClaims(first, store, leased_runs.JobTable.of(planned, first))
-        job = leased_runs.Job(planned[0])
-        from fl_platform.grid.pull import PullWorker
-
-        PullWorker(first, claims, "", lambda _: None)._execute(job)
-    lease = claims.leases.look(planned[0].config_hash)
-    assert (job.state, lease.state, lease.starts) == ("waiting", "free", 0)
+    begin(planned, first, store, monkeypatch)
 
     result = pull(grid, planned, second, Options(report=False), leases=store)
     found = asdict(result.table.jobs[0].result)
@@ -141,6 +148,49 @@ def test_a_worker_of_another_home_continues_the_pushed_run(tmp_path, url, monkey
     assert not list(first.glob("mlruns/.transfer-*"))
 
 
+def test_a_run_whose_pushed_copy_is_damaged_fails_alone_and_for_all_workers(
+    tmp_path, url, monkeypatch
+):
+    first, second = homes(tmp_path)
+    store = SharedStore(url, str(tmp_path / "shared"))
+    grid, planned = plan_grid([*TINY, "attack=none,lie"], first)
+    lease = begin(planned, first, store, monkeypatch)
+    with (tmp_path / "shared" / lease.archive).open("r+b") as archive:
+        archive.write(b"damaged")
+    for tried in range(1, TRIES + 2):
+        result = pull(grid, planned, second, Options(report=False), leases=store)
+        assert (result.to_json()["done"], result.to_json()["failed"]) == (1, 1)
+        assert "expected SHA-256" in result.table.jobs[0].reason
+        starts = LeaseTable(url, "look").look(planned[0].config_hash).starts
+        assert starts == min(tried, TRIES)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"status": "FINISHED"}'])
+def test_a_result_of_another_version_fails_its_run_alone(tmp_path, url, content):
+    first, second = homes(tmp_path)
+    store = SharedStore(url, str(tmp_path / "shared"))
+    grid, planned = plan_grid(TINY, first)
+    table, run = LeaseTable(url, "another"), planned[0].config_hash
+    table.finish(run, table.claim(run, TRIES), {})
+    assert table._run(
+        "UPDATE fl_leases SET content = :content WHERE run = :run", run=run, content=content
+    )
+    result = pull(grid, planned, second, Options(report=False), leases=store)
+    assert result.to_json()["failed"] == 1
+    assert "expected a result of this version" in result.table.jobs[0].reason
+
+
+def test_a_run_of_another_process_in_this_workspace_is_left_to_it(tmp_path, url):
+    first, _ = homes(tmp_path)
+    store = SharedStore(url, str(tmp_path / "shared"))
+    grid, planned = plan_grid(TINY, first)
+    run = planned[0].config_hash
+    with RunLock(run_folder(first, run).create().lock):
+        result = pull(grid, planned, first, Options(report=False), leases=store)
+    assert result.to_json()["results"][0]["state"] == "ELSEWHERE"
+    assert LeaseTable(url, "look").look(run) is None  # not even claimed
+
+
 def test_a_damaged_archive_is_refused_and_nothing_is_replaced(tmp_path):
     folder = run_folder(tmp_path / "from", RUN).create()
     folder.journal.write_text("{}\n")
@@ -163,6 +213,8 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="cannot be used") as told:
         LeaseTable("postgresql://me:secret@nowhere.invalid/x", "one")
     assert "secret" not in str(told.value)
+    with pytest.raises(StoreError, match="'port'"):
+        LeaseTable("postgresql://me:secret@host:port/x", "one")
     with pytest.raises(ConfigError, match="expected a place for checkpoints"):
         leased_runs.served()
     (home,) = [next(homes(tmp_path))]

@@ -5,15 +5,21 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from fl_platform import cli
+from fl_platform.config import ConfigError
 from fl_platform.grid import pull as pulling
+from fl_platform.grid.jobs import JobTable
 from fl_platform.grid.plan import plan_grid
 from fl_platform.grid.runner import Options
+from fl_platform.grid.slurm_executor import SlurmExecutor
+from fl_platform.run import lookup, run
 from fl_platform.tracking.history import UNEXPECTED, History
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.lock import RunLock
@@ -107,6 +113,22 @@ def test_a_run_that_fails_is_tried_once_by_each_worker_and_thrice_by_all(home, m
     assert read(result.parent.folder.journal).status == "FAILED"
 
 
+def test_a_result_of_other_data_stays_refused(home, monkeypatch):
+    assert pull(home, "seed=0").to_json()["done"] == 1
+    monkeypatch.setattr(lookup, "digest_of", lambda *_: "0" * 64)
+    result = pull(home, "seed=0")
+    assert result.to_json()["failed"] == 1
+    assert result.table.jobs[0].reason.startswith("Expected the data from which")
+
+
+def test_a_worker_adds_the_model_that_a_finished_run_lacks(home):
+    pull(home, "seed=0")
+    result = pull(home, "seed=0", "runtime.model=true")
+    (job,) = result.table.jobs
+    assert job.state == "done"
+    assert run_folder(home, job.planned.config_hash).history().model is not None
+
+
 @pytest.mark.parametrize(
     ("reason", "starts"), [("stopped by signal 15", 0), (UNEXPECTED, 1)], ids=["stopped", "killed"]
 )
@@ -124,6 +146,32 @@ def test_each_local_rank_has_a_gpu_of_its_own(monkeypatch):
         monkeypatch.setenv("LOCAL_RANK", rank)
         pulling.choose_gpu()
         assert os.environ["CUDA_VISIBLE_DEVICES"] == card
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_the_result_that_a_restart_replaces_is_no_outcome_of_the_restart(home, damaged):
+    """A SLURM task has not begun, or a local worker was killed before its run."""
+    _, planned = plan_grid([*TINY, "seed=0"], home)
+    before = run(planned[0].config, home)
+    (job,) = JobTable.of(planned, home, fresh=True).jobs
+    executor = SlurmExecutor(home, parent_run_id="", logs=home, cluster="debug")
+    executor._poll(SimpleNamespace(done=lambda: False), [job], pytest.fail)
+    assert (job.state, job.outcome(home)) == ("waiting", None)
+    if damaged:
+        run_folder(home, planned[0].config_hash).identity_file.write_text("{")
+        assert JobTable.of(planned, home, fresh=True).jobs[0].state == "waiting"
+        return
+    after = run(
+        replace(planned[0].config, runtime=replace(planned[0].config.runtime, fresh=True)), home
+    )
+    executor._poll(SimpleNamespace(done=lambda: False), [job], lambda _: None)
+    assert (job.state, job.result.run_id) == ("done", after.run_id)
+    assert after.run_id != before.run_id
+
+
+def test_a_worker_refuses_to_start_runs_again(home):
+    with pytest.raises(ConfigError, match=r"runtime\.fresh: expected false with --worker"):
+        pull(home, "seed=0", "runtime.fresh=true")
 
 
 @pytest.mark.parametrize("option", [["--restart"], ["--jobs", "2"], ["--executor", "slurm"]])

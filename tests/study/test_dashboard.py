@@ -28,7 +28,6 @@ def port():
 
 
 def test_the_page_answers_this_user_on_loopback_for_this_machine_s_name_alone(home, port):
-    pytest.importorskip("optuna_dashboard")
     open_study(make_problem(home, name="seen"), open_storage(home))
     with dashboard_server(home, port, None, "secret") as server:
         assert server.server_address == ("127.0.0.1", port)

@@ -1,7 +1,6 @@
 """Seeded studies repeat themselves; resumed ones do not repeat their first suggestions."""
 
 import inspect
-from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -12,9 +11,7 @@ from fl_platform.study.spec import Sampler
 from fl_platform.study.storage import open_storage
 from tests.study.fake import install, make_problem, run_worker
 
-# Optuna itself brings all but cmaes, which comes with an extra
-EXTRA = pytest.mark.skipif(find_spec("cmaes") is None, reason="needs the extra 'tune'")
-NAMES = ["tpe", "gp", pytest.param("cmaes", marks=EXTRA), "qmc", "random"]
+NAMES = ["tpe", "gp", "cmaes", "qmc", "random"]
 SPACE = {"attack.nu": {"low": 0.1, "high": 4.0}, "attack.share": {"low": 0.1, "high": 0.9}}
 
 

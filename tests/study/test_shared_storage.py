@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -15,13 +14,12 @@ from optuna.trial import TrialState
 from fl_platform.core.process import Stopper
 from fl_platform.study.problem import open_study
 from fl_platform.study.runner import tune
-from fl_platform.study.shared_storage import LAST_SEEN, RETRIES, AttributeHeartbeat
+from fl_platform.study.shared_storage import LAST_SEEN, RETRIES, AttributeHeartbeat, JournalFile
 from fl_platform.study.storage import artifact_folder, open_storage, origin, recover
 from fl_platform.tracking.mlflow.store import StoreError
 from tests.study.fake import install, make_problem, run_worker
 from tests.study.test_faults import in_child, states
 
-GRPC = pytest.mark.skipif(find_spec("grpc") is None, reason="needs the extra 'grpc'")
 TYPED = ["task=digits", "defense=multi_krum", "runtime.tracking=journal"]
 
 
@@ -102,6 +100,22 @@ def test_a_trial_that_kills_every_worker_of_a_journal_is_retried_three_times(
     failed = [trial for trial in study.trials if trial.state == TrialState.FAIL]
     assert {origin(trial) for trial in failed} == {0}
     assert {trial.params["attack.nu"] for trial in failed} == {3.5}
+
+
+def test_a_line_that_is_torn_while_others_wait_to_write_is_removed(journal):
+    """The writer is killed after the next one has come, and before that one has the lock."""
+    first, second = JournalFile(journal), JournalFile(journal)
+    first.append_logs([{"number": 0}])
+    first._lock.acquire()
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(second.append_logs, [{"number": 1}])
+        time.sleep(0.05)  # the second one waits
+        with journal.open("a") as file:
+            file.write('{"numb')
+        first._lock.release()
+        written.result(timeout=30)
+    assert list(JournalFile(journal).read_logs(0)) == [{"number": 0}, {"number": 1}]
+    assert list(first.read_logs(1)) == [{"number": 1}]
 
 
 def test_a_worker_of_a_journal_that_is_alive_keeps_its_trial(home, journal, monkeypatch):
@@ -220,14 +234,28 @@ def test_grpc_without_its_package_names_the_extra(home, monkeypatch):
         open_storage(home, "grpc://127.0.0.1:1")
 
 
-@GRPC
 def test_a_proxy_that_is_not_there_is_named(home, monkeypatch):
     monkeypatch.setattr("fl_platform.study.shared_storage.GRPC_WAIT", 0.2)
     with pytest.raises(StoreError, match=r"grpc://127\.0\.0\.1:1: no server answers"):
         open_storage(home, "grpc://127.0.0.1:1")
 
 
-@GRPC
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_worker_at_the_database_leaves_a_trial_behind_the_proxy_that_is_alive(home, grpc_server):
+    url, _ = grpc_server
+    problem = make_problem(home)
+    remote = open_study(problem, open_storage(home, url))
+    asked = remote.ask()
+    time.sleep(1.1)  # longer than the grace period since its start
+    remote._storage.record_heartbeat(asked._trial_id)
+    local = open_study(problem, open_storage(home, grace=1))
+    recover(local)
+    assert states(local) == {"RUNNING": 1}
+    remote._storage.set_trial_system_attr(asked._trial_id, LAST_SEEN, time.time() - 3600)
+    recover(local)
+    assert states(local) == {"FAIL": 1, "WAITING": 1}
+
+
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 def test_a_study_behind_a_proxy_survives_a_silent_worker(home, grpc_server, monkeypatch):
     url, _ = grpc_server
@@ -247,7 +275,6 @@ def test_a_study_behind_a_proxy_survives_a_silent_worker(home, grpc_server, monk
     assert [trial.params for trial in local.trials] == [trial.params for trial in study.trials]
 
 
-@GRPC
 def test_a_proxy_that_ends_inside_a_study_is_told_in_one_line(home, grpc_server, monkeypatch):
     url, server = grpc_server
     install(monkeypatch, before=lambda config: server.stop(None).wait())
