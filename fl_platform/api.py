@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_platform.config import Config, ConfigError, find_home
+from fl_platform.config import Config, ConfigError, config_hash, find_home
 from fl_platform.config import compose as compose_config
 from fl_platform.config.errors import nearest
 
@@ -85,12 +85,17 @@ def run(
         if len(names) < len(own):
             raise ConfigError("callbacks: expected all names or all Lightning callbacks, got both.")
         settings["callbacks"], own = callbacks, []
-    config = compose(*overrides, home=home, plugins=plugins, **settings)
+    config, place = compose(*overrides, home=home, plugins=plugins, **settings), _home(home)
     from fl_platform.core.process import Stopper
+    from fl_platform.run.early import refuse_early
+    from fl_platform.tracking.run_folder import run_folder
+
+    if not run_folder(place, config_hash(config)).result_file.exists():
+        refuse_early(config, place)
     from fl_platform.run.runner import run as run_config
 
     stopper = Stopper()
-    result = run_config(config, _home(home), callbacks=own, stopper=stopper)
+    result = run_config(config, place, callbacks=own, stopper=stopper)
     _raise_stop(stopper.signal, f"{result.status.lower()} after round {result.rounds}")
     return result
 
@@ -119,8 +124,7 @@ def grid(
         ConfigError: a combination that cannot be run, named.
         KeyboardInterrupt: SIGINT; SystemExit: SIGTERM or SIGHUP. The same call continues the grid.
     """
-    from fl_platform.grid.plan import plan_grid
-    from fl_platform.grid.runner import Options, run_grid
+    from fl_platform.grid.plan import plan_grid, refuse_runs
 
     typed = [*arguments]
     for key, value in settings.items():
@@ -128,6 +132,9 @@ def grid(
         typed.append(f"{key}={','.join(_text(item, key) for item in several)}")
     place = _home(home)
     asked, planned = plan_grid(typed, place, plugins)
+    refuse_runs(planned, place)
+    from fl_platform.grid.runner import Options, run_grid
+
     outcome = run_grid(asked, planned, place, Options(jobs=jobs, report=report), typed)
     done = len(outcome.table.of_state("done"))
     _raise_stop(outcome.signal, f"{done} of {len(planned)} runs finished")
