@@ -170,9 +170,14 @@ def build_roles(config: Config) -> list[Any]:
 
 def build_callbacks(config: Config, folder: Path) -> list[Callback]:
     """The callbacks of the configuration; ``folder`` parameters receive the artifacts' folder."""
-    nodes = config.callbacks.values()
-    with refused("callbacks"):
-        return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
+    callbacks: list[Callback] = []
+    for name, node in config.callbacks.items():
+        with refused("callbacks"):
+            built: Any = build_rule(node, config.seed, folder=folder)
+        if hasattr(built, "monitor_key"):
+            built.monitor_key = f"callbacks.{name}.monitor"
+        callbacks.append(built)
+    return callbacks
 
 
 def build_loggers(config: Config, folder: Path) -> list[Logger]:
