@@ -147,17 +147,23 @@ def runs(
     """Recorded runs, one row per run; accuracies in percent.
 
     Args:
-        experiment: the name under which runs are filed, or the result of `grid`: its runs alone.
-            Default: all.
+        experiment: the name under which runs are filed, its own and those that its grids share
+            with others, or the result of `grid`: its runs alone. Default: all.
         home: as for `compose`.
         source: ``folders``, ``mlflow`` or ``auto``, as for `fl_platform.tracking.frames.runs`.
+
+    Raises:
+        ConfigError: the store has runs and none of that experiment; the message lists those that
+            have runs.
     """
     from fl_platform.tracking import frames as table
 
     frame = table.runs(_home(home), source)
     frame = frame[frame["attack"] != ""]  # a parent of a grid or study has no attack
     if isinstance(experiment, str):
-        frame = frame[frame["experiment"] == experiment]
+        from fl_platform.grid.filed import runs_of
+
+        frame = frame if frame.empty else runs_of(_home(home), frame, experiment)
     elif experiment is not None:
         frame = frame[frame["config_hash"].isin(experiment.hashes)]
     return frame.reset_index(drop=True)
@@ -178,6 +184,7 @@ def curves(
         source: as for `runs`.
 
     Raises:
+        ConfigError: as for `runs`.
         ValueError: a key that no run has logged.
     """
     from fl_platform.tracking import frames as table

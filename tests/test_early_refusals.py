@@ -71,6 +71,8 @@ RULES = {
     "task=digits defense=median defense.assumed_f=25": "defense.assumed_f: Expected at most f=24",
     "task=digits defense=bulyan mixing=bucketing": "byzantine.fraction: Expected at most f=5",
     "task=digits defense=fltrust": "defense: Expected reference in the context of fltrust",
+    "task=digits defense=monna defense.pivot=reference": "defense: Expected a reference",
+    "task=digits defense=monna defense.pivot=50": "defense: Expected pivot as reference or a row",
     "task=digits defense=smea": "defense: Expected at most max_subsets=200,000",
     "task=digits defense=foolsgold mixing=nnm": "defense: Expected no mixing of rows before",
     "task=digits defense=smea task.sampled=40": "defense: Expected at most max_subsets=200,000",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -99,7 +97,7 @@ def refuse_rules(config: Config, clients: int) -> None:
         rows -= f if rows == clients else config.byzantine.drawn(clients, rows)
     own, nodes = PACKAGES["defense"] + ".", [*config.mixing, config.defense]
     if all(str(node["_target_"]).startswith(own) for node in nodes):
-        has_weights(config, rows, told)  # rules of other packages may expect another dimension
+        has_weights(config, max(rows, 1), told)  # rules of other packages may expect another dimension
 
 
 def has_weights(config: Config, rows: int, f: int) -> bool:
@@ -108,20 +106,25 @@ def has_weights(config: Config, rows: int, f: int) -> bool:
     Raises:
         ConfigError: a setting that a rule refuses when it is called, such as too many subsets.
     """
-    with refused("defense"):
-        return _tried(json.dumps([*config.mixing, config.defense], sort_keys=True), rows, f)
+    rooted = config.task.root_samples is not None
+    key = repr((config.mixing, config.defense, rooted, rows, f))  # the same for cells of a grid
+    if key not in _TRIED:
+        with refused("defense"):
+            *mixings, rule = [build_rule(node) for node in (*config.mixing, config.defense)]
+            _TRIED[key] = _tried(Chain(rule, mixings), rows, f, rooted=rooted)
+    return _TRIED[key]
 
 
-@functools.lru_cache(maxsize=256)
-def _tried(nodes: str, rows: int, f: int) -> bool:
-    *mixings, rule = [build_rule(node) for node in json.loads(nodes)]
-    chain = Chain(rule, mixings)
+_TRIED: dict[str, bool] = {}
+
+
+def _tried(chain: Chain, rows: int, f: int, *, rooted: bool) -> bool:
     context = Context(
         clients=torch.arange(rows),
         round=0,
         sizes=torch.ones(rows),
         losses=torch.ones(rows),
-        reference=torch.ones(4),
+        reference=torch.ones(4) if rooted else None,
         model=torch.zeros(4),
         layers=(4,),
     )
