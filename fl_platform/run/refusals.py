@@ -97,7 +97,7 @@ def refuse_rules(config: Config, clients: int) -> None:
         rows -= f if rows == clients else config.byzantine.drawn(clients, rows)
     own, nodes = PACKAGES["defense"] + ".", [*config.mixing, config.defense]
     if all(str(node["_target_"]).startswith(own) for node in nodes):
-        has_weights(config, max(rows, 1), told)  # rules of other packages may expect another dimension
+        has_weights(config, max(rows, 1), told)  # others may expect another dimension
 
 
 def has_weights(config: Config, rows: int, f: int) -> bool:
