@@ -16,7 +16,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fl_platform.config import Config, ConfigError, find_home
+from fl_platform.config import Config, ConfigError, config_hash, find_home
 from fl_platform.config import compose as compose_config
 from fl_platform.config.errors import nearest
 
@@ -85,12 +85,17 @@ def run(
         if len(names) < len(own):
             raise ConfigError("callbacks: expected all names or all Lightning callbacks, got both.")
         settings["callbacks"], own = callbacks, []
-    config = compose(*overrides, home=home, plugins=plugins, **settings)
+    config, place = compose(*overrides, home=home, plugins=plugins, **settings), _home(home)
     from fl_platform.core.process import Stopper
+    from fl_platform.run.early import refuse_early
+    from fl_platform.tracking.run_folder import run_folder
+
+    if not run_folder(place, config_hash(config)).result_file.exists():
+        refuse_early(config, place)
     from fl_platform.run.runner import run as run_config
 
     stopper = Stopper()
-    result = run_config(config, _home(home), callbacks=own, stopper=stopper)
+    result = run_config(config, place, callbacks=own, stopper=stopper)
     _raise_stop(stopper.signal, f"{result.status.lower()} after round {result.rounds}")
     return result
 
@@ -119,8 +124,7 @@ def grid(
         ConfigError: a combination that cannot be run, named.
         KeyboardInterrupt: SIGINT; SystemExit: SIGTERM or SIGHUP. The same call continues the grid.
     """
-    from fl_platform.grid.plan import plan_grid
-    from fl_platform.grid.runner import Options, run_grid
+    from fl_platform.grid.plan import plan_grid, refuse_runs
 
     typed = [*arguments]
     for key, value in settings.items():
@@ -128,6 +132,9 @@ def grid(
         typed.append(f"{key}={','.join(_text(item, key) for item in several)}")
     place = _home(home)
     asked, planned = plan_grid(typed, place, plugins)
+    refuse_runs(planned, place)
+    from fl_platform.grid.runner import Options, run_grid
+
     outcome = run_grid(asked, planned, place, Options(jobs=jobs, report=report), typed)
     done = len(outcome.table.of_state("done"))
     _raise_stop(outcome.signal, f"{done} of {len(planned)} runs finished")
@@ -140,17 +147,23 @@ def runs(
     """Recorded runs, one row per run; accuracies in percent.
 
     Args:
-        experiment: the name under which runs are filed, or the result of `grid`: its runs alone.
-            Default: all.
+        experiment: the name under which runs are filed, its own and those that its grids share
+            with others, or the result of `grid`: its runs alone. Default: all.
         home: as for `compose`.
         source: ``folders``, ``mlflow`` or ``auto``, as for `fl_platform.tracking.frames.runs`.
+
+    Raises:
+        ConfigError: the store has runs and none of that experiment; the message lists those that
+            have runs.
     """
     from fl_platform.tracking import frames as table
 
     frame = table.runs(_home(home), source)
     frame = frame[frame["attack"] != ""]  # a parent of a grid or study has no attack
     if isinstance(experiment, str):
-        frame = frame[frame["experiment"] == experiment]
+        from fl_platform.grid.filed import runs_of
+
+        frame = frame if frame.empty else runs_of(_home(home), frame, experiment)
     elif experiment is not None:
         frame = frame[frame["config_hash"].isin(experiment.hashes)]
     return frame.reset_index(drop=True)
@@ -171,6 +184,7 @@ def curves(
         source: as for `runs`.
 
     Raises:
+        ConfigError: as for `runs`.
         ValueError: a key that no run has logged.
     """
     from fl_platform.tracking import frames as table

@@ -279,7 +279,7 @@ def grid(
     continue_anyway: ContinueAnyway = False,
 ) -> None:
     """Run or continue a grid of attacks, defenses and seeds."""
-    from fl_platform.grid.plan import plan_grid, refuse_missing
+    from fl_platform.grid.plan import plan_grid, refuse_runs
 
     if worker and (restart or fresh or jobs is not None or executor != "local"):
         raise typer.BadParameter(
@@ -294,7 +294,7 @@ def grid(
     place = _home(home)
     asked, planned = plan_grid(what, place, plugin or ())
     here = executor == "local" and not dry_run
-    refuse_missing(planned, place, here=here)  # refusals come before slow imports
+    refuse_runs(planned, place, here=here)  # refusals come before slow imports
     from fl_platform.grid.runner import Options, dry, run_grid
 
     options = Options(

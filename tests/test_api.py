@@ -36,7 +36,10 @@ def test_a_run_its_frames_and_its_report(home):
     frame = fl.runs(home=home)
     assert list(frame["attack"]) == ["strike"]
     assert frame["accuracy_last"][0] == pytest.approx(result.accuracy_last)
-    assert fl.runs("none of these", home=home).empty
+    assert len(fl.runs("digits", home=home)) == 1
+    for refuses in (fl.runs, fl.report, lambda name, home: fl.curves(experiment=name, home=home)):
+        with pytest.raises(fl.ConfigError, match=r"got 'digts'; did you mean 'digits'\? There are"):
+            refuses("digts", home=home)
     curves = fl.curves(home=home)
     assert list(curves["step"]) == [1, 2]
     with pytest.raises(ValueError, match=r"got 'test/acuracy'; did you mean 'test/accuracy'\?"):
@@ -47,6 +50,7 @@ def test_a_run_its_frames_and_its_report(home):
 
 def test_curves_of_no_run_are_empty(home):
     assert fl.curves("test/acuracy", home=home).empty
+    assert fl.runs("digits", home=home).empty
 
 
 def test_callbacks_are_names_or_objects(home):

@@ -119,18 +119,18 @@ def test_batch_normalisation_of_one_sample_is_refused(batch: int, sizes: tuple[i
 
 @pytest.mark.parametrize("group", ["attack", "defense", "mixing"])
 def test_what_a_rules_constructor_refuses_names_its_key(group: str, monkeypatch) -> None:
-    from fl_platform.run import build
+    from fl_platform.run import refusals
 
     whole = config("attack=strike", "defense=median", "mixing=nnm")
     node = {"mixing": whole.mixing[0]}.get(group, getattr(whole, group))
-    real = build.build_rule
+    real = refusals.build_rule
 
     def refusing(rule, *args, **given):
         if rule["_target_"] == node["_target_"]:
             raise ValueError("Expected another value.")
         return real(rule, *args, **given)
 
-    monkeypatch.setattr(build, "build_rule", refusing)
+    monkeypatch.setattr(refusals, "build_rule", refusing)
     with pytest.raises(ConfigError, match=f"^{group}: Expected another value"):
         build_roles(whole)
 

@@ -1,27 +1,40 @@
-"""What is wrong with values, device and data is refused before torch or Lightning are imported."""
+"""Wrong values and missing data are refused without torch, impossible rules without Lightning."""
 
 import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
+import fl_platform as fl
 from fl_platform.config import ConfigError, compose
-from fl_platform.core import gpus
+from fl_platform.core import Updates, gpus
+from fl_platform.core.context import Context
 from fl_platform.data.locate import LAYOUTS, DataError, refuse_missing_folder
-from fl_platform.run.build import resolve_device
+from fl_platform.grid.plan import plan_grid
+from fl_platform.repro.log import Clock, SuiteLog
+from fl_platform.repro.runner import SuiteSession, _work
+from fl_platform.repro.spec import load_suite
+from fl_platform.run.build import build_roles, resolve_device
 from fl_platform.run.early import refuse_early, refuse_missing_gpu
+from fl_platform.run.refusals import refuse_rules
 from fl_platform.study.runner import tune
 from fl_platform.tracking.run_folder import all_runs
 
-# Runs the command line once per line of standard input; an import of torch ends it.
+CONF = Path(__file__).resolve().parents[1] / "conf"
+# Runs the command line once per line of standard input; an import of a module in argv ends it.
 COMMANDS = """
 import sys
 
+slow = sys.argv[1:]
+
 class Refuses:
     def find_spec(self, name, path=None, target=None):
-        if name in ("torch", "lightning"):
+        if name in slow:
             raise SystemExit(f"imports {name}")
 
 sys.meta_path.insert(0, Refuses())
@@ -40,6 +53,7 @@ REFUSED = {
     "task=digits byzantine.fraction=0.5": "byzantine.fraction: expected",
     "task=digits attack=lie attack.zz=1": "attack.zz: lie has no such parameter",
     "task=digits attack=lie attack.z=much": "attack.z: expected",
+    "task=digits attack=absent attack.schedule={ramp:3}": "attack.schedule.ramp: expected 0",
     "task=arrays task.data.file=none.npz": "task.data.file: expected a file at",
     "task=cifar10 task.data.download=false": "Looked for the data in",
     "task=cifar100": "Looked for the data in",
@@ -50,31 +64,113 @@ REFUSED = {
 }
 
 
+# Refused by torch, without Lightning, torchvision or MLflow.
+RULES = {
+    "task=digits defense=multi_krum byzantine.fraction=0.48": "byzantine.fraction: Expected at",
+    "task=digits defense=multi_krum byzantine.count=24": "byzantine.count: Expected at most f=23",
+    "task=digits defense=median defense.assumed_f=25": "defense.assumed_f: Expected at most f=24",
+    "task=digits defense=bulyan mixing=bucketing": "byzantine.fraction: Expected at most f=5",
+    "task=digits defense=fltrust": "defense: Expected reference in the context of fltrust",
+    "task=digits defense=monna defense.pivot=reference": "defense: Expected a reference",
+    "task=digits defense=monna defense.pivot=50": "defense: Expected pivot as reference or a row",
+    "task=digits defense=smea": "defense: Expected at most max_subsets=200,000",
+    "task=digits defense=foolsgold mixing=nnm": "defense: Expected no mixing of rows before",
+    "task=digits defense=smea task.sampled=40": "defense: Expected at most max_subsets=200,000",
+    "task=digits attack=label_flip byzantine.data=none": "byzantine.data: expected share or iid",
+}
+SLOW = {"torch": ("torch", "lightning"), "Lightning": ("lightning", "torchvision", "mlflow")}
+LINES = {
+    "torch": {
+        f"{verb} {words}": says for verb in ("run", "grid") for words, says in REFUSED.items()
+    }
+    | {
+        f"{verb} task=mnist task.data.root=/nowhere defense=dnc": "Looked for the data in"
+        for verb in ("arena", "tune strike_nu")
+    },
+    "Lightning": {
+        f"{verb} {words}": says for verb in ("run", "grid") for words, says in RULES.items()
+    }
+    | {
+        f"{verb} task=digits defense=multi_krum byzantine.fraction=0.48": "byzantine.fraction: Exp"
+        for verb in ("arena", "tune strike_nu")
+    },
+}
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    lines = [f"{verb} {words} --home {home}" for verb in ("run", "grid") for words in REFUSED]
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS],
-        input="\n".join(lines),
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    answers = done.stderr.split("fl-platform: ")[1:]
-    assert len(answers) == len(lines), done.stderr
-    assert not (home / "mlruns").exists()
-    return dict(zip([line.partition(" --home")[0] for line in lines], answers, strict=True))
+    answers = {}
+    for name, commands in LINES.items():
+        home = tmp_path_factory.mktemp("home")
+        lines = [f"{words} --home {home}" for words in commands]
+        done = subprocess.run(
+            [sys.executable, "-c", COMMANDS, *SLOW[name]],
+            input="\n".join(lines),
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = done.stderr.split("fl-platform: ")[1:]
+        assert len(found) == len(lines), done.stderr
+        assert not [p for p in home.rglob("*") if p.name in ("runs", "arena", "mlflow.db")]
+        answers |= dict(zip([(name, words) for words in commands], found, strict=True))
+    return answers
 
 
-@pytest.mark.parametrize("verb", ["run", "grid"])
-@pytest.mark.parametrize("words", REFUSED)
-def test_it_is_refused_with_exit_code_2_and_without_torch(told, verb, words):
-    answer = told[f"{verb} {words}"]
-    assert answer.startswith(REFUSED[words]), answer
+@pytest.mark.parametrize(("name", "words"), [(name, w) for name in LINES for w in LINES[name]])
+def test_it_is_refused_with_exit_code_2_and_without_slow_imports(told, name, words):
+    answer = told[name, words]
+    assert answer.startswith(LINES[name][words]), answer
     assert answer.endswith("exit 2\n"), answer
     assert "imports" not in answer
+
+
+@pytest.mark.parametrize("wrong", ["task=mnist", "defense=smea"])
+def test_python_and_a_suite_refuse_a_grid_before_any_run(wrong, tmp_path):
+    with pytest.raises((ConfigError, DataError), match=r"data in|max_subsets.* In the run: task=d"):
+        fl.grid("task=digits", "attack=none,lie", wrong, home=tmp_path)
+    grid, planned = plan_grid(["task=digits", wrong], tmp_path)
+    session = SuiteSession(
+        load_suite("smoke", tmp_path), tmp_path, SuiteLog(tmp_path, "x"), Clock()
+    )
+    with pytest.raises((ConfigError, DataError), match=r"data in|max_subsets"):
+        _work(session, grid, planned)
+    assert not list(all_runs(tmp_path))
+
+
+DEFENSES, MIXINGS = (
+    sorted(path.stem for path in (CONF / group).glob("*.yaml")) for group in ("defense", "mixing")
+)
+
+
+@pytest.fixture(scope="module")
+def mixings():
+    return {name: compose(["task=digits", f"mixing={name}"], CONF.parent) for name in MIXINGS}
+
+
+@pytest.mark.parametrize("defense", DEFENSES)
+def test_a_rule_is_refused_early_exactly_if_its_first_round_would_refuse(defense, mixings):
+    own = compose(["task=digits", f"defense={defense}"], CONF.parent)
+    n, f = 50, 10
+    for mixed in mixings.values():
+        config, early, late = replace(own, mixing=mixed.mixing), "", ""
+        try:
+            refuse_rules(config, n)
+        except ConfigError as error:
+            early = str(error)
+        aggregator = build_roles(config)[0]
+        if aggregator.chain.largest_f(n) < f:
+            assert early.startswith("byzantine.fraction: Expected at most f=")
+            continue
+        rows = torch.randn(n, 7, generator=torch.Generator().manual_seed(0))
+        many = {"sizes": torch.ones(n), "losses": torch.ones(n), "model": torch.zeros(7)}
+        context = Context(clients=torch.arange(n), round=0, layers=(3, 4), **many)
+        try:
+            aggregator.aggregate(Updates(rows), f, torch.arange(n), context)
+        except ValueError as error:
+            late = str(error)
+        assert bool(early) == bool(late), (early, late)
 
 
 @pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9"])

@@ -374,6 +374,9 @@ class Config:
         schedule = build_dataclass(AttackSchedule, node, "attack.schedule")
         key, name = "attack.schedule", self._attack
         _bounded(name != "none" or schedule == ALWAYS, key, "null for attack=none", node)
+        partial = name == "absent" and schedule.ramp > 1
+        whole = "0 for attack=absent, which sends nothing and so has no partial strength"
+        _bounded(not partial, f"{key}.ramp", whole, schedule.ramp)
         last = f"a round below rounds={self.rounds}"
         _bounded(schedule.start < self.rounds, f"{key}.start", last, schedule.start)
         trains = f"share or iid for {key}, under which Byzantine clients train in some rounds"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates
 from fl_platform.core.aggregate import as_aggregate
-from fl_platform.core.context import Context, asks
+from fl_platform.core.context import Context, asks, requires
 from fl_platform.core.deferred import assumed, sent
 from fl_platform.core.rng import stream_seed
-from fl_platform.core.rule import as_updates, largest_f, unwrapped
+from fl_platform.core.rule import as_updates, largest_f, snake_case, unwrapped
+from fl_platform.core.rule_state import refuse_lost_memory
 from fl_platform.defenses.gate import accepted
 
 # What belongs to one client alone, so that a mixed row has none of it.
@@ -75,6 +76,33 @@ class Chain:
     def largest_f(self, n: int) -> int:
         """The largest f that every part accepts for n received rows."""
         return next(f for f in range(n, -1, -1) if self._accepts(n, f))
+
+    def refuse_excess(self, n: int, f: int) -> None:
+        """Raise ``ValueError`` if f of n clients is more than the parts accept."""
+        limit = self.largest_f(n)
+        if f > limit:
+            raise ValueError(
+                f"Expected at most f={limit} Byzantine of n={n} clients for {self._name()}, got"
+                f" f={f}; lower the Byzantine share or choose another defense."
+            )
+
+    def refuse_parts(self, offered: Collection[str]) -> None:
+        """Refuse a part that a run cannot use.
+
+        Args:
+            offered: fields of `Context` that a round provides.
+
+        Raises:
+            TypeError: a part has memory that a checkpoint does not store.
+            ValueError: a part requires a field that is not offered.
+        """
+        for _, part in self._parts():
+            refuse_lost_memory(part)
+            if unknown := sorted(requires(part) - set(offered)):
+                raise ValueError(
+                    f"Expected {', '.join(unknown)} in the context of {_name_of(part)}, got none;"
+                    " for a reference set task.root_samples, else choose another rule."
+                )
 
     @property
     def asked(self) -> frozenset[str]:
@@ -228,4 +256,4 @@ def _rows_after(mixing: Any, n: int) -> int:
 
 def _name_of(rule: Any) -> str:
     rule = unwrapped(rule)
-    return str(getattr(rule, "__name__", type(rule).__name__.lower()))
+    return str(getattr(rule, "__name__", snake_case(type(rule).__name__)))

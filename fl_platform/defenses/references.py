@@ -15,11 +15,11 @@ def check_reference(updates: Updates, reference: Tensor | None, name: str) -> Te
         ValueError: no reference, or one of another dimension, or not finite.
     """
     if reference is None or reference.shape != (updates.dimension,):
+        shape = f" of shape ({updates.dimension},)" if reference is not None else ""
         got = "none" if reference is None else f"shape {tuple(reference.shape)}"
         raise ValueError(
-            f"Expected a reference of shape ({updates.dimension},) for {name}, an update that the"
-            f" server trained on data of its own, got {got}; set task.root_samples in a run, or"
-            " pass reference=."
+            f"Expected a reference{shape} for {name}, an update that the server trained on data of"
+            f" its own, got {got}; set task.root_samples in a run, or pass reference=."
         )
     own = reference.detach().to(device=updates.device, dtype=updates.dtype)
     if not bool(torch.stack(own.aminmax()).isfinite().all()):  # NaN spreads through both

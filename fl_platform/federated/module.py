@@ -152,6 +152,11 @@ class FederatedModule(GlobalModel):
         given = {"server": server, "server_schedule": server_schedule, "loss": own_loss}
         self.keep_hyperparameters(PLAIN, given | {"root": root})
 
+    logs = (
+        *("round/loss", "round/attack_strength", "round/local_lr", "round/server_lr", "time/*"),
+        *("validation/accuracy", "validation/loss"),  # by Lightning's own loop
+    )
+
     @property
     def population(self) -> tuple[int, int] | None:
         """(n, f) with full participation, where all rounds have the same; else ``None``."""

@@ -22,6 +22,8 @@ class Throughput(Callback):
     clients' steps of SGD read, operations those of `work_per_image`.
     """
 
+    logs = ("speed/images_per_second", "speed/training_teraflops")
+
     def __init__(self) -> None:
         self._last = 0.0
         self._operations = 0

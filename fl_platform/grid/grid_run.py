@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from fl_platform.grid.filed import PLAN
 from fl_platform.grid.jobs import JobTable
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.grid.spec import Grid
@@ -15,11 +16,9 @@ from fl_platform.run import provenance
 from fl_platform.run.naming import run_tags
 from fl_platform.tracking.lock import RunOwned, alone
 from fl_platform.tracking.parent_run import ParentRun
-from fl_platform.tracking.records import RecordError, StoredPlan, read_record, skip
-from fl_platform.tracking.run_folder import all_runs, run_folder, write_json
+from fl_platform.tracking.run_folder import run_folder, write_json
 
 KIND = "grid"
-PLAN = "plan.json"
 RULES = ("attack", "defense")
 PARAMS = (*RULES, "task", "mixing", "preset", "seed", "rounds")  # that a parent run shows
 
@@ -145,18 +144,3 @@ def join_grid_run(
             yield GridRun(grid, planned, home, None)
             return
         yield GridRun(grid, planned, home, run)
-
-
-def planned_hashes(home: Path, experiment: str) -> set[str]:
-    """Configuration hashes of all runs that grids of ``experiment`` have planned in ``home``."""
-    hashes: set[str] = set()
-    for folder in all_runs(home):
-        if (folder.describe() or {}).get("experiment") != experiment:
-            continue
-        try:
-            plan = read_record(folder.artifacts / PLAN, StoredPlan, "plan") or {"cells": []}
-        except RecordError as error:
-            skip(error)
-            continue
-        hashes |= {run["config_hash"] for run in plan["cells"]}
-    return hashes

@@ -14,11 +14,12 @@ from fl_platform.config import (
     conf_folders,
     config_hash,
     expand,
+    setting_hash,
 )
 from fl_platform.config.sweep import MOST
 from fl_platform.config.targets import admit
 from fl_platform.grid.spec import Grid, read_grid
-from fl_platform.run.early import refuse_early
+from fl_platform.run.early import refuse_missing, refuse_settings
 from fl_platform.run.naming import run_name, run_names
 from fl_platform.tracking.run_folder import run_folder
 
@@ -61,8 +62,8 @@ def plan_grid(
     return grid, plan(combinations, home, plugins=plugins, experiment=grid.name)
 
 
-def refuse_missing(planned: Sequence[PlannedRun], home: Path, *, here: bool = True) -> None:
-    """Refuse runs without a stored result whose data or GPU is missing, before slow imports.
+def refuse_runs(planned: Sequence[PlannedRun], home: Path, *, here: bool = True) -> None:
+    """Refuse runs without a stored result that cannot start, before slow imports.
 
     Args:
         planned: runs of the grid.
@@ -70,15 +71,21 @@ def refuse_missing(planned: Sequence[PlannedRun], home: Path, *, here: bool = Tr
         here: whether this machine executes the runs.
 
     Raises:
-        ConfigError: with the place where the file was expected, or the number of GPUs.
+        ConfigError: with the place where a file was expected, the number of GPUs, or the run whose
+            rules cannot work.
         DataError: with the folders that were searched.
     """
     unfinished = [
-        run.config for run in planned if not run_folder(home, run.config_hash).result_file.exists()
+        run for run in planned if not run_folder(home, run.config_hash).result_file.exists()
     ]
-    different = {(str(c.task.data), c.runtime.device): c for c in unfinished}
-    for config in different.values():
-        refuse_early(config, home, here=here)
+    places = {(str(run.config.task.data), run.config.runtime.device): run for run in unfinished}
+    for run in places.values():
+        refuse_missing(run.config, home, here=here)
+    for run in {setting_hash(run.config): run for run in unfinished}.values():
+        try:
+            refuse_settings(run.config)
+        except ConfigError as error:
+            raise ConfigError(f"{error} In the run: {' '.join(run.overrides)}") from None
 
 
 def plan(

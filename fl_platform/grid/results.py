@@ -14,7 +14,7 @@ from rich.text import Text
 from fl_platform.config import ConfigError
 from fl_platform.core.outside import OutsideError, read_file
 from fl_platform.core.terminal import Terminal
-from fl_platform.grid.grid_run import planned_hashes
+from fl_platform.grid.filed import runs_of
 from fl_platform.grid.papers import restated
 from fl_platform.report.cells import by_setting, cells, usual_strength
 from fl_platform.report.figures.embedding import labels_of
@@ -46,13 +46,7 @@ def frame_of(home: Path, experiment: str, source: table.Source = "auto") -> pd.D
     """
     runs = table.runs(home, source)
     runs = runs[runs["attack"] != ""]  # without the parent runs of grids and studies
-    hashes = planned_hashes(home, experiment)
-    frame = runs[(runs["experiment"] == experiment) | runs["config_hash"].isin(hashes)]
-    if frame.empty:
-        known = ", ".join(sorted(set(runs["experiment"]))) or "none"
-        raise ConfigError(
-            f"report: there is no experiment {experiment!r} with runs; known: {known}"
-        )
+    frame = runs_of(home, runs, experiment)
     return (
         frame.assign(variant=table.variants(frame))
         .drop(columns="parameters")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fl_platform.config import ConfigError
 from fl_platform.core.terminal import wide_output
 from fl_platform.core.text import printable
+from fl_platform.data.locate import DataError
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.repro import compare as drift
 from fl_platform.repro.conditions import (
@@ -245,7 +246,7 @@ def _recorded(session: SuiteSession) -> int:
         raise
     except Exception as error:
         why = printable(" ".join(str(error).split()) or type(error).__name__)
-        if not isinstance(error, CouldNotRun | ConfigError | OSError):
+        if not isinstance(error, CouldNotRun | ConfigError | DataError | OSError):
             file = session.log.folder / "failure.txt"
             write_atomic(file, traceback.format_exc().encode(errors="backslashreplace"))
             why = f"{type(error).__name__}: {why} ({file})"
@@ -296,6 +297,9 @@ def _compare(session: SuiteSession) -> ComparisonResult:
 
 def _work(session: SuiteSession, grid: Grid, cells: Sequence[PlannedRun]) -> None:
     """Run every cell that is unfinished under the current conditions."""
+    from fl_platform.grid.plan import refuse_runs
+
+    refuse_runs(cells, session.home)
     from fl_platform.grid.runner import Options, run_grid
 
     options = Options(jobs=session.jobs, report=False)

@@ -40,7 +40,7 @@ from fl_platform.federated.client_training import Choice, WayName, choose
 from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.run.early import missing_gpu
 from fl_platform.run.naming import run_name
-from fl_platform.run.refusals import build_network, refused
+from fl_platform.run.refusals import build_network, build_rules, refused
 
 Module = TypeVar("Module", bound=FederatedModule)
 
@@ -156,33 +156,28 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
 
 def build_roles(config: Config) -> list[Any]:
     """The aggregator, and the adversary if there is an attack."""
-    defense = role(config.defense, "defense")
-    with refused("mixing"):
-        mixings = [build_rule(node, config.seed) for node in config.mixing]
+    attack, mixings, rule = build_rules(config)
+    defense, plays = role(config.defense, "defense"), role(config.attack, "attack")
+    options = {"on_excess_f": defense.on_excess_f, "assumed_f": defense.assumed_f}
     with refused("defense", TypeError):
-        rule = build_rule(config.defense, config.seed)
-        options = {"on_excess_f": defense.on_excess_f, "assumed_f": defense.assumed_f}
         roles: list[Any] = [Aggregator(rule, mixings, **options)]
-    with refused("attack"):
-        attack = build_rule(config.attack, config.seed)
     if rule_name(attack) != "none":
         with refused("attack", TypeError):
-            plays = role(config.attack, "attack")
             schedule = attack_schedule(plays.schedule)
             roles.append(adversary(attack, knowledge=plays.knowledge, schedule=schedule))
-        if config.byzantine.data == "none" and roles[-1].trains:
-            raise ConfigError(
-                f"byzantine.data: expected share or iid for attack={rule_name(attack)}, whose"
-                " clients train on their own data, got 'none'."
-            )
     return roles
 
 
 def build_callbacks(config: Config, folder: Path) -> list[Callback]:
     """The callbacks of the configuration; ``folder`` parameters receive the artifacts' folder."""
-    nodes = config.callbacks.values()
-    with refused("callbacks"):
-        return [cast("Callback", build_rule(node, config.seed, folder=folder)) for node in nodes]
+    callbacks: list[Callback] = []
+    for name, node in config.callbacks.items():
+        with refused("callbacks"):
+            built: Any = build_rule(node, config.seed, folder=folder)
+        if hasattr(built, "monitor_key"):
+            built.monitor_key = f"callbacks.{name}.monitor"
+        callbacks.append(built)
+    return callbacks
 
 
 def build_loggers(config: Config, folder: Path) -> list[Logger]:

@@ -1,4 +1,4 @@
-"""Refusals before slow imports: missing data and GPUs, found without torch or Lightning."""
+"""Refusals before slow imports: data and GPU without torch, then the rules without Lightning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fl_platform.data.locate import refuse_missing_folder
 
 
 def refuse_early(config: Config, home: Path, *, here: bool = True) -> None:
-    """Refuse a run that cannot start; what only torch can tell is refused later, in `run`.
+    """Refuse a run that cannot start; what only its data can tell is refused later, in `run`.
 
     Args:
         config: configuration of the run.
@@ -19,9 +19,27 @@ def refuse_early(config: Config, home: Path, *, here: bool = True) -> None:
         here: whether this machine executes the run, so that it must have the GPU.
 
     Raises:
-        ConfigError: a missing data file or GPU.
+        ConfigError: a missing data file or GPU, or rules that `refusals.refuse_rules` refuses.
         DataError: a missing folder of a data set.
     """
+    refuse_missing(config, home, here=here)
+    refuse_settings(config)
+
+
+def refuse_settings(config: Config) -> None:
+    """Refuse rules that cannot run with these settings, where the settings name n; imports torch.
+
+    Raises:
+        ConfigError: as for `refusals.refuse_rules`.
+    """
+    if config.task.clients is not None:
+        from fl_platform.run.refusals import refuse_rules
+
+        refuse_rules(config, config.task.clients)
+
+
+def refuse_missing(config: Config, home: Path, *, here: bool = True) -> None:
+    """Refuse missing data and GPUs without an import of torch; arguments as for `refuse_early`."""
     if here:
         refuse_missing_gpu(config.runtime.device)
     refuse_missing_data(config, home)

@@ -1,17 +1,24 @@
-"""Checks that require data and network, before round 1: a refusal is one line with its key."""
+"""Checks of rules, data and network before round 1: a refusal is one line with its key."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fl_platform.config import Config, ConfigError, build_rule
+from fl_platform.config import Config, ConfigError, build_rule, target_name
+from fl_platform.config.schema import role
+from fl_platform.config.targets import PACKAGES
+from fl_platform.core import Updates
+from fl_platform.core.context import FIELDS, Context
+from fl_platform.core.rule import is_agnostic
 from fl_platform.data import DataError, Dataset
+from fl_platform.defenses.chain import Chain
 from fl_platform.federated import Federation
 
 _KEYED = re.compile(r"[a-z_]+(\.\w+)*: ")  # a message that already names its key
@@ -35,6 +42,94 @@ def refused(key: str, *also: type[Exception]) -> Iterator[None]:
     except user_errors as error:
         message = str(error)
         raise ConfigError(message if _KEYED.match(message) else f"{key}: {message}") from None
+
+
+def build_rules(config: Config) -> tuple[Callable[..., Any], list[Any], Callable[..., Any]]:
+    """The attack, the mixings and the defense of a run.
+
+    Raises:
+        ConfigError: settings that a rule refuses, or an attack of clients without data.
+    """
+    with refused("mixing"):
+        mixings = [build_rule(node, config.seed) for node in config.mixing]
+    with refused("defense", TypeError):
+        rule = build_rule(config.defense, config.seed)
+    with refused("attack"):
+        attack = build_rule(config.attack, config.seed)
+    trains = is_agnostic(attack) or role(config.attack, "attack").knowledge == "own"
+    if config.byzantine.data == "none" and trains:
+        raise ConfigError(
+            f"byzantine.data: expected share or iid for attack={target_name(config.attack)}, whose"
+            " clients train on their own data, got 'none'."
+        )
+    return attack, mixings, rule
+
+
+def refuse_rules(config: Config, clients: int) -> None:
+    """Refuse numbers of clients and rules with which no round can be computed; reads no data.
+
+    With sampled participants, ``on_excess_f`` is applied in each round instead.
+
+    Raises:
+        ConfigError: more Byzantine clients than the defense tolerates, a rule without the context
+            that it requires, or a setting that a rule of this project refuses.
+    """
+    task, f, known = config.task, config.byzantine.number(clients), role(config.defense, "defense")
+    if task.sampled is not None and task.sampled > clients:
+        most = f"at most {clients}, all clients"
+        raise ConfigError(f"task.sampled: expected {most}, got {task.sampled}.")
+    _, mixings, rule = build_rules(config)
+    with refused("byzantine"):
+        config.byzantine.refuse_majority(clients, f"{clients} clients")
+        config.refuse_idle(clients)
+    chain = Chain(rule, mixings)
+    with refused("defense", TypeError):
+        chain.refuse_parts(set(FIELDS) - ({"reference"} if task.root_samples is None else set()))
+    told, rows = f if known.assumed_f is None else known.assumed_f, clients
+    if task.sampled is None or task.sampled == clients:
+        key = "fraction" if config.byzantine.count is None else "count"
+        with refused(f"byzantine.{key}" if known.assumed_f is None else "defense.assumed_f"):
+            chain.refuse_excess(clients, told)
+    else:
+        rows = task.sampled
+        told = config.byzantine.drawn(clients, rows) if known.assumed_f is None else told
+    if target_name(config.attack) == "absent":
+        rows -= f if rows == clients else config.byzantine.drawn(clients, rows)
+    own, nodes = PACKAGES["defense"] + ".", [*config.mixing, config.defense]
+    if all(str(node["_target_"]).startswith(own) for node in nodes):
+        has_weights(config, max(rows, 1), told)  # others may expect another dimension
+
+
+def has_weights(config: Config, rows: int, f: int) -> bool:
+    """Whether the defense weights updates: tried on equal ones, of four coordinates.
+
+    Raises:
+        ConfigError: a setting that a rule refuses when it is called, such as too many subsets.
+    """
+    rooted = config.task.root_samples is not None
+    key = repr((config.mixing, config.defense, rooted, rows, f))  # the same for cells of a grid
+    if key not in _TRIED:
+        with refused("defense"):
+            *mixings, rule = [build_rule(node) for node in (*config.mixing, config.defense)]
+            _TRIED[key] = _tried(Chain(rule, mixings), rows, f, rooted=rooted)
+    return _TRIED[key]
+
+
+_TRIED: dict[str, bool] = {}
+
+
+def _tried(chain: Chain, rows: int, f: int, *, rooted: bool) -> bool:
+    context = Context(
+        clients=torch.arange(rows),
+        round=0,
+        sizes=torch.ones(rows),
+        losses=torch.ones(rows),
+        reference=torch.ones(4) if rooted else None,
+        model=torch.zeros(4),
+        layers=(4,),
+    )
+    updates = Updates(torch.ones(rows, 4))
+    return chain(updates, min(f, chain.largest_f(rows)), context=context).weights is not None
 
 
 def build_network(config: Config, dataset: Dataset) -> nn.Module:

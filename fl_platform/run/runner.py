@@ -18,7 +18,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from fl_platform.config import Config, ConfigError, config_hash, flat
+from fl_platform.config import Config, config_hash, flat
 from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
@@ -45,7 +45,7 @@ from fl_platform.run.data_sets import data_sets
 from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
-from fl_platform.run.refusals import check_network
+from fl_platform.run.refusals import check_network, refuse_rules
 from fl_platform.run.result import Result
 from fl_platform.run.saved_model import add_model, refuse_export, write_model
 from fl_platform.tracking.active_run import ActiveRun, Status
@@ -140,11 +140,12 @@ def run(
 
 def checked_population(config: Config, home: Path) -> Population:
     """The data and clients of a run whose rules, network and export accept them."""
+    build_roles(config)
     if config.task.clients is not None:  # known before the data are read
-        refuse_excess(config, config.task.clients)
+        refuse_rules(config, config.task.clients)
     population = load_population(config, home)
     if config.task.clients is None:
-        refuse_excess(config, len(population.federation))
+        refuse_rules(config, len(population.federation))
     check_network(config, population.dataset, population.federation)
     refuse_export(config, population)
     return population
@@ -177,28 +178,6 @@ def free_earlier_runs(device: torch.device) -> None:
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
-
-
-def refuse_excess(config: Config, clients: int) -> None:
-    """Refuse impossible numbers of clients before a folder is created for the run.
-
-    With sampled participants, ``on_excess_f`` is applied in each round instead.
-    """
-    sampled, f = config.task.sampled, config.byzantine.number(clients)
-    if sampled is not None and sampled > clients:
-        raise ConfigError(f"task.sampled: expected at most {clients}, all clients, got {sampled}.")
-    roles = build_roles(config)
-    try:
-        config.byzantine.refuse_majority(clients, f"{clients} clients")
-        config.refuse_idle(clients)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    if sampled is not None and sampled < clients:
-        return
-    try:
-        roles[0].refuse_excess(clients, f)
-    except ValueError as error:
-        raise ConfigError(f"byzantine.fraction: {error}") from None
 
 
 def conditions(

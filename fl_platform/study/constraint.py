@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import torch
-
 from fl_platform.config import Config, ConfigError, config_hash
-from fl_platform.core import Updates
-from fl_platform.core.context import Context
-from fl_platform.run.build import build_roles
+from fl_platform.run.refusals import has_weights
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
 
@@ -27,27 +23,13 @@ def weight_share(config: Config, home: Path) -> float:
 
 
 def refuse_weightless(config: Config) -> None:
-    """Refuse a defense whose aggregate has no weights; tried on equal updates.
+    """Refuse a defense whose aggregate has no weights.
 
     Raises:
         ConfigError: the rule computes no weights, or the number of updates per round is unknown.
     """
     rows = received(config)
-    aggregator = build_roles(config)[0]
-    order = torch.arange(rows)
-    trial = Context(
-        clients=order,
-        round=0,
-        sizes=torch.ones(rows),
-        losses=torch.ones(rows),
-        reference=torch.ones(4),
-        model=torch.zeros(4),
-        layers=(4,),
-    )
-    answer = aggregator.aggregate(
-        Updates(torch.ones(rows, 4)), config.byzantine.number(rows), order, trial
-    )
-    if answer.weights is None:
+    if not has_weights(config, rows, config.byzantine.number(rows)):
         raise ConfigError(
             "stealth: expected a defense whose rule weights updates (multi_krum, rfa, aksel,"
             f" dnc, centered_clipping, ...), got {config.defense['_target_'].rpartition('.')[2]}."

@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial
 
 from fl_platform.report.statistics import summarize
-from fl_platform.run.build import load_population
 from fl_platform.run.result import Result
-from fl_platform.study.objective import Objective
 from fl_platform.study.problem import Problem
+
+if TYPE_CHECKING:
+    from fl_platform.study.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def evaluate(
     opponent: Sequence[str] | None = None,
 ) -> Sample:
     """Run one point with every fresh seed."""
+    from fl_platform.run.build import load_population  # imports Lightning
+
     problem, results = objective.problem, []
     for seed in seeds:
         config = problem.config(values, seed, opponent)

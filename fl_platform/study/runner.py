@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optuna.study import get_all_study_names
+
 from fl_platform.config import ConfigError, target_name
 from fl_platform.config.hydra_tree import parse_overrides
+from fl_platform.run.early import refuse_early
 from fl_platform.study.printing import find_study, settings, show_study
 from fl_platform.study.problem import Problem, tuned_defense
 from fl_platform.study.spec import StudySpec, load_spec
@@ -75,7 +78,11 @@ def tune(
     problem = prepare(file, typed, home, name=name, plugins=plugins)
     if final and problem.spec.front:
         raise ConfigError("--final: expected a study with one objective, got a front of two.")
-    # imports Lightning and torch; after the checks
+    studies = open_storage(home, storage)
+    with storage_errors(studies, problem.name):
+        if problem.name not in get_all_study_names(studies):  # to show an older one needs no data
+            refuse_early(problem.config({}, problem.spec.seeds[0]), home)
+    # imports Lightning; after the checks
     from fl_platform.core.process import Stopper
     from fl_platform.study.minimax import solve
     from fl_platform.study.session import WorkerSession
@@ -84,9 +91,7 @@ def tune(
     wait = timeout if timeout is not None else problem.spec.budget.timeout
     limits = Limits(trials, None if wait is None else time.monotonic() + wait)
     with Stopper() as stopper:
-        session = WorkerSession(
-            home, open_storage(home, storage), stopper, limits, _tracking(problem)
-        )
+        session = WorkerSession(home, studies, stopper, limits, _tracking(problem))
         with storage_errors(session.storage, problem.name):
             print(_heading(problem), flush=True)
             if warning := _unchosen(problem):

@@ -266,11 +266,11 @@ class StudySpec:
         return parse_space(self.space, "space")
 
 
-def load_spec(name: str, home: Path) -> StudySpec:
-    """Read ``tuning/<name>.yaml``.
+def read_tuning(name: str, home: Path) -> dict[str, Any]:
+    """The content of ``tuning/<name>.yaml``.
 
     Raises:
-        ConfigError: the file is missing or invalid, or a setting is unknown or out of range.
+        ConfigError: the file is missing or cannot be read.
     """
     files = tuning_files(home)
     if name not in files:
@@ -278,9 +278,18 @@ def load_spec(name: str, home: Path) -> StudySpec:
         where = looked_in(sorted({path.parent for path in files.values()}))
         raise ConfigError(f"tuning: there is no '{name}'{close} There are: {has}.{where}")
     try:
-        tree = read_yaml(files[name])
+        return read_yaml(files[name])
     except OutsideError as error:
         raise ConfigError(str(error)) from None
+
+
+def load_spec(name: str, home: Path) -> StudySpec:
+    """Read ``tuning/<name>.yaml``.
+
+    Raises:
+        ConfigError: the file is missing or invalid, or a setting is unknown or out of range.
+    """
+    tree = read_tuning(name, home)
     spec = build_dataclass(StudySpec, tree, name)
     if spec.space:
         parse_space(spec.space, f"{name}.space")

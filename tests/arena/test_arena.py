@@ -6,6 +6,7 @@ import pytest
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.core.process import Stopped
+from fl_platform.run import build
 from fl_platform.run.runner import run
 from fl_platform.study.arena import batch, runner
 from fl_platform.study.arena.batch import ArenaSetting, play
@@ -90,7 +91,7 @@ def test_selection_reads_no_test_data_and_finds_the_mean_weak(home, monkeypatch)
             assert name == "validation", "a validation run asked for the test set"
             return super().__getitem__(name)
 
-    load = batch.load_population
+    load = build.load_population
 
     def guarded(config, place):
         population = load(config, place)
@@ -98,7 +99,7 @@ def test_selection_reads_no_test_data_and_finds_the_mean_weak(home, monkeypatch)
             object.__setattr__(population, "held_out", Guarded(population.held_out))
         return population
 
-    monkeypatch.setattr(batch, "load_population", guarded)
+    monkeypatch.setattr(build, "load_population", guarded)
     monkeypatch.setattr(batch, "_POPULATIONS", {})
     typed = ["defense=mean", "rounds=8", *MOMENTUM]
     (result,) = runner.run_arenas(typed, home, say=lambda text: None).standings
@@ -160,9 +161,21 @@ def test_a_refused_arena_leaves_no_lock(home, monkeypatch):
     runner.Arena(spec, ["defense=median", "rounds=3"], home, ignore_mismatch=True).close()
 
 
-def test_an_arena_that_fails_leaves_the_others(home):
-    said = []
-    typed = ["defense=median,bulyan", "byzantine.fraction=0.3", "rounds=1"]
+def test_an_arena_that_fails_leaves_the_others(home, monkeypatch):
+    def failing(setting, trials, should_stop):
+        if "defense=bulyan" in setting.base:
+            raise ValueError("Expected more.")
+        return play(setting, trials, should_stop)
+
+    said, play = [], runner.play
+    monkeypatch.setattr(runner, "play", failing)
+    typed = ["defense=median,bulyan", "rounds=1"]
     outcome = runner.run_arenas(typed, home, say=said.append)
     assert (len(outcome.standings), outcome.unfinished, outcome.exit_code) == (1, 1, 1)
     assert any("bulyan" in text and "failed" in text for text in said)
+
+
+def test_an_arena_that_cannot_run_is_refused_before_the_others_begin(home):
+    typed = ["defense=median,bulyan", "byzantine.fraction=0.3", "rounds=1"]
+    with pytest.raises(ConfigError, match="at most f=11 Byzantine of n=50 clients for bulyan"):
+        runner.run_arenas(typed, home, say=pytest.fail)

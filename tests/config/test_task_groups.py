@@ -10,7 +10,8 @@ from fl_platform.config.rules import fit_parameters, parameters
 from fl_platform.config.targets import load_rule
 from fl_platform.data import DataError
 from fl_platform.run.build import load_population
-from fl_platform.run.runner import refuse_excess, run
+from fl_platform.run.refusals import refuse_rules
+from fl_platform.run.runner import run
 from fl_platform.tracking.run_folder import run_folder
 
 ROOT = Path(__file__).parents[2]
@@ -111,10 +112,10 @@ def test_what_only_the_data_can_tell_names_the_key_too(overrides, words):
 
 def test_half_of_the_clients_may_be_byzantine_where_the_rule_allows_it():
     half = ["byzantine.count=25", "attack=ipm"]
-    refuse_excess(composed(*half, "defense=mean"), 50)
+    refuse_rules(composed(*half, "defense=mean"), 50)
     with pytest.raises(ConfigError, match="at most f=24"):
-        refuse_excess(composed(*half, "defense=median"), 50)
-    refuse_excess(composed(*half, "defense=median", "defense.assumed_f=24"), 50)
+        refuse_rules(composed(*half, "defense=median"), 50)
+    refuse_rules(composed(*half, "defense=median", "defense.assumed_f=24"), 50)
     assert composed("byzantine.count=7").byzantine.number(50) == 7
 
 
@@ -122,8 +123,8 @@ def test_half_of_the_clients_may_be_byzantine_where_the_rule_allows_it():
 def test_an_attack_that_trains_needs_data(attack):
     config = composed(*f"attack={attack} byzantine.data=none".split())
     with pytest.raises(ConfigError, match=r"byzantine\.data: expected share or iid"):
-        refuse_excess(config, 50)
-    refuse_excess(composed(*f"attack={attack} byzantine.data=iid".split()), 50)
+        refuse_rules(config, 50)
+    refuse_rules(composed(*f"attack={attack} byzantine.data=iid".split()), 50)
 
 
 def test_the_data_have_a_seed_of_their_own():

@@ -2,7 +2,10 @@
 
 import csv
 import sys
+from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lightning.pytorch import Callback
@@ -10,6 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.federated import FederatedModule, Federation
+from fl_platform.federated.callbacks.monitors import loggable
 from fl_platform.run.build import build_model, load_population
 from fl_platform.run.runner import run
 from fl_platform.tracking.journal import Journal, read
@@ -38,6 +42,13 @@ class StopAfter(Callback):
         trainer.should_stop = trainer.global_step == self.rounds
 
 
+ALL_OBSERVERS = (
+    *("rounds=1", "attack=lie", "attack.knowledge=9", "defense=multi_krum", "seed=1"),
+    *("observers.skew={every: 1, null_every: 1}", "observers.cloud.every=1"),
+    "evaluation.scores=[f1,calibration_error,per_class,per_client]",
+    *("task.local.schedule={kind: cosine, rounds: 2}", "attack.schedule={ramp: 2}"),
+    "server.schedule={kind: cosine, rounds: 2}",
+)
 STOP = ("callbacks=early_stop", "callbacks.early_stop.min_delta=9", "rounds=20")
 
 
@@ -79,14 +90,54 @@ def test_a_run_that_waits_for_its_last_evaluation_can_be_interrupted(home):
     assert (result.status, result.rounds) == ("FINISHED", 5)
 
 
+class Logs(Callback):
+    """A callback of the user, whose values are not known before they are logged."""
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        pl_module.log("own/value", 1.0)
+
+
+MISSPELT = {"round/los": "round/loss", "test/acuracy": "test/accuracy", "tset/loss": "test/loss"}
+
+
 @pytest.mark.parametrize("name", ["early_stop", "best_checkpoint"])
-@pytest.mark.parametrize(
-    ("misspelt", "meant"), [("round/los", "round/loss"), ("test/acuracy", "test/accuracy")]
-)
-def test_a_misspelt_monitor_names_the_values_that_are_logged(home, name, misspelt, meant):
-    typed = (f"callbacks={name}", f"callbacks.{name}.monitor={misspelt}", "evaluation.every=10")
-    with pytest.raises(ConfigError, match=rf"among .*'{misspelt}'; did you mean '{meant}'"):
-        started(home, *typed, "rounds=2")  # fewer than between two evaluations
+@pytest.mark.parametrize("misspelt", MISSPELT)
+@pytest.mark.parametrize("own", [False, True])
+def test_a_misspelt_monitor_is_refused_before_round_1_where_all_values_are_known(
+    home, name, misspelt, own
+):
+    typed = [f"callbacks={name}", f"callbacks.{name}.monitor={misspelt}", "rounds=30", *QUIET]
+    config = compose(typed, home)
+    says = rf"^callbacks\.{name}\.monitor: .*'{misspelt}'; did you mean '{MISSPELT[misspelt]}'\?"
+    with pytest.raises(ConfigError, match=rf"{says} Logged are .*test/accuracy"):
+        run(config, home, callbacks=[Logs()] if own else [])
+    metrics = read(run_folder(home, config_hash(config)).journal).metrics
+    rounds = max((step for steps in metrics.values() for step in steps), default=0)
+    assert rounds == (10 if own else 0)  # of the observers, that of skew measures most rarely
+
+
+def test_a_value_that_a_callback_of_the_user_logs_can_be_monitored(home):
+    typed = ("callbacks.early_stop.monitor=own/value", "callbacks.early_stop.patience=2")
+    result, _ = started(home, *STOP, *typed, callbacks=[Logs()])
+    assert (result.status, result.rounds) == ("FINISHED", 3)
+
+
+def test_an_observer_declares_all_that_it_logs(home):
+    """Misspelt monitors are found by these names."""
+    config = compose([*ALL_OBSERVERS, *QUIET], home)
+    seen = []
+
+    class Sees(Callback):
+        def on_fit_end(self, trainer, pl_module):
+            own = [one for one in trainer.callbacks if one is not self]
+            parts = SimpleNamespace(callbacks=own)
+            seen.append((loggable(parts, pl_module), set(trainer.callback_metrics)))
+
+    for each in (config, replace(config, defense=compose(["defense=median"], home).defense)):
+        run(each, home, callbacks=[Sees()])
+    for known, logged in seen:
+        assert not [n for n in logged if not any(fnmatchcase(n, each) for each in known)]
+        assert logged >= {"round/kappa", "skew/rho_z", "client/worst", "test/class_3"}
 
 
 @pytest.mark.parametrize("name", ["early_stop", "best_checkpoint"])

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fl_platform.config import ConfigError, compose, config_hash
+from fl_platform.config import ConfigError, compose, config_hash, setting_hash
 from fl_platform.grid.plan import plan_grid
 from fl_platform.grid.spec import grid_files, read_grid
+from fl_platform.run.early import refuse_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = grid_files([REPOSITORY / "conf"])
@@ -29,6 +30,8 @@ def test_every_cell_composes_and_the_file_begins_with_its_command(name):
     assert grid.title != name
     assert len({cell.config_hash for cell in cells}) == len(cells) > 0
     assert {cell.config.experiment for cell in cells} == {name}
+    for config in {setting_hash(cell.config): cell.config for cell in cells}.values():
+        refuse_settings(config)  # one refused cell would refuse the grid
     attacks = [cell.config.attack for cell in cells]
     for attack in ("lie", "min_max", "min_sum"):  # on both sides, equally often, or not at all
         found = Counter(a["side"] for a in attacks if a["_target_"].endswith(f".{attack}"))

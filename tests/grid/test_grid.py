@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import fl_platform as fl
 from fl_platform.config import ConfigError
 from fl_platform.grid import local_executor as pool
 from fl_platform.grid.jobs import JobTable
@@ -190,8 +191,9 @@ def test_a_report_has_the_runs_that_an_experiment_shares_with_others(home):
     assert [job.before for job in outcome.table.jobs] == [True, False]
     assert set(frame_of(home, "own")["attack"]) == {"none", "lie"}
     assert set(frame_of(home, "grid")["attack"]) == {"none"}
-    with pytest.raises(ConfigError, match="known: grid, own"):
-        frame_of(home, "other")
+    assert set(fl.runs("own", home=home)["attack"]) == {"none", "lie"}
+    with pytest.raises(ConfigError, match=r"'gird'; did you mean 'grid'\? There are: grid, own"):
+        frame_of(home, "gird")
 
 
 def test_an_executor_or_setting_that_is_not_known_is_refused():

@@ -38,6 +38,11 @@ class FurtherScores(Callback):
         self.held_out = dict(held_out)
         self.every = every
         self.scores = frozenset(scores)
+        ends = {"per_class": "class_*"}
+        kinds = [ends.get(score, score) for score in sorted(self.scores - {"per_client"})]
+        self.logs = [f"{name}/{kind}" for name in held_out for kind in kinds]
+        if "per_client" in self.scores:
+            self.logs += ["client/worst", "client/mean", "client/variance"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the samples to the device once."""

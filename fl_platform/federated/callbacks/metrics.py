@@ -1,5 +1,7 @@
 """Observers of the rounds: they return numbers and do not change the training.
 
+``logs`` has the names of all values that an observer may return; ``*`` stands for any text.
+
 The observers here work in two steps. ``measure`` returns numbers, on a GPU as tensors; it may be
 called twice for one round, the second time with other rows, and changes no state. ``finish``
 receives the numbers as floats and returns the metrics. An observer with ``on_round_end`` instead is
@@ -34,6 +36,7 @@ from fl_platform.metrics import (
 )
 from fl_platform.metrics.robustness import kappa_found, kappa_products
 from fl_platform.metrics.selection import kept_coordinates
+from fl_platform.metrics.skew import NAMES as SKEW_NAMES
 from fl_platform.metrics.skewed_set import highest, search_direction
 from fl_platform.tracking.clouds import FEWEST_HONEST, write_cloud
 
@@ -64,6 +67,7 @@ class Evaluator(Callback):
         self.every = every
         self.score = score or evaluate
         self.scores: dict[str, Score] = {}
+        self.logs = [f"{name}/{kind}" for name in held_out for kind in ("accuracy", "loss")]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Move the samples to the device once."""
@@ -98,6 +102,14 @@ class Evaluator(Callback):
 
 class Diagnosis(Callback):
     """Effects of attack and defense in each round: distances, weights, removed rows."""
+
+    logs = (
+        *("round/byzantine", "round/rejected", "round/rejected_honest", "round/clamped"),
+        *("round/known", "round/deviation", "round/deviation_ratio", "round/cosine"),
+        *("round/honest_radius", "round/byzantine_distance", "round/byzantine_cosine"),
+        *("round/byzantine_weight", "round/honest_left_out", "round/effective_rows"),
+        "round/byzantine_coordinates",
+    )
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``round/…`` of this round: `deviation`, `selection`, counts of gate and knowledge.
@@ -136,6 +148,8 @@ class Skew(Callback):
     def __init__(self, every: int, null: int = 0) -> None:
         self.every = every
         self.null = null
+        ends = [""] * bool(every) + ["_null", "_z"] * bool(null)
+        self.logs = [f"skew/{name}{end}" for name in SKEW_NAMES for end in ends]
 
     def measure(self, trainer: Trainer, module: FederatedModule, done: Round) -> dict[str, Number]:
         """``skew/…`` of the honest updates."""
@@ -162,6 +176,8 @@ class Robustness(Callback):
         rule: the configured defense, for its `metrics.kappa_bound`; ``None`` if its constant does
             not hold.
     """
+
+    logs = ("round/kappa", "round/kappa_worst", "round/kappa_bound")
 
     def __init__(self, every: int, rule: Callable[..., Any] | None) -> None:
         self.every = every
@@ -235,6 +251,7 @@ class Metric(Callback):
         self.name = name
         self.rule = rule
         self.every = every
+        self.logs = [f"{name}/*"]
 
     @property
     def state_key(self) -> str:

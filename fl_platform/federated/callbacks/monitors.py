@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,14 +22,16 @@ class _Monitoring(Callback):
     """A callback of Lightning that reads its monitored value in the rounds that measure it."""
 
     monitor: Any  # a name
+    monitor_key = "callbacks"  # of the configuration, for messages
     _measured = False  # in a round of this run, also before a resumption
     _last: Tensor | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse, before the first round, the samples of a set that no evaluation of a run reads.
+        """Refuse, before the first round, a value that no round of this run can measure.
 
         Raises:
-            ConfigError: the monitor is of ``validation/`` or ``test/``, and there are no samples.
+            ConfigError: the monitor is of ``validation/`` or ``test/``, and there are no samples;
+                or it is none of the logged values, where all of these are known.
         """
         super().on_fit_start(trainer, pl_module)
         read = [getattr(callback, "held_out", {}) for callback in _callbacks(trainer)]
@@ -36,9 +39,21 @@ class _Monitoring(Callback):
         if name in ("validation", "test") and any(read) and not any(name in one for one in read):
             hint = "; hold samples out by task.validation=0.2" if name == "validation" else ""
             raise ConfigError(
-                f"callbacks: expected {name} samples for the monitor {self.monitor!r}, got"
+                f"{self.monitor_key}: expected {name} samples for the monitor {self.monitor!r}, got"
                 f" none{hint}"
             )
+        known = loggable(trainer, pl_module)
+        if known is not None and not any(fnmatchcase(self.monitor, each) for each in known):
+            raise self._unknown(known)
+
+    def _unknown(self, known: Iterable[str]) -> ConfigError:
+        scores = ("test/", "validation/")  # first, as a long message is cut
+        ordered = sorted(known, key=lambda name: (not name.startswith(scores), name))
+        told = [name for name in ordered if not name.startswith("time/")]
+        return ConfigError(
+            f"{self.monitor_key}: expected a logged value, got"
+            f" {self.monitor!r}{nearest(self.monitor, told)} Logged are {', '.join(told)}."
+        )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read a value that this round measured."""
@@ -57,11 +72,7 @@ class _Monitoring(Callback):
         rarest = max(getattr(callback, "every", 1) or 1 for callback in _callbacks(trainer))
         step = trainer.global_step
         if not self._measured and (step >= rarest or step == trainer.max_epochs):
-            known = [name for name in logged if not name.startswith("time/")]
-            raise ConfigError(
-                f"callbacks: expected a monitor among {', '.join(known)}; got"
-                f" {self.monitor!r}{nearest(self.monitor, known)}"
-            )
+            raise self._unknown(logged)
         return current is not None and current is not last
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,6 +175,17 @@ class BestCheckpoint(_Monitoring, ModelCheckpoint):
 def stopped_early(callbacks: Sequence[Callback]) -> bool:
     """True if an `EarlyStop` among these callbacks has ended the run."""
     return any(isinstance(one, EarlyStop) and one.ended for one in callbacks)
+
+
+def loggable(trainer: Trainer, module: LightningModule) -> set[str] | None:
+    """The values that a run can log, as its observers declare them in ``logs``; ``*``: any text.
+
+    ``None`` if they are not known: a callback or a module of another package may log others.
+    """
+    parts = [module, *_callbacks(trainer)]
+    if any(not type(part).__module__.startswith("fl_platform.") for part in parts):
+        return None
+    return {name for part in parts for name in getattr(part, "logs", ())}
 
 
 def _callbacks(trainer: Trainer) -> list[Any]:

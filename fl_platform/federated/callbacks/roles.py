@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fl_platform.core import Aggregate, Updates, generator
 from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
-from fl_platform.core.context import Context, asks, requires
+from fl_platform.core.context import FIELDS, Context, asks
 from fl_platform.core.deferred import sent
 from fl_platform.core.rule import first_parameters, is_agnostic, unwrapped
 from fl_platform.core.rule_state import refuse_lost_memory
@@ -118,14 +118,7 @@ class Aggregator(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a second aggregator, a rule whose memory is not saved, and missing context."""
         check_roles(trainer)
-        for part in (*self.chain.mixings, self.chain.rule):
-            refuse_lost_memory(part)
-            unknown = sorted(requires(part) - getattr(pl_module, "offered", requires(part)))
-            if unknown:
-                raise ValueError(
-                    f"Expected {', '.join(unknown)} in the context of {rule_name(part)}, got none;"
-                    " for a reference set task.root_samples, else choose another rule."
-                )
+        self.chain.refuse_parts(getattr(pl_module, "offered", FIELDS))
         population = getattr(pl_module, "population", None)
         if population is None:  # sampled participants: on_excess_f is applied in each round
             return
@@ -133,13 +126,7 @@ class Aggregator(Callback):
 
     def refuse_excess(self, n: int, f: int) -> None:
         """Raise ``ValueError`` if f of n clients is more than the rule tolerates."""
-        told, limit = self.assumed(f), self.chain.largest_f(n)
-        if told > limit:
-            raise ValueError(
-                f"Expected at most f={limit} Byzantine of n={n} clients for"
-                f" {rule_name(self.chain.rule)}, got f={told}; lower the Byzantine share or"
-                " choose another defense."
-            )
+        self.chain.refuse_excess(n, self.assumed(f))
 
     def state_dict(self) -> dict[str, Any]:
         """The memory of the rules."""

@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fl_platform.config import Config, compose, data_node
 from fl_platform.core.process import Stopped
-from fl_platform.run.build import Population, load_population
 from fl_platform.study.arena.search import Played, Trial
-from fl_platform.study.arena.side_by_side import SideBySide
+
+if TYPE_CHECKING:
+    from fl_platform.run.build import Population
 
 _STOP: Any = None  # the event of this worker process
 
@@ -56,6 +55,10 @@ def play(
     setting: ArenaSetting, trials: Sequence[Trial], should_stop: Callable[[], None] = lambda: None
 ) -> list[tuple[Trial, Played, float]]:
     """Run trials of one seed, set and length side by side: each with its share of the seconds."""
+    import torch
+
+    from fl_platform.study.arena.side_by_side import SideBySide  # imports Lightning
+
     started = time.perf_counter()
     configs = [setting.config(trial) for trial in trials]
     torch.set_num_threads(configs[0].runtime.threads)
@@ -80,6 +83,8 @@ def _population(config: Config, home: Path) -> Population:
     parts += [task.root_samples, byzantine.data, byzantine.share]
     key = json.dumps(parts, sort_keys=True, default=str)
     if key not in _POPULATIONS:
+        from fl_platform.run.build import load_population
+
         while len(_POPULATIONS) >= 8:
             del _POPULATIONS[next(iter(_POPULATIONS))]
         _POPULATIONS[key] = load_population(config, home)

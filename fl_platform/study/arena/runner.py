@@ -17,11 +17,11 @@ from fl_platform.config import ConfigError, config_hash, expand
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.core.text import reason
 from fl_platform.run import provenance
+from fl_platform.run.early import refuse_early
 from fl_platform.study.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
 from fl_platform.study.arena.search import NONE, Played, Stages, Trial
 from fl_platform.study.arena.spec import ArenaSpec, load_arena
 from fl_platform.study.arena.standing import Standing, as_csv, standing, table
-from fl_platform.tracking.active_run import begin_afresh
 from fl_platform.tracking.atomic import write_atomic
 from fl_platform.tracking.journal import Journal, records
 from fl_platform.tracking.lock import RunLock
@@ -64,7 +64,8 @@ class Arena:
         ignore_mismatch: continue records of other code or of another machine.
 
     Raises:
-        ConfigError: an override or an attack of the file is invalid.
+        ConfigError: an override or an attack of the file is invalid, or the defense cannot run.
+        DataError: a missing folder of the data set.
         IdentityMismatch: the records were made by other code or on another machine.
         RunOwned: another process works on this arena.
     """
@@ -103,12 +104,16 @@ class Arena:
         identity = [config_hash(config), length, tail, list(typed), asdict(spec)]
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         self.folder = RunFolder(home.absolute() / "mlruns" / "arena" / key[:16])
+        if not self.folder.journal.exists():  # to show an older result needs no data
+            refuse_early(config, home)
         self.folder.create()
         self._lock = RunLock(self.folder.lock).acquire()
         self.done: dict[Trial, Played] = {}
         self.failed = False
         try:
             if restart:
+                from fl_platform.tracking.active_run import begin_afresh  # imports Lightning
+
                 self._lock = begin_afresh(self.folder, self._lock)
             described = self.folder.create_or_verify(
                 name=self.name,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fl_platform.config import ConfigError
-from fl_platform.config.paths import tuning_files
 from fl_platform.config.validation import build_dataclass
-from fl_platform.core.outside import OutsideError, read_yaml
+from fl_platform.study.spec import read_tuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +104,4 @@ def load_arena(name: str, home: Path) -> ArenaSpec:
     Raises:
         ConfigError: the file is missing or invalid.
     """
-    path = tuning_files(home).get(name)
-    if path is None:
-        raise ConfigError(f"arena: expected a file tuning/{name}.yaml, found none.")
-    try:
-        tree = read_yaml(path)
-    except OutsideError as error:
-        raise ConfigError(str(error)) from None
-    return build_dataclass(ArenaSpec, tree, name)
+    return build_dataclass(ArenaSpec, read_tuning(name, home), name)
