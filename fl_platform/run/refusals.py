@@ -33,8 +33,12 @@ def refused(key: str, *also: type[Exception]) -> Iterator[None]:
     except (ConfigError, DataError):
         raise
     except user_errors as error:
-        message = str(error)
-        raise ConfigError(message if _KEYED.match(message) else f"{key}: {message}") from None
+        raise with_key(key, str(error)) from None
+
+
+def with_key(key: str, message: str) -> ConfigError:
+    """The refusal of the part at ``key``, unless its ``message`` already names a key."""
+    return ConfigError(message if _KEYED.match(message) else f"{key}: {message}")
 
 
 def build_network(config: Config, dataset: Dataset) -> nn.Module:

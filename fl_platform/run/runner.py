@@ -19,6 +19,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from fl_platform.config import Config, ConfigError, config_hash, flat
+from fl_platform.config.schema import role
+from fl_platform.core.context import FIELDS
 from fl_platform.core.native import kernels
 from fl_platform.core.precision import deterministic, tensor_float32
 from fl_platform.core.process import Stopped, Stopper
@@ -28,6 +30,7 @@ from fl_platform.federated.callbacks.further_scores import FurtherScores
 from fl_platform.federated.callbacks.metrics import Evaluator, Scorer, build_observers
 from fl_platform.federated.callbacks.monitors import stopped_early
 from fl_platform.federated.callbacks.progress import ProgressLine
+from fl_platform.federated.callbacks.roles import AgnosticAdversary, RefusedByRule
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.throughput import Throughput
 from fl_platform.run import provenance
@@ -45,7 +48,7 @@ from fl_platform.run.data_sets import data_sets
 from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
-from fl_platform.run.refusals import check_network
+from fl_platform.run.refusals import check_network, refused, with_key
 from fl_platform.run.result import Result
 from fl_platform.run.saved_model import add_model, refuse_export, write_model
 from fl_platform.tracking.active_run import ActiveRun, Status
@@ -146,6 +149,7 @@ def checked_population(config: Config, home: Path) -> Population:
     if config.task.clients is None:
         refuse_excess(config, len(population.federation))
     check_network(config, population.dataset, population.federation)
+    refuse_labels(config, population.dataset.num_classes)
     refuse_export(config, population)
     return population
 
@@ -188,6 +192,9 @@ def refuse_excess(config: Config, clients: int) -> None:
     if sampled is not None and sampled > clients:
         raise ConfigError(f"task.sampled: expected at most {clients}, all clients, got {sampled}.")
     roles = build_roles(config)
+    absent = set() if config.task.root_samples else {"reference"}
+    with refused("defense"):
+        roles[0].refuse_missing(frozenset(FIELDS) - absent)
     try:
         config.byzantine.refuse_majority(clients, f"{clients} clients")
         config.refuse_idle(clients)
@@ -195,10 +202,18 @@ def refuse_excess(config: Config, clients: int) -> None:
         raise ConfigError(str(error)) from None
     if sampled is not None and sampled < clients:
         return
-    try:
+    assumed = role(config.defense, "defense").assumed_f is not None
+    with refused("defense.assumed_f" if assumed else config.byzantine.key):
         roles[0].refuse_excess(clients, f)
-    except ValueError as error:
-        raise ConfigError(f"byzantine.fraction: {error}") from None
+
+
+def refuse_labels(config: Config, num_classes: int) -> None:
+    """Refuse an attack on labels whose settings do not fit the classes of the data."""
+    for attack in build_roles(config)[1:]:
+        change = attack.relabel(num_classes) if isinstance(attack, AgnosticAdversary) else None
+        if change is not None:
+            with refused("attack"):
+                change(torch.arange(num_classes))
 
 
 def conditions(
@@ -295,6 +310,8 @@ def fit(
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except Diverged as reason:
         return "DIVERGED", str(reason)
+    except RefusedByRule as refusal:
+        raise with_key(refusal.group, str(refusal)) from None
     except (Stopped, SIGTERMException):  # by Lightning's handler, if it ran first
         return "KILLED", f"stopped inside a round by signal {stopper.signal}"
     done, rounds = trainer.global_step, trainer.max_epochs or 0
