@@ -77,11 +77,11 @@ def test_it_is_refused_with_exit_code_2_and_without_torch(told, verb, words):
     assert "imports" not in answer
 
 
-@pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9"])
+@pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9", "byzantine.count=25"])
 def test_a_study_that_cannot_run_leaves_no_failed_run(missing, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises((ConfigError, DataError), match=r"data in|finds no GPU"):
-        tune("strike_nu", [missing, "runtime.tracking=journal"], tmp_path)
+    with pytest.raises((ConfigError, DataError), match=r"data in|finds no GPU|at most f=24"):
+        tune("strike_nu", [missing, "defense=median", "runtime.tracking=journal"], tmp_path)
     assert not list(all_runs(tmp_path))
 
 

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from fl_platform.core.process import Stopper
 from fl_platform.run.early import refuse_early
+from fl_platform.run.runner import refuse_excess
 from fl_platform.study.constraint import refuse_weightless
 from fl_platform.study.export import attach, override_file, plot_study
 from fl_platform.study.final_comparison import best_trial
@@ -73,7 +74,7 @@ class WorkerSession:
             study = open_study(problem, self.storage)
             done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
             if not done:  # to show the results of an older study needs no data
-                refuse_early(problem.config({}, problem.spec.seeds[0]), self.home)
+                _refuse(problem, self.home)
             if parent is None:
                 parent = failing.enter_context(self.join(study, problem))
             objective = Objective(problem, parent, self.stopper, upload=self.upload)
@@ -155,3 +156,12 @@ def leave(parent: ParentRun, stopper: Stopper, complete: bool) -> None:
         parent.leave("FINISHED")
     else:
         parent.leave("SCHEDULED", "trials are missing; the same command continues")
+
+
+def _refuse(problem: Problem, home: Path) -> None:
+    """Refuse a problem none of whose runs can start, before its run is recorded."""
+    refuse_early(problem.config({}, problem.spec.seeds[0]), home)
+    for opponent in problem.opponents:
+        config = problem.config({}, problem.spec.seeds[0], opponent)
+        if config.task.clients is not None:
+            refuse_excess(config, config.task.clients)
