@@ -15,7 +15,6 @@ from fl_platform.config.paths import tuning_files
 from fl_platform.config.validation import build_dataclass
 from fl_platform.core.outside import OutsideError, read_yaml
 
-
 MOST_SEEDS = 10_000  # of a final comparison
 LARGEST_OFFSET = 2**52  # the seeds above it are still below 2**53, which tables print exactly
 
