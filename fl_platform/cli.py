@@ -769,7 +769,7 @@ def _exit_code(error: Exception) -> int | None:
     refusals |= {"MissingPackage"}
     if names & refusals:
         return 2
-    if names & {"CheckpointError", "RecordError"}:
+    if names & {"CheckpointError", "RecordError", "OutsideError"}:
         return 3
     if "RunOwned" in names:
         return 75

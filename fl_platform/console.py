@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,8 @@ from rich.text import Text
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
 from fl_platform.config.rules import parameters
-from fl_platform.core.outside import read_yaml
+from fl_platform.config.targets import load_rule
+from fl_platform.core.outside import OutsideError, read_file, read_yaml
 from fl_platform.core.terminal import wide_output
 from fl_platform.core.text import printable
 from fl_platform.run.result import Result
@@ -98,16 +98,28 @@ def _told(path: Path) -> Text:
 
 
 def _described(path: Path) -> tuple[str, str, str]:
-    """What a yaml node calls: its docstring's first sentence, parameters, and source."""
-    text = path.read_text(encoding="utf-8", errors="replace").removeprefix("# @package _global_\n")
+    """What a yaml node calls: its docstring's first sentence, parameters, and source.
+
+    A file that cannot be read, or names what a run may not call, is listed with the reason.
+    """
+    try:
+        return _explained(path)
+    except (ConfigError, OutsideError) as error:
+        return f"not usable: {error}", "", ""
+    except OSError as error:
+        return f"not usable: {error.strerror}", "", ""
+
+
+def _explained(path: Path) -> tuple[str, str, str]:
+    text = read_file(path, "yaml", follow=True).decode("utf-8", "replace")
+    text = text.removeprefix("# @package _global_\n")
     target = re.search(r"^_target_: (\S+)", text, re.MULTILINE)
     if target is None:  # no rule of its own: its comment says what it is, below the command
         beside = re.match(r"# fl-platform[^\n(]*\((.+)\)\n", text)
         below = re.match(r"# fl-platform.*\n((?:# .*\n)+)", text)
         found = beside or below
         return " ".join(found[1].replace("# ", "").split()) if found else "", "", ""
-    package, _, name = target[1].rpartition(".")
-    rule = getattr(importlib.import_module(package), name)
+    rule = load_rule({"_target_": target[1]}, None, "list")  # nothing else is imported
     summary, _, rest = (inspect.getdoc(rule) or "").partition("\n\n")
     source = re.search(r"(?:Source|References?):\s*(.+?\b(?:19|20)\d\d\b\)?)", rest, re.DOTALL)
     return _plain(summary), _settings(rule, read_yaml(path)), _plain(source[1]) if source else ""

@@ -11,9 +11,12 @@ from fl_platform import models
 from fl_platform.config import Config, ConfigError, compose, find_home
 from fl_platform.data import Dataset
 from fl_platform.federated import Federation
+from fl_platform.federated.callbacks.roles import RefusedByRule, refusals
 from fl_platform.federated.federation import Samples
+from fl_platform.run import runner
 from fl_platform.run.build import build_roles
-from fl_platform.run.refusals import build_network, check_network, refused
+from fl_platform.run.refusals import build_network, check_network, refuse_rules, refused
+from fl_platform.run.runner import run
 
 NETWORKS = [
     name
@@ -142,3 +145,79 @@ def test_a_message_that_names_its_key_keeps_it() -> None:
         raise ValueError("Expected more: or less.")
     with pytest.raises(KeyError), refused("task.data"):
         raise KeyError("a fault of ours")
+
+
+# Small enough for a run per rule: 50 clients of two images, one batch each, a linear network.
+SMALL = ["task.samples=100", "task.partition=iid", "task.minimum=0", "model=logistic_regression"]
+SMALL += ["rounds=1", "observers=none", "runtime.tracking=journal", "runtime.progress=none"]
+
+
+def one_round(home: Path, *overrides: str) -> str:
+    """The refusal of a run, or the empty text; any other exception is a fault."""
+    try:
+        run(config(*SMALL, *overrides), home)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_each_defense_runs_with_its_defaults_or_is_refused_with_its_key(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(runner, "write_artifacts", lambda *_: [])  # half of the time
+    names = sorted(path.stem for path in (Path(__file__).parents[1] / "conf/defense").glob("*"))
+    told = {name: one_round(tmp_path, "attack=ipm", f"defense={name}") for name in names}
+    refusals = {name: text for name, text in told.items() if text}
+    assert set(refusals) == {"fltrust", "smea"}
+    assert refusals["fltrust"].startswith("defense: Expected reference in the context of fltrust")
+    assert refusals["smea"].startswith("defense: Expected at most max_subsets=200,000")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refusal"),
+    [
+        ("defense=monna defense.pivot=reference", "defense: Expected a reference for monna"),
+        ("defense=monna defense.pivot=50", "defense: Expected pivot as reference or a row below"),
+        ("defense=foolsgold mixing=nnm", "defense: Expected no mixing of rows before foolsgold"),
+        ("attack=fang defense=smea", "defense: Expected at most max_subsets"),
+        ("attack=label_flip attack.source=3", "attack: Expected source and target together"),
+        ("attack=label_flip attack.source=10 attack.target=1", "attack: Expected source from 0"),
+    ],
+)
+def test_settings_of_rules_that_do_not_fit_are_one_line(
+    overrides: str, refusal: str, tmp_path: Path
+) -> None:
+    attack = [] if "attack=" in overrides else ["attack=ipm"]
+    told = one_round(tmp_path, *attack, *overrides.split())
+    assert told.startswith(refusal)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refusal"),
+    [
+        ("byzantine.fraction=1e-12", "byzantine.fraction: expected at least one Byzantine"),
+        ("byzantine.count=25 defense=median", "byzantine.count: Expected at most f=24"),
+        ("defense=median defense.assumed_f=40", "defense.assumed_f: Expected at most f=24"),
+        (
+            "byzantine.count=1 task.sampled=5 byzantine.sampling=fixed_share",
+            "byzantine.count: expected at least one Byzantine client among 5",
+        ),
+        ("attack=absent attack.schedule.ramp=2", r"attack.schedule.ramp: expected 0 for attack"),
+    ],
+)
+def test_the_number_of_byzantine_clients_is_refused_by_the_key_that_sets_it(
+    overrides: str, refusal: str
+) -> None:
+    attack = [] if "attack=" in overrides else ["attack=ipm"]
+    with pytest.raises(ConfigError) as refused_with:
+        refuse_rules(config(*attack, *overrides.split()), 50)
+    assert str(refused_with.value).startswith(refusal)
+
+
+def test_a_fault_in_a_rule_keeps_its_traceback() -> None:
+    with pytest.raises(RefusedByRule), refusals("attack"):
+        raise ValueError("Expected two rows, got one.")
+    with pytest.raises(ValueError, match="not enough values") as fault, refusals("attack"):
+        raise ValueError("not enough values to unpack (expected 2, got 1)")
+    assert not isinstance(fault.value, RefusedByRule)

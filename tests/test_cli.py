@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -170,6 +171,37 @@ def test_config_prints_the_tree_and_the_hash_of_a_run(call):
     assert "nu: 0.75" in out
     assert "seed: 3" in out
     assert len(out.rpartition("config_hash: ")[2].strip()) == 64
+
+
+def test_list_imports_nothing_that_a_run_may_not_call(call, home):
+    (home / "conf").unlink(missing_ok=True)  # a workspace of its own
+    folder = home / "conf" / "attack"
+    folder.mkdir(parents=True)
+    (home / "strange.py").write_text("raise SystemExit('imported')\n")
+    (folder / "a.yaml").write_text("_target_: strange.attack\n")
+    (folder / "b.yaml").write_text("_target_: os.system\n")
+    os.mkfifo(folder / "c.yaml")
+    (folder / "d.yaml").symlink_to("/dev/zero")
+    (folder / "e.yaml").mkdir()
+    (folder / "f.yaml").symlink_to(home / "missing")
+    code, out, _ = call("list", "attacks")
+    assert (code, out.count("not usable: ")) == (0, 6)
+    assert "strike" in out
+
+
+@pytest.mark.parametrize("place", ["config.yaml", "experiment/x.yaml"])
+def test_a_pipe_or_device_in_the_configuration_keeps_nobody_waiting(call, home, place):
+    (home / "conf").unlink(missing_ok=True)  # a workspace of its own
+    file = home / "conf" / place
+    file.parent.mkdir(parents=True)
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        make(file)
+        assert call("list", "experiments")[0] == 0
+        words = ("task=digits", "attack=ipm", "rounds=1", "--dry-run")
+        code, _, err = call("grid", *words)
+        if "experiment" in place:
+            assert (code, err.count("expected a regular file")) == (2, 1)
+        file.unlink()
 
 
 def test_list_names_every_choice_of_a_group(call):

@@ -173,11 +173,11 @@ def test_a_rule_is_refused_early_exactly_if_its_first_round_would_refuse(defense
         assert bool(early) == bool(late), (early, late)
 
 
-@pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9"])
+@pytest.mark.parametrize("missing", ["task=mnist", "runtime.device=cuda:9", "byzantine.count=25"])
 def test_a_study_that_cannot_run_leaves_no_failed_run(missing, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises((ConfigError, DataError), match=r"data in|finds no GPU"):
-        tune("strike_nu", [missing, "runtime.tracking=journal"], tmp_path)
+    with pytest.raises((ConfigError, DataError), match=r"data in|finds no GPU|at most f=24"):
+        tune("strike_nu", [missing, "defense=median", "runtime.tracking=journal"], tmp_path)
     assert not list(all_runs(tmp_path))
 
 

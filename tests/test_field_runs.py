@@ -62,6 +62,11 @@ def test_data_that_are_no_images_train(home, task):
         run(compose([*overrides, *QUIET, "task.local.crop=2"], home), home)
 
 
+def test_a_crop_that_may_leave_no_pixel_of_the_image_is_refused(home):
+    with pytest.raises(ConfigError, match=r"task\.local\.crop: expected below 8.*got 8"):
+        run(compose(["task=digits", *QUIET, "task.local.crop=8"], home), home)
+
+
 def test_a_network_of_the_group_replaces_that_of_the_task(home):
     config = compose(["model=fc_mnist", "model.hidden=20"], home)
     spelled = ["task.model._target_=fl_platform.models.fc_mnist", "task.model.hidden=20"]

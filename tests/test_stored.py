@@ -164,3 +164,16 @@ def test_a_damaged_memory_is_written_anew(home, loads):
     assert len(loads) == 1
     digest = run_folder(home, config_hash(asked)).describe()["conditions"]["data_digest"]
     assert json.loads(memory.read_text())["digest"] == digest
+
+
+@pytest.mark.parametrize(
+    "files", [[], [[]], [[1, 2, 3]], [["a\0b", 1, 2]], [[None, 1, 2]], [["a", 1.0, 2]], ["a"]]
+)
+def test_a_memory_without_stamps_of_files_is_written_anew(home, loads, files):
+    asked = config(home)
+    run(asked, home)
+    (memory,) = (home / "mlruns" / "data").glob("*.json")
+    memory.write_text(json.dumps({**json.loads(memory.read_text()), "files": files}))
+    write_data(home / "data", 2)
+    with pytest.raises(OtherData):  # with no file to look at, any data would be the recorded ones
+        stored(asked, home)

@@ -25,6 +25,8 @@ def bisect(fits: Callable[[float], bool], *, high: float = 10.0, tolerance: floa
     low = 0.0
     while high - low > tolerance:
         middle = (low + high) / 2
+        if middle in (low, high):  # neighbours: there is no number between them
+            break
         if fits(middle):
             low = middle
         else:
@@ -46,6 +48,8 @@ def halve(fits: Callable[[float], bool], *, start: float = 10.0, tolerance: floa
     strength, step, known = start, start, 0.0
     while abs(known - strength) > tolerance:
         step /= 2
+        if strength + step == strength - step:  # too small a step to change the strength
+            break
         if fits(strength):
             known = strength
             strength += step

@@ -26,9 +26,9 @@ def shown(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: object, known: Iterable[str]) -> str:
     """``"; did you mean 'nu'?"`` for an alias or a misspelling of a known name, else ``.``"""
-    known = list(known)
+    name, known = str(name), list(known)  # the key of a yaml file may be a number
     meant = meaning(name, known)
     if meant is not None:
         return f"; did you mean '{meant}'?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,15 +83,9 @@ def flat(config: Config) -> dict[str, bool | int | float | str]:
     """
     tree = canonical(config)
     del tree["schema"]
-    tree["mixing"] = (
-        {"none": {}}
-        if not config.mixing
-        else {
-            target_name(node): {k: v for k, v in node.items() if k != "_target_"}
-            for node in tree["mixing"]
-        }
-    )
-    params: dict[str, bool | int | float | str] = {"mixing": "+".join(tree["mixing"])}
+    tree["mixing"] = _by_name(tree["mixing"]) or {"none": {}}
+    names = [target_name(node) for node in config.mixing] or ["none"]
+    params: dict[str, bool | int | float | str] = {"mixing": "+".join(names)}
     for key, value in _leaves(tree, ""):
         if key.endswith("._target_"):
             params[key.removesuffix("._target_")] = str(value).rpartition(".")[2]
@@ -99,6 +94,18 @@ def flat(config: Config) -> dict[str, bool | int | float | str]:
                 value if isinstance(value, bool | int | float | str) else json.dumps(value)
             )
     return params
+
+
+def _by_name(mixings: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The parameters of each mixing; the second of one name is ``NAME_2``."""
+    named: dict[str, dict[str, Any]] = {}
+    seen: Counter[str] = Counter()
+    for node in mixings:
+        name = target_name(node)
+        seen[name] += 1
+        key = name if seen[name] == 1 else f"{name}_{seen[name]}"
+        named[key] = {k: v for k, v in node.items() if k != "_target_"}
+    return named
 
 
 def _plain(value: Any, key: str, target: str) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import fl_platform
 from fl_platform.config.errors import ConfigError
 from fl_platform.config.schema import Config
+from fl_platform.core.outside import OutsideError, read_file
 
 MAIN = Path("conf") / "config.yaml"
 OWN_GROUPS = ("attack", "defense", "mixing", "task", "preset", "experiment", "suite")
@@ -53,8 +54,8 @@ def _has_own_files(folder: Path) -> bool:
 def _is_ours(main: Path) -> bool:
     """True if a ``conf/config.yaml`` belongs to this platform: other projects use Hydra too."""
     try:
-        text = main.read_bytes()[: 1 << 16].decode("utf-8", "replace")
-    except OSError:
+        text = read_file(main, "yaml", follow=True).decode("utf-8", "replace")
+    except (OutsideError, OSError):
         return False
     chosen = re.findall(r"^\s*-\s*(?:override\s+)?(attack|defense)\s*:", text, re.MULTILINE)
     return {"attack", "defense"} <= set(chosen)

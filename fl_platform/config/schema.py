@@ -170,6 +170,11 @@ class Byzantine:
         _bounded(0 <= (self.fraction or 0) < 0.5, "fraction", expected, self.fraction)
 
     @property
+    def key(self) -> str:
+        """The key that determines f."""
+        return "byzantine.fraction" if self.count is None else "byzantine.count"
+
+    @property
     def share(self) -> float | int:
         """The fraction as a real number, or the count as a whole number."""
         return self.count if self.count is not None else float(self.fraction or 0)
@@ -188,9 +193,9 @@ class Byzantine:
         """
         f = self.number(clients)
         if self.count is None:
-            _bounded(2 * f < clients, "byzantine.fraction", f"fewer than half of {described}", f)
+            _bounded(2 * f < clients, self.key, f"fewer than half of {described}", f)
         else:
-            _bounded(2 * f <= clients, "byzantine.count", f"at most half of {described}", f)
+            _bounded(2 * f <= clients, self.key, f"at most half of {described}", f)
 
     def drawn(self, clients: int, sampled: int) -> int:
         """f_t of each round where ``fixed_share`` draws ``sampled`` participants."""
@@ -354,8 +359,7 @@ class Config:
             self.byzantine.refuse_majority(n, f"task.clients={n} Byzantine")
         share, attack = self.byzantine.share, self._attack
         plays = f"a share above 0 for attack={attack} (with 0 use attack=none)"
-        key = "byzantine.fraction" if self.byzantine.count is None else "byzantine.count"
-        _bounded(share > 0 or attack == "none", key, plays, share)
+        _bounded(share > 0 or attack == "none", self.byzantine.key, plays, share)
         if self.byzantine.data != "share":
             dealt = "share with task.partition=writer, the data's own partition"
             _bounded(self.task.partition != "writer", "byzantine.data", dealt, self.byzantine.data)
@@ -403,14 +407,16 @@ class Config:
             ValueError: the message names the key.
         """
         f, sampled = self.byzantine.number(clients), self.task.sampled
+        whole = f"at least one Byzantine client of {clients} for attack={self._attack}"
+        _bounded(f > 0 or self._attack == "none", self.byzantine.key, whole, f)
         most = clients - f
         if sampled is not None and sampled < clients:
             most = min(most, sampled)
             if self.byzantine.sampling == "fixed_share":
                 drawn = self.byzantine.drawn(clients, sampled)
                 most = sampled - drawn
-                name, wanted = "byzantine.fraction", f"one Byzantine client among {sampled} sampled"
-                _bounded(drawn > 0 or self._attack == "none", name, f"at least {wanted}", drawn)
+                wanted = f"at least one Byzantine client among {sampled} sampled"
+                _bounded(drawn > 0 or self._attack == "none", self.byzantine.key, wanted, drawn)
         known = self.attack.get("knowledge")
         if isinstance(known, int) and not isinstance(known, bool):
             shown = f"at most {most} honest updates, the most that a round has, or all"

@@ -17,6 +17,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from fl_platform.config.errors import ConfigError, nearest, shown
 
 T = TypeVar("T")
+LARGEST = 2**63 - 1  # of a whole number: an int64 holds it
+LARGEST_REAL = 3.4e38  # a float32 holds it
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "text"}
 
 
@@ -92,10 +94,16 @@ def describe(hint: Any) -> str:
 
 
 def _scalar(value: Any, hint: Any, key: str) -> Any:
+    if hint in (int, float) and type(value) is int and abs(value) > LARGEST:
+        told = "a number below 2**63, which 64 bits hold"
+        raise ConfigError(f"{key}: expected {told}, got {shown(value)}.")
     if hint is float and type(value) in (int, float):
-        if math.isfinite(value):
-            return float(value) + 0.0  # -0.0 and 0.0 are one value
-        raise ConfigError(f"{key}: expected a finite number, got {value}.")
+        if not math.isfinite(value):
+            raise ConfigError(f"{key}: expected a finite number, got {value}.")
+        if abs(value) > LARGEST_REAL:
+            told = f"a number of at most {LARGEST_REAL:g}, which a float32 holds"
+            raise ConfigError(f"{key}: expected {told}, got {value}.")
+        return float(value) + 0.0  # -0.0 and 0.0 are one value
     if (hint is type(None) and value is None) or (hint is Path and isinstance(value, str)):
         return value
     if hint in (bool, int, str) and type(value) is hint:

@@ -88,8 +88,29 @@ def raw(stream: Any) -> Any:
     return _Raw(stream) if isinstance(stream, Guarded) else stream
 
 
+def open_closed() -> None:
+    """Open the null device in place of each standard stream that is closed.
+
+    Python has no object for such a stream, and the next file that is opened, such as a journal,
+    would get its number, to which libraries write their messages.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)  # a descriptor that child processes inherit
+            if nowhere > 2:
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+
+
 class _Guards:
     def __init__(self) -> None:
+        open_closed()
         self._before = sys.stdout, sys.stderr
         self._output = None if sys.stdout is None else Guarded(sys.stdout)
         error = None if sys.stderr is None else Guarded(sys.stderr)

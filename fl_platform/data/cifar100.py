@@ -38,7 +38,7 @@ def cifar100(*, root: str | Path = "data") -> Dataset:
     images, labels, other = {}, {}, []
     for name, published in FILES.items():
         path = folder / name
-        if path.stat().st_size > LARGEST:
+        if not path.is_file() or path.stat().st_size > LARGEST:
             raise DataError(f"Expected a file of at most {LARGEST} bytes at {path}.")
         content = path.read_bytes()
         if hashlib.md5(content, usedforsecurity=False).hexdigest() != published:

@@ -49,7 +49,7 @@ def svhn(*, root: str | Path = "data") -> Dataset:
 def _read(path: Path) -> tuple[Tensor, Tensor]:
     from scipy.io import loadmat  # only this data set needs it
 
-    if path.stat().st_size > LARGEST:
+    if not path.is_file() or path.stat().st_size > LARGEST:
         raise DataError(f"Expected a file of at most {LARGEST} bytes at {path}.")
     try:
         content = loadmat(str(path), variable_names=["X", "y"])

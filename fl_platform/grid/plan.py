@@ -18,6 +18,7 @@ from fl_platform.config import (
 )
 from fl_platform.config.sweep import MOST
 from fl_platform.config.targets import admit
+from fl_platform.core.outside import OutsideError, read_file
 from fl_platform.grid.spec import Grid, read_grid
 from fl_platform.run.early import refuse_missing, refuse_settings
 from fl_platform.run.naming import run_name, run_names
@@ -155,4 +156,11 @@ def _seed_referred_to(home: Path, plugins: Sequence[str]) -> bool:
     """Whether a configuration file refers to the seed; then each seed is composed separately."""
     folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
     files = [file for folder in folders for file in folder.rglob("*.yaml")]
-    return any("${seed" in file.read_text(encoding="utf-8", errors="replace") for file in files)
+    return any(map(_refers_to_seed, files))
+
+
+def _refers_to_seed(file: Path) -> bool:
+    try:
+        return b"${seed" in read_file(file, "yaml", follow=True)
+    except (OutsideError, OSError):  # refused by its name where it is composed
+        return False

@@ -114,6 +114,8 @@ def read_grid(name: str, home: Path, plugins: Sequence[str] = ()) -> Grid:
                 f"{nearest(key, KEYS)}"
             )
     blocks = _list(node.get("cells", [{}]), "grid.cells", files[name])
+    if not blocks:
+        raise ConfigError(f"{files[name]}: grid.cells: expected at least one block, got [].")
     return Grid(
         name=name,
         title=str(node.get("title", name)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,12 +112,24 @@ def read_reference(path: Path) -> Reference | None:
             for cell in cells
             for run in cell["runs"]
         ]
+    except ConfigError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"{path.name}: expected a reference as `repro accept` writes it, got {shown(error)}."
         ) from None
     origin = build_dataclass(Origin, tree, path.name)
-    return Reference(origin, {run.config_hash: run for run in runs})
+    outcomes: dict[str, ReferenceRun] = {}
+    for run in runs:
+        told = f"{path.name}: {run.cell}, seed {run.seed}"
+        if run.config_hash in outcomes:
+            raise ConfigError(f"{told}: expected each run once, got {run.config_hash} twice.")
+        if run.accuracy is not None and not 0 <= run.accuracy <= 100:
+            raise ConfigError(f"{told}: expected a share in percent, got {run.accuracy}.")
+        if run.seed < 0 or not re.fullmatch("[0-9a-f]{16}", run.config_hash):
+            raise ConfigError(f"{told}: expected a seed >= 0 and 16 digits of a config hash.")
+        outcomes[run.config_hash] = run
+    return Reference(origin, outcomes)
 
 
 _COLUMNS = ("seed", "config_hash", "weights", "accuracy")

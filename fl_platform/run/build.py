@@ -150,6 +150,12 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
     augments = local_training(local).augments
     if augments and len(shape) != 3:
         raise ConfigError(f"task.local.crop: expected 0 and flip=false for inputs {shape}.")
+    if augments and local.crop >= min(shape[1:]):  # beyond, some crops see no pixel of the image
+        side = min(shape[1:])
+        raise ConfigError(
+            f"task.local.crop: expected below {side}, the shorter side of the images, got"
+            f" {local.crop}."
+        )
     with refused("runtime.local"):
         return choose(config.runtime.local, device, model, shape, local.batch, augments=augments)
 

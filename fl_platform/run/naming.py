@@ -90,7 +90,7 @@ def run_names(configs: Sequence[Config]) -> list[str]:
     names = []
     for config, found in zip(configs, settings, strict=True):
         keys = [key for key, seen in values[config.task.name].items() if len(seen) > 1]
-        short = Counter(key.rpartition(".")[2] for key in keys)
+        short = Counter(["seed", *(key.rpartition(".")[2] for key in keys)])  # s0 is the run's own
         apart = []
         for key in keys:
             last = key.rpartition(".")[2]

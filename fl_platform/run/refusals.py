@@ -40,8 +40,12 @@ def refused(key: str, *also: type[Exception]) -> Iterator[None]:
     except (ConfigError, DataError):
         raise
     except user_errors as error:
-        message = str(error)
-        raise ConfigError(message if _KEYED.match(message) else f"{key}: {message}") from None
+        raise with_key(key, str(error)) from None
+
+
+def with_key(key: str, message: str) -> ConfigError:
+    """The refusal of the part at ``key``, unless its ``message`` already names a key."""
+    return ConfigError(message if _KEYED.match(message) else f"{key}: {message}")
 
 
 def build_rules(config: Config) -> tuple[Callable[..., Any], list[Any], Callable[..., Any]]:
@@ -87,8 +91,7 @@ def refuse_rules(config: Config, clients: int) -> None:
         chain.refuse_parts(set(FIELDS) - ({"reference"} if task.root_samples is None else set()))
     told, rows = f if known.assumed_f is None else known.assumed_f, clients
     if task.sampled is None or task.sampled == clients:
-        key = "fraction" if config.byzantine.count is None else "count"
-        with refused(f"byzantine.{key}" if known.assumed_f is None else "defense.assumed_f"):
+        with refused(config.byzantine.key if known.assumed_f is None else "defense.assumed_f"):
             chain.refuse_excess(clients, told)
     else:
         rows = task.sampled

@@ -28,6 +28,7 @@ from fl_platform.federated.callbacks.further_scores import FurtherScores
 from fl_platform.federated.callbacks.metrics import Evaluator, Scorer, build_observers
 from fl_platform.federated.callbacks.monitors import stopped_early
 from fl_platform.federated.callbacks.progress import ProgressLine
+from fl_platform.federated.callbacks.roles import AgnosticAdversary, RefusedByRule
 from fl_platform.federated.evaluation import Score, evaluate
 from fl_platform.federated.throughput import Throughput
 from fl_platform.run import provenance
@@ -45,7 +46,7 @@ from fl_platform.run.data_sets import data_sets
 from fl_platform.run.lookup import remember, stored
 from fl_platform.run.naming import run_name, run_tags
 from fl_platform.run.outputs import summary, write_artifacts
-from fl_platform.run.refusals import check_network, refuse_rules
+from fl_platform.run.refusals import check_network, refuse_rules, refused, with_key
 from fl_platform.run.result import Result
 from fl_platform.run.saved_model import add_model, refuse_export, write_model
 from fl_platform.tracking.active_run import ActiveRun, Status
@@ -147,6 +148,7 @@ def checked_population(config: Config, home: Path) -> Population:
     if config.task.clients is None:
         refuse_rules(config, len(population.federation))
     check_network(config, population.dataset, population.federation)
+    refuse_labels(config, population.dataset.num_classes)
     refuse_export(config, population)
     return population
 
@@ -178,6 +180,15 @@ def free_earlier_runs(device: torch.device) -> None:
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def refuse_labels(config: Config, num_classes: int) -> None:
+    """Refuse an attack on labels whose settings do not fit the classes of the data."""
+    for attack in build_roles(config)[1:]:
+        change = attack.relabel(num_classes) if isinstance(attack, AgnosticAdversary) else None
+        if change is not None:
+            with refused("attack"):
+                change(torch.arange(num_classes))
 
 
 def conditions(
@@ -274,6 +285,8 @@ def fit(
             trainer.fit(module, ckpt_path=resume, weights_only=True)
     except Diverged as reason:
         return "DIVERGED", str(reason)
+    except RefusedByRule as refusal:
+        raise with_key(refusal.group, str(refusal)) from None
     except (Stopped, SIGTERMException):  # by Lightning's handler, if it ran first
         return "KILLED", f"stopped inside a round by signal {stopper.signal}"
     done, rounds = trainer.global_step, trainer.max_epochs or 0

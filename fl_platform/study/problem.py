@@ -23,7 +23,13 @@ from fl_platform.config import (
 )
 from fl_platform.config.paths import tuning_files
 from fl_platform.run.lookup import digest_of
-from fl_platform.study.samplers import NUMBERS_ONLY, OPTIONS, build_pruner, build_sampler
+from fl_platform.study.samplers import (
+    NUMBERS_ONLY,
+    OPTIONS,
+    build_pruner,
+    build_sampler,
+    checked_options,
+)
 from fl_platform.study.spec import (
     Direction,
     Range,
@@ -84,12 +90,8 @@ class Problem:
             ConfigError: an unknown key, a value out of range, no validation samples, or a pruner
                 or sampler without effect.
         """
-        config = self.config({}, self.spec.seeds[0])
-        if not config.task.validation:
-            raise ConfigError(
-                "task.validation: expected a share above 0, because studies select on"
-                " validation data, got 0."
-            )
+        self._refuse_no_validation(self.config({}, self.spec.seeds[0]))
+        checked_options(self.spec.sampler)
         self._refuse_pruner()
         self._refuse_population()
         name, entries = self.spec.sampler.name, self.space.values()
@@ -103,11 +105,18 @@ class Problem:
                 key: getattr(entry, corner, None) if hasattr(entry, corner) else entry.choices[0]  # type: ignore[union-attr]
                 for key, entry in self.space.items()
             }
-            self.config(values, self.spec.seeds[0])
+            self._refuse_no_validation(self.config(values, self.spec.seeds[0]))
         for point in self.start:
             self.config(point, self.spec.seeds[0])
         for opponent in self.opponents[1:]:
             self.config({}, self.spec.seeds[0], opponent)
+
+    def _refuse_no_validation(self, config: Config) -> None:
+        if not config.task.validation:
+            raise ConfigError(
+                "task.validation: expected a share above 0, because studies select on"
+                " validation data, got 0."
+            )
 
     def _refuse_pruner(self) -> None:
         """Refuse a pruner without seeds to test after its start-up seeds."""

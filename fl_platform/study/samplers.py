@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
@@ -10,6 +10,8 @@ from optuna.samplers import BaseSampler
 
 from fl_platform.config import ConfigError
 from fl_platform.config.errors import nearest
+from fl_platform.config.validation import fit
+from fl_platform.core.constraints import Above, AtLeast, Between
 from fl_platform.study.spec import Pruner, Sampler
 
 SAMPLERS = {
@@ -57,6 +59,39 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 
+Share = Annotated[float, Between(0, 1)]
+# Types of the options above; those that are not listed are true or false.
+HINTS: dict[str, Any] = {
+    "n_startup_trials": Annotated[int, AtLeast(0)],
+    "n_ei_candidates": Annotated[int, AtLeast(1)],
+    "sigma0": Annotated[float, Above(0)] | None,
+    "popsize": Annotated[int, AtLeast(2)] | None,
+    "qmc_type": Literal["sobol", "halton"],
+    "population_size": Annotated[int, AtLeast(2)],
+    "mutation_prob": Share | None,
+    "crossover_prob": Share,
+    "swapping_prob": Share,
+}
+
+
+def checked_options(settings: Sampler) -> dict[str, Any]:
+    """All options of the sampler: those of ``settings``, else the defaults.
+
+    Raises:
+        ConfigError: an unknown option, or a value of another type or range.
+    """
+    known = OPTIONS[settings.name]
+    for option in settings.options:
+        if option not in known:
+            has = ", ".join(known) or "none"
+            raise ConfigError(
+                f"sampler.options.{option}: unknown option of {settings.name}"
+                f"{nearest(str(option), known)} Its options: {has}."
+            )
+    given = settings.options.items()
+    fitted = {k: fit(v, HINTS.get(k, bool), f"sampler.options.{k}") for k, v in given}
+    return {**known, **fitted}
+
 
 def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
     """Build the sampler for the next trial of a study that has ``trials`` trials.
@@ -66,22 +101,14 @@ def build_sampler(settings: Sampler, trials: int) -> BaseSampler:
     points. A Sobol sequence keeps one seed, because it is one sequence.
 
     Raises:
-        ConfigError: an unknown option, or a missing package.
+        ConfigError: what `checked_options` refuses, or a missing package.
     """
-    known = OPTIONS[settings.name]
-    for option in settings.options:
-        if option not in known:
-            has = ", ".join(known) or "none"
-            raise ConfigError(
-                f"sampler.options.{option}: unknown option of {settings.name}"
-                f"{nearest(option, known)} Its options: {has}."
-            )
+    options = checked_options(settings)
     from fl_platform.core.rng import stream_seed  # imports torch; after the checks
 
     cls = getattr(optuna.samplers, SAMPLERS[settings.name])
     index = 0 if settings.name == "qmc" else trials
     seed = stream_seed(settings.seed, "suggest", index) % 2**32
-    options = {**known, **settings.options}
     try:
         return cls(seed=seed, **options)
     except ImportError as error:

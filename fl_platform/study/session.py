@@ -73,7 +73,7 @@ class WorkerSession:
             study = open_study(problem, self.storage)
             done = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
             if not done:  # to show the results of an older study needs no data
-                refuse_early(problem.config({}, problem.spec.seeds[0]), self.home)
+                _refuse(problem, self.home)
             if parent is None:
                 parent = failing.enter_context(self.join(study, problem))
             objective = Objective(problem, parent, self.stopper, upload=self.upload)
@@ -155,3 +155,9 @@ def leave(parent: ParentRun, stopper: Stopper, complete: bool) -> None:
         parent.leave("FINISHED")
     else:
         parent.leave("SCHEDULED", "trials are missing; the same command continues")
+
+
+def _refuse(problem: Problem, home: Path) -> None:
+    """Refuse a problem none of whose runs can start, before its run is recorded."""
+    for opponent in problem.opponents:
+        refuse_early(problem.config({}, problem.spec.seeds[0], opponent), home)

@@ -15,6 +15,9 @@ from fl_platform.config.paths import tuning_files
 from fl_platform.config.validation import build_dataclass
 from fl_platform.core.outside import OutsideError, read_yaml
 
+MOST_SEEDS = 10_000  # of a final comparison
+LARGEST_OFFSET = 2**52  # the seeds above it are still below 2**53, which tables print exactly
+
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
@@ -37,8 +40,17 @@ class Range:
             raise ValueError(f"low: expected a number > 0 for log, got {self.low}.")
         if self.log and self.step is not None:
             raise ValueError(f"step: expected null with log, got {self.step}.")
-        if self.step is not None and self.step <= 0:
-            raise ValueError(f"step: expected a number > 0, got {self.step}.")
+        if self.step is not None and not 0 < self.step <= self.high - self.low:
+            width = self.high - self.low
+            raise ValueError(f"step: expected above 0 and at most {width}, got {self.step}.")
+
+    def holds(self, value: Any) -> bool:
+        """True for a number in the range."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"a number from {self.low} to {self.high}"
 
     def suggest(self, trial: Trial, key: str) -> Any:
         """Draw the trial's number for ``key``."""
@@ -53,6 +65,17 @@ class Choices:
     """One of several values: names of config files, words or numbers."""
 
     choices: list[bool | int | float | str]
+
+    def __post_init__(self) -> None:
+        if len(set(map(repr, self.choices))) < len(self.choices):
+            raise ValueError(f"choices: expected each value once, got {self.choices}.")
+
+    def holds(self, value: Any) -> bool:
+        """True for one of the choices."""
+        return any(value == choice and type(value) is type(choice) for choice in self.choices)
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self.choices))}"
 
     def suggest(self, trial: Trial, key: str) -> Any:
         """Draw the trial's choice for ``key``."""
@@ -74,6 +97,10 @@ def parse_space(node: Any, key: str) -> dict[str, Range | Choices]:
         )
     space: dict[str, Range | Choices] = {}
     for name, entry in node.items():
+        if name == "seed":
+            raise ConfigError(
+                f"{key}.seed: expected no seed; the key seeds lists those of a trial."
+            )
         chosen = isinstance(entry, Mapping) and "choices" in entry
         kind: type[Range | Choices] = Choices if chosen else Range
         space[str(name)] = build_dataclass(kind, entry, f"{key}.{name}")
@@ -140,6 +167,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"trials: expected a number >= 1, got {self.trials}.")
+        if self.timeout is not None and self.timeout < 0:
+            raise ValueError(f"timeout: expected seconds >= 0, got {self.timeout}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +184,11 @@ class Final:
     offset: int = 1000
 
     def __post_init__(self) -> None:
-        if self.seeds < 2:
-            raise ValueError(f"seeds: expected a number >= 2, for an interval, got {self.seeds}.")
+        if not 2 <= self.seeds <= MOST_SEEDS:
+            expected = f"a number from 2, for an interval, to {MOST_SEEDS}"
+            raise ValueError(f"seeds: expected {expected}, got {self.seeds}.")
+        if self.offset > LARGEST_OFFSET:
+            raise ValueError(f"offset: expected at most 2**52, got {self.offset}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +209,9 @@ class MinimaxSpec:
     def __post_init__(self) -> None:
         if self.turns < 1 or self.turns % 2 == 0:
             raise ValueError(f"turns: expected an odd number, got {self.turns}.")
+        if min(self.attack_trials, self.defense_trials) < 1:
+            got = f"{self.attack_trials} and {self.defense_trials}"
+            raise ValueError(f"attack_trials, defense_trials: expected numbers >= 1, got {got}.")
         if not self.attacks:
             raise ValueError("attacks: expected at least one attack with its space.")
 
@@ -230,6 +265,8 @@ class StudySpec:
 
     def __post_init__(self) -> None:
         self._check_seeds()
+        if any(text.partition("=")[0] == "seed" for text in self.base):
+            raise ValueError("base: expected no seed; the key seeds lists those of a trial.")
         if self.front is not None:
             self._check_front()
         elif bool(self.space) == (self.game is not None):
@@ -292,7 +329,19 @@ def load_spec(name: str, home: Path) -> StudySpec:
     tree = read_tuning(name, home)
     spec = build_dataclass(StudySpec, tree, name)
     if spec.space:
-        parse_space(spec.space, f"{name}.space")
+        _check_start(spec.start, parse_space(spec.space, f"{name}.space"), f"{name}.start")
     for attack, space in (spec.game.attacks if spec.game else {}).items():
         parse_space(space, f"{name}.game.attacks.{attack}")
     return spec
+
+
+def _check_start(start: list[dict[str, Any]], space: Space, key: str) -> None:
+    """Refuse points outside of the space: Optuna draws others in their place."""
+    for i, point in enumerate(start):
+        for name, value in point.items():
+            if name not in space:
+                known = ", ".join(space)
+                raise ConfigError(f"{key}.{i}.{name}: expected a key of the space: {known}.")
+            if not space[name].holds(value):
+                expected = f"{space[name]}, as in the space"
+                raise ConfigError(f"{key}.{i}.{name}: expected {expected}, got {shown(value)}.")

@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from fl_platform.config import ConfigError
 from fl_platform.core.outside import OutsideError
 from fl_platform.core.text import reason
 from fl_platform.study.shared_storage import (
@@ -60,11 +61,17 @@ def open_storage(
             ``grpc://HOST:PORT``.
 
     Raises:
+        ConfigError: a database in memory, which no later call could continue.
         StoreError: the storage cannot be opened; the message hides the password.
     """
     silence_optuna()
+    scheme, _, place = (url or "").partition("://")
+    if scheme.startswith("sqlite") and place.partition("?")[0] in ("", "/", "/:memory:"):
+        raise ConfigError(
+            f"--storage: expected a file, as sqlite:///FILE, got {url}, a database in memory, which"
+            " ends with this process."
+        )
     try:
-        scheme = (url or "").partition("://")[0]
         if url is not None and scheme in ("journal", "grpc"):
             shared = open_journal(url) if scheme == "journal" else open_grpc(url)
             shared.interval, shared.grace_period = heartbeat, grace

@@ -45,6 +45,13 @@ def _scalar(value: Any) -> Any:
     return value
 
 
+def _stamp(value: Any) -> Any:
+    kinds = [type(each) for each in value] if isinstance(value, list) else []
+    if kinds != [str, int, int] or "\0" in value[0]:
+        raise ValueError("expected a path, a size and a time")
+    return value
+
+
 Text = Annotated[Any, AfterValidator(_text)]
 Scalar = Annotated[Any, AfterValidator(_scalar)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -125,7 +132,7 @@ class KnownData(Record):
     """A digest of data, and the stamps of the files from which it was computed."""
 
     digest: Digest
-    files: list[list[Scalar]]
+    files: Annotated[list[Annotated[Any, AfterValidator(_stamp)]], Field(min_length=1)]
 
 
 class Stamp(Record):

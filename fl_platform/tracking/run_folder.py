@@ -25,7 +25,7 @@ from fl_platform.tracking.records import (
 from fl_platform.tracking.stamp import VERSION
 
 # Conditions that earlier versions did not record: an unknown condition cannot differ.
-_LATER = ("processor",)
+_LATER = ("processor", "data_digest")  # the digest: of an arena
 _NAME = re.compile(r"(?P<hash>[0-9a-f]{16})(?P<aside>\.[0-9a-f]{8})?")
 
 

@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+import yaml
 
 from fl_platform.config import ConfigError, compose, config_hash
 from fl_platform.core.process import Stopped
@@ -179,3 +181,58 @@ def test_an_arena_that_cannot_run_is_refused_before_the_others_begin(home):
     typed = ["defense=median,bulyan", "byzantine.fraction=0.3", "rounds=1"]
     with pytest.raises(ConfigError, match="at most f=11 Byzantine of n=50 clients for bulyan"):
         runner.run_arenas(typed, home, say=pytest.fail)
+
+
+def test_records_of_other_data_are_refused_by_name(home):
+    def write(seed):
+        draw = np.random.default_rng(seed)
+        images, labels = draw.integers(0, 256, (60, 4, 4), np.uint8), np.arange(60) % 3
+        (home / "data").mkdir(exist_ok=True)
+        np.savez(home / "data" / "mine.npz", train_images=images, train_labels=labels,
+                 test_images=images, test_labels=labels)  # fmt: skip
+
+    typed = ["task=arrays", "task.data.file=mine.npz", "task.samples=null", "task.clients=5"]
+    typed += ["task.partition=iid", "defense=median", "rounds=2"]
+    spec = load_arena("arena", home)
+    write(0)
+    runner.Arena(spec, typed, home).close()
+    write(1)
+    with pytest.raises(IdentityMismatch, match="data_digest"):
+        runner.Arena(spec, typed, home)
+    (home / "data" / "mine.npz").unlink()  # to print what is recorded needs no data
+    runner.Arena(spec, typed, home).close()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"listed": [""]}, "listed: expected overrides of an attack"),
+        ({"listed": ["seed=3"]}, "listed: expected overrides of an attack"),
+        ({"adaptive": ["attack=none"]}, "adaptive: expected overrides of an attack"),
+        ({"base": ["task=digits", "seed=3"]}, "base: expected neither seed nor attack"),
+        ({"refine": {"attackers": -1}}, "refine.attackers"),
+        ({"refine": {"lengths": [1.0, -1]}}, "refine.lengths"),
+        ({"refine": {"scatter": ["foo"]}}, "refine.scatter"),
+        ({"refine": {"periods": [-1]}}, "refine.periods"),
+        ({"refine": {"begins": [2.0]}}, "refine.begins"),
+        ({"seeds": [-1]}, "seeds"),
+        ({"final": {"seeds": [-5, 101]}}, "final.seeds"),
+        ({"seconds": -1}, "seconds"),
+    ],
+)
+def test_a_wrong_file_is_refused_before_the_first_run(home, change, told):
+    file = home / "tuning" / "arena.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
+    with pytest.raises(ConfigError) as refused:
+        load_arena("arena", home)
+    assert str(refused.value).startswith(f"arena.{told}")
+
+
+def test_settings_that_an_attack_refuses_in_a_round_are_one_line(home):
+    setting = ArenaSetting(home, (*BASE, "defense=median"), ("defense=median",), 0.2)
+    flip = Trial(("attack=label_flip", "attack.source=1"), 3, "validation", 1)
+    with pytest.raises(ConfigError, match=r"^attack: Expected source and target together"):
+        play(setting, [flip])
+    costly = ArenaSetting(home, (*BASE, "defense=smea"), ("defense=smea",), 0.2)
+    with pytest.raises(ConfigError, match=r"^defense: Expected at most max_subsets"):
+        play(costly, [Trial(("attack=ipm",), 3, "validation", 1)])

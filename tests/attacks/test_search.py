@@ -24,3 +24,21 @@ def test_line_search_returns_the_best_point_that_it_tried():
     assert line_maximise(score, evaluations=20) == min(asked, key=lambda x: abs(x - 5.3))
     assert len(asked) == 20
     assert line_maximise(lambda x: -x) == 0.0
+
+
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-16, 5e-324])
+@pytest.mark.parametrize("bound", [0, 2.5, 7.123456e29, 1e38])
+@pytest.mark.parametrize("start", [1e-30, 10, 1e30])
+def test_searches_end_where_the_tolerance_is_below_the_distance_of_two_numbers(
+    start, bound, tolerance
+):
+    asked = []
+
+    def fits(strength):
+        asked.append(strength)
+        assert len(asked) < 2500
+        return strength <= bound
+
+    halve(fits, start=start, tolerance=tolerance)
+    asked.clear()
+    bisect(fits, high=start, tolerance=tolerance)

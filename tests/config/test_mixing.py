@@ -57,3 +57,11 @@ def test_a_class_is_built_with_the_seed(mixings):
     (node,) = mixings("mixing=lots", "mixing.s=5").mixing
     made = build_rule(node, seed=9)
     assert (made.seed, made.s) == (9, 5)
+
+
+def test_the_same_mixing_twice_keeps_the_parameters_of_both(mixings, home):
+    twice = "defaults:\n  - lots@first\n  - lots@second\nsecond: {s: 3}\n"
+    (home / "conf/mixing/twice.yaml").write_text(twice)
+    params = flat(mixings("mixing=twice"))
+    assert params["mixing"] == "lots+lots"
+    assert (params["mixing.lots.s"], params["mixing.lots_2.s"]) == (2, 3)

@@ -11,6 +11,7 @@ from fl_platform.config import ConfigError, compose
 
 ROOT = Path(__file__).parents[2]
 GROUPS = ("task", "attack", "defense", "mixing", "observers")
+BEYOND = ("9" * 400, "-1e300")  # neither 64 bits nor a float32 hold them
 CHOICES = [(g, file.stem) for g in GROUPS for file in sorted((ROOT / "conf" / g).glob("*.yaml"))]
 
 
@@ -30,7 +31,7 @@ def mutants(key: str, value: object):
     if isinstance(value, bool):
         wrong = ["1", "no", "'true'", "null", "[]"]
     elif isinstance(value, int | float):
-        wrong = ["'1'", "abc", "nan", "-inf", "true", "[]", "[1]", "{a: 1}", "1_x", "'1e-3'"]
+        wrong = ["'1'", "abc", "nan", "-inf", "true", "[]", "{a: 1}", "1_x", *BEYOND]
     elif isinstance(value, str):
         wrong = ["7.5", "nan", "[]", "{a: 1}"]
     else:  # null: a number or a text may be meant, so only what is neither

@@ -72,6 +72,31 @@ def test_a_terminal_that_knows_ascii_only_gets_escapes(tmp_path, env):
     assert (tmp_path / "mark").exists()
 
 
+CLOSED = """
+import os, subprocess, sys
+from fl_platform.core.streams import guard_streams
+
+guard_streams()
+with open(sys.argv[1], "w", encoding="utf-8") as file:
+    assert file.fileno() > 2  # libraries write their messages to 1 and 2
+    print("to nobody")
+    print("to nobody", sys.stderr.isatty(), file=sys.stderr)
+    os.write(2, b"to nobody")
+    subprocess.run([sys.executable, "-c", "print(1)"], check=True)
+    file.write("done")
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", ">&- 2>&-", "<&- 2>&-", ">&-"])
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path, closed):
+    program, mark = tmp_path / "program.py", tmp_path / "mark"
+    program.write_text(CLOSED, encoding="utf-8")
+    line = f"{sys.executable} {program} {mark} {closed}"
+    settings = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run(["bash", "-c", line], env=settings, check=True)
+    assert mark.read_text() == "done"
+
+
 class Full:
     def isatty(self) -> bool:
         return False

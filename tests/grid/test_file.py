@@ -93,3 +93,16 @@ def test_another_form_is_refused_by_name(write, text, told):
 def test_a_misspelt_name_is_met_with_the_nearest(write):
     with pytest.raises(ConfigError, match="did you mean 'small'"):
         read_grid("smal", write(SMALL))
+
+
+@pytest.mark.parametrize(
+    ("node", "told"),
+    [
+        ("{1: x}", "got 1"),
+        ("{true: x}", "got True"),
+        ("{axes: {seed: 0}, cells: []}", "at least one block"),
+    ],
+)
+def test_odd_keys_and_no_blocks_are_refused_in_one_line(write, node, told):
+    with pytest.raises(ConfigError, match=told):
+        read_grid("small", write(f"# @package _global_\ngrid: {node}\n"))

@@ -1,5 +1,6 @@
 """Suite files: each that is shipped can be begun; one that is wrong is refused by name."""
 
+import json
 import re
 from pathlib import Path
 
@@ -145,6 +146,27 @@ def test_a_reference_reads_as_it_was_written_with_a_line_for_each_run(tmp_path):
 
 def run_line(line):
     return any(digest * 16 in line for digest in "fed")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ([0, "0" * 16, "f" * 16, 1.0], "expected each run once"),
+        ([1, "1" * 16, "f" * 16, 101], "expected a share in percent"),
+        ([1, "1" * 16, "f" * 16, -1.0], "expected a share in percent"),
+        ([-1, "1" * 16, "f" * 16, 1.0], "expected a seed"),
+        ([1, "1" * 15, "f" * 16, 1.0], "16 digits"),
+    ],
+)
+def test_a_run_that_cannot_be_one_is_refused_with_its_cell(tmp_path, change, told):
+    path = tmp_path / "mine.json"
+    run = ReferenceRun("a vs b", 0, "0" * 16, "f" * 16, 81.5)
+    write_reference(path, Reference(ORIGIN, {run.config_hash: run}))
+    tree = json.loads(path.read_text())
+    tree["cells"][0]["runs"].append(change)
+    path.write_text(json.dumps(tree))
+    with pytest.raises(ConfigError, match=rf"^mine\.json: a vs b, seed -?\d: .*{told}"):
+        read_reference(path)
 
 
 @pytest.mark.parametrize(

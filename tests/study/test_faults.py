@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from optuna.trial import TrialState
 
-from fl_platform.config import config_hash
+from fl_platform.config import ConfigError, config_hash
 from fl_platform.core.process import Stopper
 from fl_platform.federated.callbacks.checkpointing import Commit
 from fl_platform.run import runner as running
@@ -252,3 +252,9 @@ def test_a_signal_inside_a_real_run_ends_the_worker_and_the_trial_goes_on(home, 
     history = read(left.journal)
     assert history.status == "FINISHED"
     assert [step for step, _ in history.curve("test/accuracy")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_a_storage_in_memory_is_refused_since_its_trials_would_be_lost(home, url):
+    with pytest.raises(ConfigError, match="--storage: expected a file"):
+        open_storage(home, url)

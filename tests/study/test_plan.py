@@ -65,6 +65,16 @@ def test_a_defense_of_its_name_starts_at_its_default(home, name):
         ({"game": {"attacks": {"lie": {}}}}, "either space or game"),
         ({"space": {"attack.nu": {"low": 2, "high": 1}}}, "space.attack.nu.low"),
         ({"sede": [0]}, "did you mean 'seeds'"),
+        ({"base": ["attack=strike", "seed=5"]}, "expected no seed"),
+        ({"space": {"seed": {"low": 0, "high": 5}}}, "expected no seed"),
+        ({"space": {"attack.nu": {"low": 1, "high": 4, "step": 7}}}, "space.attack.nu.step"),
+        ({"space": {"attack.nu": {"choices": [1, 2, 1]}}}, "expected each value once"),
+        ({"start": [{"attack.nu": 1.0}, {"attack.nu": 100}]}, "start.1.attack.nu"),
+        ({"start": [{"attack": "lie"}]}, "start.0.attack: expected a key of the space"),
+        ({"budget": {"timeout": -5}}, "timeout"),
+        ({"final": {"seeds": 10**12}}, "final.seeds"),
+        ({"final": {"offset": 2**63 - 1}}, "final.offset"),
+        ({"seeds": [0, 2**63], "final": {"offset": 2**63 + 1}}, "seeds"),
     ],
 )
 def test_a_wrong_file_is_refused_by_name(tmp_path, change, told):
@@ -104,6 +114,32 @@ def test_what_is_typed_wins_over_the_base(home):
     config = problem.config({}, 0)
     assert (target_name(config.attack), config.rounds) == ("lie", 3)
     assert target_name(config.defense) == "rfa"
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("tpe", "n_startup_trials", "x"),
+        ("tpe", "n_startup_trials", None),
+        ("tpe", "n_ei_candidates", 0),
+        ("tpe", "multivariate", 7),
+        ("gp", "n_startup_trials", -3),
+        ("cmaes", "sigma0", -1),
+        ("cmaes", "popsize", 0),
+        ("qmc", "qmc_type", "foo"),
+        ("nsga2", "crossover_prob", 7),
+    ],
+)
+def test_a_wrong_option_of_a_sampler_is_refused_before_the_first_trial(home, name, option, value):
+    sampler = Sampler(name=name, options={option: value})
+    with pytest.raises(ConfigError, match=rf"^sampler\.options\.{option}: expected"):
+        make_problem(home, sampler=sampler).check()
+
+
+def test_a_space_that_reaches_runs_without_validation_is_refused(home):
+    space = {"task.validation": {"low": 0.0, "high": 0.5}}
+    with pytest.raises(ConfigError, match=r"task\.validation: expected a share above 0"):
+        make_problem(home, space=space).check()
 
 
 @pytest.mark.parametrize("name", ["cmaes", "qmc"])

@@ -7,7 +7,8 @@ module. All mathematics is in the rule.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -20,7 +21,7 @@ from fl_platform.core.context import FIELDS, Context, asks
 from fl_platform.core.deferred import sent
 from fl_platform.core.rule import first_parameters, is_agnostic, unwrapped
 from fl_platform.core.rule_state import refuse_lost_memory
-from fl_platform.defenses.chain import Chain, OnExcessF
+from fl_platform.defenses.chain import Chain, ExcessByzantine, OnExcessF
 
 Knowledge = Literal["all", "own"] | int
 
@@ -29,6 +30,34 @@ def rule_name(rule: Any) -> str:
     """The name of a rule: a function, a partial of one, or an instance."""
     rule = getattr(rule, "func", rule)
     return getattr(rule, "__name__", type(rule).__name__)
+
+
+class RefusedByRule(ValueError):  # noqa: N818 - named after what it holds
+    """The refusal of a rule in a round, such as settings that do not fit n and f.
+
+    Attributes:
+        group: ``attack`` or ``defense``.
+    """
+
+    def __init__(self, group: str, message: str) -> None:
+        self.group = group
+        super().__init__(message)
+
+
+@contextmanager
+def refusals(group: str) -> Iterator[None]:
+    """Raise a rule's ``ValueError`` of the form ``Expected ..., got ...`` as `RefusedByRule`.
+
+    Any other one, such as that of a fault in a rule of one's own, stays what it is.
+    """
+    try:
+        yield
+    except (RefusedByRule, ExcessByzantine):
+        raise
+    except ValueError as error:
+        if not str(error).startswith("Expected "):
+            raise
+        raise RefusedByRule(group, str(error)) from error
 
 
 class Aggregator(Callback):
@@ -88,7 +117,8 @@ class Aggregator(Callback):
         """
         told = min(num_byzantine, len(updates))
         known = (context or Context()).rows(order)
-        arrived = self.chain(updates.select(order), told, context=known)
+        with refusals("defense"):
+            arrived = self.chain(updates.select(order), told, context=known)
         weights, dropped = arrived.weights, arrived.dropped
         if weights is not None:
             weights = torch.empty_like(weights).index_copy_(0, sent(order, weights.device), weights)
@@ -211,7 +241,8 @@ class Adversary(Callback):
         known = (context or Context()).asked(self.asked)
         if self.queries:
             known["query"] = query
-        rows = self.rule(reference, num_byzantine, **known)
+        with refusals("attack"):
+            rows = self.rule(reference, num_byzantine, **known)
         if reference.matrix._version != before:
             raise ValueError(
                 f"Expected {rule_name(self.rule)} to leave the honest updates unchanged,"

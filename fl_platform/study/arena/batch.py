@@ -57,14 +57,22 @@ def play(
     """Run trials of one seed, set and length side by side: each with its share of the seconds."""
     import torch
 
+    from fl_platform.federated.callbacks.roles import RefusedByRule
+    from fl_platform.run.refusals import with_key
+    from fl_platform.run.runner import refuse_labels
     from fl_platform.study.arena.side_by_side import SideBySide  # imports Lightning
 
     started = time.perf_counter()
     configs = [setting.config(trial) for trial in trials]
     torch.set_num_threads(configs[0].runtime.threads)
     population = _population(configs[0], setting.home)
+    for config in configs:
+        refuse_labels(config, population.dataset.num_classes)
     race = SideBySide(configs, population, trials[0].on, should_stop)
-    courses = race.run(trials[0].rounds)
+    try:
+        courses = race.run(trials[0].rounds)
+    except RefusedByRule as refusal:
+        raise with_key(refusal.group, str(refusal)) from None
     each = (time.perf_counter() - started) / len(trials)
     return [
         (trial, Played(tuple(course.curve), course.reason), each)

@@ -13,11 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fl_platform.config import ConfigError, config_hash, expand
+from fl_platform.config import Config, ConfigError, config_hash, expand
 from fl_platform.core.process import Stopped, Stopper
 from fl_platform.core.text import reason
 from fl_platform.run import provenance
 from fl_platform.run.early import refuse_early
+from fl_platform.run.lookup import digest_of
 from fl_platform.study.arena.batch import ArenaSetting, batches, enter, play, play_in_worker
 from fl_platform.study.arena.search import NONE, Played, Stages, Trial
 from fl_platform.study.arena.spec import ArenaSpec, load_arena
@@ -66,7 +67,8 @@ class Arena:
     Raises:
         ConfigError: an override or an attack of the file is invalid, or the defense cannot run.
         DataError: a missing folder of the data set.
-        IdentityMismatch: the records were made by other code or on another machine.
+        IdentityMismatch: the records were made by other code, from other data or on another
+            machine.
         RunOwned: another process works on this arena.
     """
 
@@ -119,7 +121,7 @@ class Arena:
                 name=self.name,
                 config_hash=key,
                 experiment="arena",
-                conditions=_conditions(config),
+                conditions={**_conditions(config), **self._data(config)},
                 continue_anyway=ignore_mismatch,
             )
             self._journal = Journal(self.folder.journal, head(described))
@@ -129,6 +131,12 @@ class Arena:
         except BaseException:
             self._lock.release()
             raise
+
+    def _data(self, config: Config) -> dict[str, Any]:
+        """The digest of the data; where they are missing now, the recorded one."""
+        known = (self.folder.describe() or {}).get("conditions", {})
+        digest = digest_of(config, self.setting.home) or known.get("data_digest")
+        return {} if digest is None else {"data_digest": digest}
 
     def batches(self, in_flight: set[Trial]) -> list[list[Trial]]:
         """Batches of the current stage that are not running yet."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 from fl_platform.config.validation import build_dataclass
+from fl_platform.core.constraints import Above, AtLeast
 from fl_platform.study.spec import read_tuning
 
 
@@ -22,10 +24,16 @@ class Refine:
     """
 
     attackers: int = 4
-    lengths: list[float] = field(default_factory=list)
-    scatter: list[str] = field(default_factory=list)
-    periods: list[int] = field(default_factory=list)
+    lengths: list[Annotated[float, Above(0)]] = field(default_factory=list)
+    scatter: list[Literal["none", "honest", "orthogonal"]] = field(default_factory=list)
+    periods: list[Annotated[int, AtLeast(0)]] = field(default_factory=list)
     begins: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.attackers < 0:
+            raise ValueError(f"attackers: expected a number >= 0, got {self.attackers}.")
+        if not all(0 <= share < 1 for share in self.begins):
+            raise ValueError(f"begins: expected shares from 0 to below 1, got {self.begins}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +57,9 @@ class LastStage:
     reached: float = 0.8
 
     def __post_init__(self) -> None:
-        if len(set(self.seeds)) < 2:
-            raise ValueError(f"seeds: expected two different ones or more, got {self.seeds}.")
+        if len(set(self.seeds)) < 2 or min(self.seeds) < 0:
+            expected = "two different ones or more, from 0"
+            raise ValueError(f"seeds: expected {expected}, got {self.seeds}.")
         if min(self.attackers, self.per_family, self.horizon) < 1:
             raise ValueError("attackers, per_family and horizon: expected numbers >= 1.")
         if not (0 < self.keep <= 1 and 0 < self.reached <= 1):
@@ -87,8 +96,17 @@ class ArenaSpec:
     def __post_init__(self) -> None:
         if not 0 < self.validation < 1:
             raise ValueError(f"validation: expected a share in (0, 1), got {self.validation}.")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: expected different ones, at least one, got {self.seeds}.")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds: expected different ones, from 0, got {self.seeds}.")
+        if any(text.partition("=")[0] in ("seed", "attack") for text in self.base):
+            raise ValueError("base: expected neither seed nor attack; other keys list them.")
+        if self.seconds is not None and self.seconds < 0:
+            raise ValueError(f"seconds: expected a number >= 0, got {self.seconds}.")
+        for key in ("listed", "adaptive"):
+            for line in getattr(self, key):
+                if not line.startswith("attack=") or line.split()[0] in ("attack=", "attack=none"):
+                    expected = "overrides of an attack such as 'attack=lie attack.z=1.5'"
+                    raise ValueError(f"{key}: expected {expected}, got {line!r}.")
         shared = sorted(set(self.seeds) & set(self.final.seeds))
         if shared:
             raise ValueError(f"final.seeds: expected none of the validation seeds, got {shared}.")
