@@ -54,6 +54,8 @@ REFUSED = {
     "task=digits attack=lie attack.zz=1": "attack.zz: lie has no such parameter",
     "task=digits attack=lie attack.z=much": "attack.z: expected",
     "task=digits attack=absent attack.schedule={ramp:3}": "attack.schedule.ramp: expected 0",
+    "task=digits server.momentum=0.8": "server.momentum: expected no value with",
+    "task=digits server.optimizer=fedavgm server.eps=0.1": "server.eps: expected no value with",
     "task=arrays task.data.file=none.npz": "task.data.file: expected a file at",
     "task=cifar10 task.data.download=false": "Looked for the data in",
     "task=cifar100": "Looked for the data in",

@@ -236,6 +236,17 @@ class Server:
         for name in ("lr", "eps"):
             _bounded(getattr(self, name) > 0, name, "a number > 0", getattr(self, name))
 
+    def refuse_unused(self) -> None:
+        """Raise ``ValueError`` for a changed setting that the optimizer does not use."""
+        users = dict.fromkeys(("beta1", "beta2", "eps"), "fedadam") | {"momentum": "fedavgm"}
+        for name, user in users.items():
+            value, default = getattr(self, name), Server.__dataclass_fields__[name].default
+            if self.optimizer != user and value != default:
+                raise ValueError(
+                    f"server.{name}: expected no value with server.optimizer={self.optimizer},"
+                    f" which does not use it, got {value:g}; add server.optimizer={user}."
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

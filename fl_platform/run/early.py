@@ -19,7 +19,7 @@ def refuse_early(config: Config, home: Path, *, here: bool = True) -> None:
         here: whether this machine executes the run, so that it must have the GPU.
 
     Raises:
-        ConfigError: a missing data file or GPU, or rules that `refusals.refuse_rules` refuses.
+        ConfigError: a missing data file or GPU, or what `refuse_settings` refuses.
         DataError: a missing folder of a data set.
     """
     refuse_missing(config, home, here=here)
@@ -27,11 +27,18 @@ def refuse_early(config: Config, home: Path, *, here: bool = True) -> None:
 
 
 def refuse_settings(config: Config) -> None:
-    """Refuse rules that cannot run with these settings, where the settings name n; imports torch.
+    """Refuse settings without effect, and rules that cannot run, where the settings name n.
+
+    The rules import torch.
 
     Raises:
-        ConfigError: as for `refusals.refuse_rules`.
+        ConfigError: a changed setting that the server's optimizer does not use, and as for
+            `refusals.refuse_rules`.
     """
+    try:
+        config.server.refuse_unused()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if config.task.clients is not None:
         from fl_platform.run.refusals import refuse_rules
 
