@@ -248,7 +248,7 @@ def test_the_version_is_told(monkeypatch, capsys):
 def test_a_report_on_nothing_makes_no_store(call, home):
     code, _, err = call("report", "nothing")
     assert code == 2
-    assert "no experiment 'nothing'" in err
+    assert "experiment: expected one that has runs, got 'nothing'" in err
     assert not (home / "mlruns").exists()
 
 

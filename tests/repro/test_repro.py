@@ -166,6 +166,8 @@ def test_a_failed_cell_means_that_it_could_not_run(call, home, clean):
     suite = home / "conf" / "suite" / "tiny.yaml"
     text = suite.read_text().replace("task=digits", "task=arrays").replace("  - rounds=2\n", "")
     suite.write_text(text)
+    (home / "data").mkdir()
+    (home / "data" / "arrays.npz").write_bytes(b"no archive")  # a missing one is refused before
     reference_file(home).unlink()
     code, _, err = call("repro", "run", "tiny")
     assert code == 2

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import delay_tables
 import pandas as pd
+from delay_tables import CONTROLS
 
 from fl_platform.grid.papers import restated
 from fl_platform.report.cells import Cell, by_setting, cells
@@ -37,6 +38,8 @@ COMMANDS = {  # by name of the file
     " defense=krum,median,rfa",
     "delay-digits": "delay 'seed=range(0,5)'` and `server.optimizer=fedavgm server.momentum=0.8"
     " rounds=150",
+    "delay-tables": "fig7 task=digits attack=strike attack.nu=0.25,0.5,0.75,1.25,1.5,1.75,2.0"
+    " rounds=250` and `server.optimizer=fedavgm server.momentum=0.8 rounds=150",
     "table1-cifar10": "table1 task=cifar10 task.data.root=DATA runtime.precision=tf32"
     " 'seed=range(0,2)'",
     "table1-digits": "table1 task=digits 'seed=range(0,10)'",
@@ -64,16 +67,6 @@ STATE = {
     "round/cosine": "cosine to the honest mean",
     "round/loss": "honest training loss",
 }
-CONTROLS = {  # by label: the controls of the ablation, as they are read
-    "lie_matched(match=step)": "LIE at STRIKE's step",
-    "lie_matched(match=total)": "LIE at STRIKE's distance",
-    "lie_matched(match=step, side=above)": "LIE above, at STRIKE's step",
-    "lie_matched(match=total, side=above)": "LIE above, at STRIKE's distance",
-    "strike_ablation(skewed_set=random, nu=1)": "STRIKE on random rows",
-    "strike_ablation(skewed_set=all, nu=1)": "STRIKE on all rows",
-    "strike_ablation(skewed_set=reversed, nu=1)": "STRIKE on the least skewed rows",
-}
-
 Seeds = Mapping[int, float]
 
 
@@ -537,7 +530,7 @@ def delay(rows: str, header: str, *given: object) -> list[str]:
     """A table of `delay_tables`, by the names of its rows and its header."""
     head = getattr(delay_tables, header)
     body = getattr(delay_tables, rows)(*given)
-    return table(head() if callable(head) else head, body)
+    return table(head(*given) if callable(head) else head, body)
 
 
 BLOCKS: dict[str, Callable[[], list[str]]] = {
@@ -545,6 +538,8 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "delay-strike": lambda: delay("strike_costs", "STRIKE_HEADER"),
     "delay-cells": lambda: delay("cells", "header", 0.0),
     "delay-cells-momentum": lambda: delay("cells", "header", 0.8),
+    "nu-end": lambda: delay("cells", "header", 0.0, "nu"),
+    "nu-end-momentum": lambda: delay("cells", "header", 0.8, "nu"),
     "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2", ("Clients",)),
     "bucketing-exp3": lambda: restatement(
         "bucketing-exp3", "papers/bucketing_exp3", ("Worker momentum", "Attack")

@@ -1,21 +1,25 @@
-"""Keep, of each run of a grid, its accuracy at an early round, at the end, and how fast it rose.
+"""Keep accuracy at an early round, at the end, and the speed of its rise, for each run of grids.
 
-python docs/results/data/delay.py NAME HOME
+python docs/results/data/delay.py delay-digits HOME delay
+python docs/results/data/delay.py delay-tables HOME fig7   # needs delay-digits.csv
 
 ``NAME.csv`` has the columns of `collect` and: the server's ``momentum``, ``accuracy_60`` (the mean
 of the last evaluations up to round 60, where earlier tables stop) and ``reached``: the first round
 from which the mean of five evaluations is at least 80 % of the accuracy that the plain mean without
-attack has at the end, for the same seed and server; empty if there is none. ``NAME-curves.npz`` has
-the accuracy of every evaluation, in the order of the rows.
+attack and without mixing has at the end, for the same data, seed and server; empty if there is
+none. ``NAME-curves.npz`` has the accuracy of every evaluation, in the order of the rows.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from collect import HERE, collect
 
 from fl_platform.tracking import frames
@@ -37,11 +41,28 @@ def first_reached(curve: np.ndarray, goal: float) -> float:
     return float(found[0] + WINDOW) if len(found) else float("nan")
 
 
-def main(name: str, home: str) -> None:
-    """Write the files of one grid, evaluated in every round."""
+def _keys(rows: pd.DataFrame) -> list[tuple[object, ...]]:
+    """Data, seed and server of each run: what it shares with the run of its goal."""
+    beta = pd.to_numeric(rows["beta"], errors="coerce").fillna(np.inf)
+    columns = (rows[name].astype(float) for name in ("seed", "momentum", "rounds"))
+    return list(zip(beta, *columns, strict=True))
+
+
+def _collected(root: Path, experiments: Sequence[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows and circumstances of several experiments of one workspace."""
+    parts = [collect(experiment, root) for experiment in experiments]
+    told: dict[str, Any] = {"seconds": sum(part["seconds"] for _, part, _ in parts)}
+    for key, value in parts[0][1].items():
+        if isinstance(value, list):
+            told[key] = sorted({item for _, part, _ in parts for item in part[key]})
+    rows = pd.concat([part for part, _, _ in parts])
+    return rows[rows["status"] != "KILLED"].reset_index(drop=True), told
+
+
+def main(name: str, home: str, experiments: Sequence[str]) -> None:
+    """Write the files of grids that were evaluated in every round."""
     root = Path(home).resolve()
-    rows, told, _ = collect("delay", root)
-    rows = rows[rows["status"] != "KILLED"].reset_index(drop=True)
+    rows, told = _collected(root, experiments)
     told |= {"runs": len(rows), "not_finished": int((rows["status"] != "FINISHED").sum())}
     runs = frames.runs(root, "folders")
     parameters = {
@@ -60,9 +81,12 @@ def main(name: str, home: str) -> None:
         100 * float(c[EARLY - TAIL : EARLY].mean()) if len(c) >= EARLY else np.nan for c in curves
     ]
     rows["accuracy_60"] = np.round(early, 4)
-    calm = rows[(rows["attack"] == "none") & (rows["defense"] == "mean")]
-    goals = calm.set_index(["seed", "momentum", "rounds"])["accuracy_tail"].to_dict()
-    keys = zip(rows["seed"], rows["momentum"], rows["rounds"], strict=True)
+    first = HERE / "delay-digits.csv"
+    known = [pd.read_csv(first, keep_default_na=False)] if name != first.stem else []
+    calm = pd.concat([*known, rows])
+    calm = calm[(calm["attack"] == "none") & (calm["defense"] == "mean") & (calm["mixing"] == "")]
+    goals = dict(zip(_keys(calm), calm["accuracy_tail"].astype(float), strict=True))
+    keys = _keys(rows)
     rows["reached"] = [
         first_reached(100 * curve, SHARE * goals[key]) if key in goals else np.nan
         for curve, key in zip(curves, keys, strict=True)
@@ -78,4 +102,4 @@ def main(name: str, home: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

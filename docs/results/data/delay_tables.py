@@ -1,4 +1,4 @@
-"""Tables and the figure of delay or damage, from delay-digits.csv.
+"""Tables and the figure of delay or damage, from delay-digits.csv and delay-tables.csv.
 
 python docs/results/data/delay_tables.py     # draws the figure
 """
@@ -6,6 +6,7 @@ python docs/results/data/delay_tables.py     # draws the figure
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,18 @@ from fl_platform.report.statistics import paired_difference
 HERE = Path(__file__).parent
 FIGURE = HERE.parent / "figures" / "delay-digits.png"
 KEEP = 0.95  # of the plain mean without attack at the end: less is damage
+FILES = ("delay-digits", "delay-tables")
+CONTROLS = {  # by label: the controls of the ablation, as they are printed
+    "lie_matched(match=step)": "LIE at STRIKE's step",
+    "lie_matched(match=total)": "LIE at STRIKE's distance",
+    "lie_matched(match=step, side=above)": "LIE above, at STRIKE's step",
+    "lie_matched(match=total, side=above)": "LIE above, at STRIKE's distance",
+    "strike_ablation(skewed_set=random, nu=1)": "STRIKE on random rows",
+    "strike_ablation(skewed_set=all, nu=1)": "STRIKE on all rows",
+    "strike_ablation(skewed_set=reversed, nu=1)": "STRIKE on the least skewed rows",
+}
+MIXINGS = {"table1": "", "nu": "", "ablation": "", "nnm": "nnm", "bucketing": "bucketing(s=2)"}
+SEEDS = {"table1": 5}  # of each cell of a table; 3 in the others
 SIDES = {"lie": "LIE", "min_max": "MinMax", "min_sum": "MinSum"}
 DRAWN = {  # attacks of the figure, by label
     "No attack": GREY,
@@ -31,16 +44,20 @@ DRAWN = {  # attacks of the figure, by label
 
 @functools.cache
 def rows() -> pd.DataFrame:
-    """All runs, with the attack as it is printed."""
-    found = pd.read_csv(HERE / "delay-digits.csv", keep_default_na=False)
-    for column in ("accuracy_60", "accuracy_tail", "reached", "momentum"):
+    """All runs, with the attack as it is printed; ``at`` is the row of the stored curves."""
+    parts = [pd.read_csv(HERE / f"{name}.csv", keep_default_na=False) for name in FILES]
+    found = pd.concat([part.assign(at=range(len(part))) for part in parts], ignore_index=True)
+    for column in ("accuracy_60", "accuracy_tail", "reached", "momentum", "nu"):
         found[column] = pd.to_numeric(found[column], errors="coerce")
-    found["at"] = range(len(found))
     return found.assign(label=[_label(row) for row in found.itertuples()])
 
 
 def _label(row: object) -> str:
-    attack, told = (str(getattr(row, name)) for name in ("attack", "attack_label"))
+    attack, told, nu = (getattr(row, name) for name in ("attack", "attack_label", "nu"))
+    if told in CONTROLS:
+        return CONTROLS[told]
+    if attack == "strike" and nu != 1:
+        return f"STRIKE, nu {nu:g}"
     if attack in SIDES:
         return f"{SIDES[attack]}, {'below' if 'side=below' in told else 'above'}"
     if attack == "ipm":
@@ -48,11 +65,17 @@ def _label(row: object) -> str:
     return str(ATTACKS.get(attack, attack))
 
 
-def seeds_of(momentum: float, label: str, defense: str, column: str) -> dict[int, float]:
-    """A column of one cell, by seed."""
+def seeds_of(
+    momentum: float, label: str, defense: str, column: str, table: str = "table1"
+) -> dict[int, float]:
+    """A column of one cell of a table, by seed."""
     found = rows()
     found = found[
-        (found["momentum"] == momentum) & (found["label"] == label) & (found["defense"] == defense)
+        (found["momentum"] == momentum)
+        & (found["label"] == label)
+        & (found["defense"] == defense)
+        & (found["mixing"] == MIXINGS[table])
+        & (found["seed"] < SEEDS.get(table, 3))
     ]
     return dict(zip(found["seed"], found[column], strict=True))
 
@@ -66,43 +89,59 @@ def reference(momentum: float) -> float:
     return _mean(seeds_of(momentum, "No attack", "mean", "accuracy_tail"))
 
 
-def labels() -> list[str]:
-    """The attacks as they are printed, in the order of the tables."""
+def labels(table: str = "table1") -> list[str]:
+    """The attacks of a table as they are printed, in its order."""
+    if table == "ablation":
+        return ["No attack", "LIE, below", "LIE, above", "STRIKE", *CONTROLS.values()]
+    found = rows()
+    if table == "nu":
+        nus = sorted(set(found.loc[found["attack"] == "strike", "nu"]))
+        return ["No attack", *("STRIKE" if nu == 1 else f"STRIKE, nu {nu:g}" for nu in nus)]
+    found = found[(found["mixing"] == MIXINGS[table]) & ~found["attack_label"].isin(CONTROLS)]
+    found = found[(found["attack"] != "strike") | (found["nu"] == 1)].drop_duplicates("label")
     order = [*ATTACKS, *SIDES, "ipm"]
-    found = rows().drop_duplicates("label")
     keys = {row.label: (order.index(row.attack), row.label) for row in found.itertuples()}
     return sorted(keys, key=keys.__getitem__)
 
 
-def cells(momentum: float) -> list[list[str]]:
+def defenses(table: str = "table1") -> list[str]:
+    """The defenses of a table, in the order of the tables."""
+    found = rows()
+    found = found[(found["mixing"] == MIXINGS[table]) & (found["label"] == labels(table)[1])]
+    return [defense for defense in DEFENSES if defense in set(found["defense"])]
+
+
+def cells(momentum: float, table: str = "table1") -> list[list[str]]:
     """Accuracy at round 60, at the end, and rounds to 80 %, per cell; bold: damage."""
     goal, made = KEEP * reference(momentum), []
-    for label in labels():
+    for label in labels(table):
         line = [label]
-        for defense in DEFENSES:
-            early = seeds_of(momentum, label, defense, "accuracy_60")
-            late = seeds_of(momentum, label, defense, "accuracy_tail")
+        for defense in defenses(table):
+            early, late, reached = (
+                seeds_of(momentum, label, defense, column, table)
+                for column in ("accuracy_60", "accuracy_tail", "reached")
+            )
             if not late:
+                line.append("")
                 continue
             text = f"{_mean(early):.0f} → {_mean(late):.1f}"
-            reached = list(seeds_of(momentum, label, defense, "reached").values())
-            known = [value for value in reached if value == value]
+            known = [value for value in reached.values() if value == value]
             when = f"{np.median(known):.0f}" if 2 * len(known) > len(reached) else "never"
             line.append((f"**{text}**" if _mean(late) < goal else text) + f" ({when})")
         made.append(line)
     return made
 
 
-def header() -> list[str]:
+def header(momentum: float, table: str = "table1") -> list[str]:
     """Of `cells`."""
-    there = set(rows()["defense"])
-    return ["Attack", *(DEFENSES[defense] for defense in DEFENSES if defense in there)]
+    del momentum  # the defenses are the same
+    return ["Attack", *(str(DEFENSES[defense]) for defense in defenses(table))]
 
 
 def strike_costs() -> list[list[str]]:
     """What STRIKE costs early, at the end, and at the end with momentum; the lowest attack."""
-    made, there = [], set(rows()["defense"])
-    for defense in (name for name in DEFENSES if name in there):
+    made = []
+    for defense in defenses():
         line = [str(DEFENSES[defense])]
         for momentum, column in COSTS:
             calm = seeds_of(momentum, "No attack", defense, column)
@@ -132,24 +171,39 @@ STRIKE_HEADER = (
 )
 
 
-def verdicts() -> list[list[str]]:
+def verdicts(tables: Sequence[str] = ("table1",)) -> list[list[str]]:
     """How many cells under attack keep 95 % early, only at the end, or never, per server."""
     made = []
-    for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
-        goal = KEEP * reference(momentum)
-        counts = {"none": 0, "delays": 0, "damages": 0}
-        for label in labels():
-            for defense in DEFENSES:
-                late = seeds_of(momentum, label, defense, "accuracy_tail")
-                if not late or label in ("No attack", "Absent"):
-                    continue
-                early = seeds_of(momentum, label, defense, "accuracy_60")
-                kind = "damages" if _mean(late) < goal else "delays"
-                counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
-        made.append([name, f"{reference(momentum):.1f}", *map(str, counts.values())])
+    for table in tables:
+        for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
+            counts = _counts(momentum, table)
+            goal = f"{reference(momentum):.1f}"
+            made.append([*([TITLES[table]] if len(tables) > 1 else []), name, goal, *counts])
     return made
 
 
+def _counts(momentum: float, table: str) -> list[str]:
+    goal = KEEP * reference(momentum)
+    counts = {"none": 0, "delays": 0, "damages": 0}
+    for label in labels(table):
+        for defense in defenses(table):
+            early, late = (
+                seeds_of(momentum, label, defense, column, table)
+                for column in ("accuracy_60", "accuracy_tail")
+            )
+            if not late or label in ("No attack", "Absent"):
+                continue
+            kind = "damages" if _mean(late) < goal else "delays"
+            counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
+    return list(map(str, counts.values()))
+
+
+TITLES = {
+    "nu": "strength nu",
+    "nnm": "nearest-neighbour mixing",
+    "bucketing": "bucketing",
+    "ablation": "ablation",
+}
 VERDICT_HEADER = ("Server", "plain mean without attack", "no effect", "delay", "damage")
 
 
@@ -159,8 +213,8 @@ def draw() -> Figure:
         curves = stored["accuracy"]
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     panels = figure.subplots(2, 4, sharex=True, sharey=True).flat
-    found, there = rows(), set(rows()["defense"])
-    for axes, defense in zip(panels, (d for d in DEFENSES if d in there), strict=True):
+    found = rows()[rows()["mixing"] == ""]
+    for axes, defense in zip(panels, defenses(), strict=True):
         for label, color in DRAWN.items():
             chosen = found[(found["defense"] == defense) & (found["label"] == label)]
             for momentum, style in ((0.0, "-"), (0.8, ":")):

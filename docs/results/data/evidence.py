@@ -129,7 +129,7 @@ def at_end(momentum: float, data: str, without: Sequence[str] = ()) -> Evidence:
     """STRIKE against the other attacks at the end of training."""
     apart = ("No attack", "Absent", "STRIKE", *without)
     labels = [name for name in delay.labels() if name not in apart]
-    names = [name for name in delay.header()[1:] if name != "Mean"]
+    names = [name for name in delay.header(0.0)[1:] if name != "Mean"]
     keys = {name: key for key, name in DEFENSES.items()}
     below, above, pairs = [], [], []
     for name in names:
