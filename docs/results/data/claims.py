@@ -19,7 +19,6 @@ from pathlib import Path
 
 import delay_tables
 import pandas as pd
-from delay_tables import CONTROLS
 
 from fl_platform.grid.papers import restated
 from fl_platform.report.cells import Cell, by_setting, cells
@@ -67,6 +66,16 @@ STATE = {
     "round/cosine": "cosine to the honest mean",
     "round/loss": "honest training loss",
 }
+CONTROLS = {  # by label: the controls of the ablation, as they are read
+    "lie_matched(match=step)": "LIE at STRIKE's step",
+    "lie_matched(match=total)": "LIE at STRIKE's distance",
+    "lie_matched(match=step, side=above)": "LIE above, at STRIKE's step",
+    "lie_matched(match=total, side=above)": "LIE above, at STRIKE's distance",
+    "strike_ablation(skewed_set=random, nu=1)": "STRIKE on random rows",
+    "strike_ablation(skewed_set=all, nu=1)": "STRIKE on all rows",
+    "strike_ablation(skewed_set=reversed, nu=1)": "STRIKE on the least skewed rows",
+}
+
 Seeds = Mapping[int, float]
 
 

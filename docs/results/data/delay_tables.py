@@ -6,7 +6,6 @@ python docs/results/data/delay_tables.py     # draws the figure
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +21,7 @@ HERE = Path(__file__).parent
 FIGURE = HERE.parent / "figures" / "delay-digits.png"
 KEEP = 0.95  # of the plain mean without attack at the end: less is damage
 FILES = ("delay-digits", "delay-tables")
-CONTROLS = {  # by label: the controls of the ablation, as they are printed
-    "lie_matched(match=step)": "LIE at STRIKE's step",
-    "lie_matched(match=total)": "LIE at STRIKE's distance",
-    "lie_matched(match=step, side=above)": "LIE above, at STRIKE's step",
-    "lie_matched(match=total, side=above)": "LIE above, at STRIKE's distance",
-    "strike_ablation(skewed_set=random, nu=1)": "STRIKE on random rows",
-    "strike_ablation(skewed_set=all, nu=1)": "STRIKE on all rows",
-    "strike_ablation(skewed_set=reversed, nu=1)": "STRIKE on the least skewed rows",
-}
-MIXINGS = {"table1": "", "nu": "", "ablation": "", "nnm": "nnm", "bucketing": "bucketing(s=2)"}
-SEEDS = {"table1": 5}  # of each cell of a table; 3 in the others
+SEEDS = {"table1": 5, "nu": 3}  # of each cell of a table
 SIDES = {"lie": "LIE", "min_max": "MinMax", "min_sum": "MinSum"}
 DRAWN = {  # attacks of the figure, by label
     "No attack": GREY,
@@ -54,8 +43,6 @@ def rows() -> pd.DataFrame:
 
 def _label(row: object) -> str:
     attack, told, nu = (getattr(row, name) for name in ("attack", "attack_label", "nu"))
-    if told in CONTROLS:
-        return CONTROLS[told]
     if attack == "strike" and nu != 1:
         return f"STRIKE, nu {nu:g}"
     if attack in SIDES:
@@ -74,8 +61,7 @@ def seeds_of(
         (found["momentum"] == momentum)
         & (found["label"] == label)
         & (found["defense"] == defense)
-        & (found["mixing"] == MIXINGS[table])
-        & (found["seed"] < SEEDS.get(table, 3))
+        & (found["seed"] < SEEDS[table])
     ]
     return dict(zip(found["seed"], found[column], strict=True))
 
@@ -91,13 +77,10 @@ def reference(momentum: float) -> float:
 
 def labels(table: str = "table1") -> list[str]:
     """The attacks of a table as they are printed, in its order."""
-    if table == "ablation":
-        return ["No attack", "LIE, below", "LIE, above", "STRIKE", *CONTROLS.values()]
     found = rows()
     if table == "nu":
         nus = sorted(set(found.loc[found["attack"] == "strike", "nu"]))
         return ["No attack", *("STRIKE" if nu == 1 else f"STRIKE, nu {nu:g}" for nu in nus)]
-    found = found[(found["mixing"] == MIXINGS[table]) & ~found["attack_label"].isin(CONTROLS)]
     found = found[(found["attack"] != "strike") | (found["nu"] == 1)].drop_duplicates("label")
     order = [*ATTACKS, *SIDES, "ipm"]
     keys = {row.label: (order.index(row.attack), row.label) for row in found.itertuples()}
@@ -106,9 +89,8 @@ def labels(table: str = "table1") -> list[str]:
 
 def defenses(table: str = "table1") -> list[str]:
     """The defenses of a table, in the order of the tables."""
-    found = rows()
-    found = found[(found["mixing"] == MIXINGS[table]) & (found["label"] == labels(table)[1])]
-    return [defense for defense in DEFENSES if defense in set(found["defense"])]
+    there = set(rows().loc[rows()["label"] == labels(table)[1], "defense"])
+    return [defense for defense in DEFENSES if defense in there]
 
 
 def cells(momentum: float, table: str = "table1") -> list[list[str]]:
@@ -171,39 +153,24 @@ STRIKE_HEADER = (
 )
 
 
-def verdicts(tables: Sequence[str] = ("table1",)) -> list[list[str]]:
+def verdicts() -> list[list[str]]:
     """How many cells under attack keep 95 % early, only at the end, or never, per server."""
     made = []
-    for table in tables:
-        for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
-            counts = _counts(momentum, table)
-            goal = f"{reference(momentum):.1f}"
-            made.append([*([TITLES[table]] if len(tables) > 1 else []), name, goal, *counts])
+    for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
+        goal = KEEP * reference(momentum)
+        counts = {"none": 0, "delays": 0, "damages": 0}
+        for label in labels():
+            for defense in defenses():
+                late = seeds_of(momentum, label, defense, "accuracy_tail")
+                if not late or label in ("No attack", "Absent"):
+                    continue
+                early = seeds_of(momentum, label, defense, "accuracy_60")
+                kind = "damages" if _mean(late) < goal else "delays"
+                counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
+        made.append([name, f"{reference(momentum):.1f}", *map(str, counts.values())])
     return made
 
 
-def _counts(momentum: float, table: str) -> list[str]:
-    goal = KEEP * reference(momentum)
-    counts = {"none": 0, "delays": 0, "damages": 0}
-    for label in labels(table):
-        for defense in defenses(table):
-            early, late = (
-                seeds_of(momentum, label, defense, column, table)
-                for column in ("accuracy_60", "accuracy_tail")
-            )
-            if not late or label in ("No attack", "Absent"):
-                continue
-            kind = "damages" if _mean(late) < goal else "delays"
-            counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
-    return list(map(str, counts.values()))
-
-
-TITLES = {
-    "nu": "strength nu",
-    "nnm": "nearest-neighbour mixing",
-    "bucketing": "bucketing",
-    "ablation": "ablation",
-}
 VERDICT_HEADER = ("Server", "plain mean without attack", "no effect", "delay", "damage")
 
 
@@ -213,7 +180,7 @@ def draw() -> Figure:
         curves = stored["accuracy"]
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     panels = figure.subplots(2, 4, sharex=True, sharey=True).flat
-    found = rows()[rows()["mixing"] == ""]
+    found = rows()
     for axes, defense in zip(panels, defenses(), strict=True):
         for label, color in DRAWN.items():
             chosen = found[(found["defense"] == defense) & (found["label"] == label)]
