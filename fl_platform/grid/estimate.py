@@ -35,11 +35,18 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class CostPerRound:
-    """Seconds and bytes per round."""
+class Cost:
+    """Cost of a run.
+
+    Attributes:
+        seconds: per round.
+        growth: bytes per round, of the journal and of clouds of updates.
+        fixed: bytes of checkpoints, weights and figures, which more rounds do not increase.
+    """
 
     seconds: float
-    bytes: float
+    growth: float
+    fixed: float
 
 
 def estimate(planned: Sequence[PlannedRun], home: Path) -> Estimate:
@@ -47,7 +54,7 @@ def estimate(planned: Sequence[PlannedRun], home: Path) -> Estimate:
     if not planned:
         return Estimate(0.0, 0.0, "nothing to run")
     exact, by_task = _known(home)
-    measured: dict[str, CostPerRound] = {}
+    measured: dict[str, Cost] = {}
     seconds = size = 0.0
     for run in planned:
         task = run.config.task.name
@@ -55,12 +62,12 @@ def estimate(planned: Sequence[PlannedRun], home: Path) -> Estimate:
         if cost is None:
             cost = measured[task] = measure(run, home)
         seconds += cost.seconds * run.config.rounds
-        size += cost.bytes * run.config.rounds
+        size += cost.growth * run.config.rounds + cost.fixed
     source = "one measured run" if measured else "earlier runs"
     return Estimate(seconds, size, source)
 
 
-def measure(run: PlannedRun, home: Path) -> CostPerRound:
+def measure(run: PlannedRun, home: Path) -> Cost:
     """Measure ``run`` over `ROUNDS` rounds in a temporary folder.
 
     Raises:
@@ -81,13 +88,13 @@ def measure(run: PlannedRun, home: Path) -> CostPerRound:
         losses = folder.history().metrics["round/loss"]
         times = [losses[step].time for step in sorted(losses)]
         seconds = (times[-1] - times[0]) / max(1, len(times) - 1)
-        return CostPerRound(seconds, _bytes(folder) / run.config.rounds)
+        return _cost(seconds * run.config.rounds, run.config.rounds, folder)
 
 
-def _known(home: Path) -> tuple[dict[str, CostPerRound], dict[str, CostPerRound]]:
+def _known(home: Path) -> tuple[dict[str, Cost], dict[str, Cost]]:
     """Median cost of finished runs, by run name without seed and by task."""
-    exact: dict[str, list[CostPerRound]] = defaultdict(list)
-    by_task: dict[str, list[CostPerRound]] = defaultdict(list)
+    exact: dict[str, list[Cost]] = defaultdict(list)
+    by_task: dict[str, list[Cost]] = defaultdict(list)
     for folder in all_runs(home):
         try:
             result, described = folder.result, folder.describe() or {}
@@ -97,22 +104,32 @@ def _known(home: Path) -> tuple[dict[str, CostPerRound], dict[str, CostPerRound]
         if not result or result.get("status") != "FINISHED" or not result.get("rounds"):
             continue
         rounds = result["rounds"]
-        cost = CostPerRound((result.get("seconds") or 0.0) / rounds, _bytes(folder) / rounds)
+        cost = _cost(result.get("seconds") or 0.0, rounds, folder)
         exact[seedless(described["name"])].append(cost)
         by_task[task_of(described["name"])].append(cost)
     return _medians(exact), _medians(by_task)
 
 
-def _medians(costs: dict[str, list[CostPerRound]]) -> dict[str, CostPerRound]:
+def _medians(costs: dict[str, list[Cost]]) -> dict[str, Cost]:
     return {
-        key: CostPerRound(
+        key: Cost(
             statistics.median(cost.seconds for cost in found),
-            statistics.median(cost.bytes for cost in found),
+            statistics.median(cost.growth for cost in found),
+            statistics.median(cost.fixed for cost in found),
         )
         for key, found in costs.items()
     }
 
 
-def _bytes(folder: RunFolder) -> int:
-    files = (file.lstat() for file in folder.path.rglob("*"))
-    return sum(file.st_size for file in files if stat.S_ISREG(file.st_mode))
+def _cost(seconds: float, rounds: int, folder: RunFolder) -> Cost:
+    """Cost of a run that took ``seconds`` for ``rounds``."""
+    fixed = grows = 0
+    for file in folder.path.rglob("*"):
+        found = file.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            continue
+        if file == folder.journal or file.suffix == ".npz":
+            grows += found.st_size
+        else:
+            fixed += found.st_size
+    return Cost(seconds / rounds, grows / rounds, fixed)

@@ -7,7 +7,7 @@ import pytest
 
 from fl_platform.config import compose, config_hash
 from fl_platform.grid import estimate as module
-from fl_platform.grid.estimate import CostPerRound, estimate
+from fl_platform.grid.estimate import Cost, estimate
 from fl_platform.grid.plan import PlannedRun
 from fl_platform.run.naming import run_name, seedless, task_of
 from fl_platform.tracking.run_folder import run_folder
@@ -34,7 +34,7 @@ def finished(home, run, seconds):
 @pytest.fixture
 def measured(monkeypatch):
     calls = []
-    cost = CostPerRound(100.0, 1.0)
+    cost = Cost(100.0, 1.0, 5.0)
     monkeypatch.setattr(module, "measure", lambda run, home: calls.append(run.name) or cost)
     return calls
 
@@ -54,6 +54,22 @@ def test_a_run_of_the_same_task_comes_before_a_measurement(tmp_path, measured):
     assert not measured
     assert estimate([planned("task=cifar10")], tmp_path).seconds == pytest.approx(1000)
     assert len(measured) == 1
+
+
+def test_more_rounds_enlarge_the_journal_and_no_other_file(tmp_path, measured):
+    ended = planned("task=digits", "attack=lie")
+    finished(tmp_path, ended, 20.0)
+    folder = run_folder(tmp_path, ended.config_hash)
+    fixed = sum(file.stat().st_size for file in folder.path.iterdir())
+    folder.artifacts.mkdir()
+    for file in (folder.checkpoint, folder.artifacts / "weights.pt"):
+        file.write_bytes(b"x" * 10**6)
+    for file in (folder.journal, folder.artifacts / "cloud_1.npz"):
+        file.write_bytes(b"x" * 1000)
+    config = compose(["task=digits", "attack=lie", "rounds=200"], REPOSITORY)
+    longer = PlannedRun((), config, config_hash(config), run_name(config))
+    found = estimate([longer], tmp_path).bytes
+    assert found == pytest.approx(fixed + 2 * 10**6 + 20 * 2000)
 
 
 def test_names_say_their_task_and_lose_their_seed():
