@@ -1,6 +1,7 @@
 """Figures of the architecture: one name per notion, few rooms, short functions, no circle."""
 
 import ast
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 
@@ -52,3 +53,15 @@ def test_functions_are_short():
 def test_there_are_few_rooms_and_files():
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
     assert len(rooms - {"__init__"}) <= 20
+
+
+def test_the_top_level_has_no_file_that_a_program_left_there():
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=PACKAGE.parent, capture_output=True, text=True, check=True
+    )
+    tracked = {name.partition("/")[0] for name in listed.stdout.split("\0") if name}
+    folders = {"benchmarks", "conf", "docs", "examples", "fl_platform", "mlruns", "tests", "tuning"}
+    files = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
+    settings = {".ci", ".github", ".gitignore", ".pre-commit-config.yaml"}
+    lock = {"pyproject.toml", "requirements.lock"}
+    assert tracked <= folders | files | settings | lock
