@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from fl_platform.config import ConfigError, compose, conf_folders, config_hash, expand
+from fl_platform.config.errors import nearest
 from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError
 from fl_platform.core.terminal import Terminal
@@ -21,9 +22,12 @@ NONE_AT_HAND = "no numbers at hand"
 
 def papers(home: Path, plugins: Sequence[str] = ()) -> list[Grid]:
     """The experiments that restate a published one, by name."""
-    folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
-    grids = (read_grid(name, home, plugins) for name in sorted(grid_files(folders)))
+    grids = (read_grid(name, home, plugins) for name in sorted(_files(home, plugins)))
     return [grid for grid in grids if grid.paper is not None]
+
+
+def _files(home: Path, plugins: Sequence[str]) -> dict[str, Path]:
+    return grid_files([*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)])
 
 
 def show_papers(home: Path, out: Terminal, plugins: Sequence[str] = ()) -> None:
@@ -46,10 +50,12 @@ def show_paper(name: str, home: Path, out: Terminal, plugins: Sequence[str] = ()
     Raises:
         ConfigError: there is no such experiment, or it restates no paper.
     """
-    grid = read_grid(name, home, plugins)
-    if grid.paper is None:
-        known = ", ".join(each.name for each in papers(home, plugins))
-        raise ConfigError(f"papers: {name} restates no paper; these do: {known}")
+    grid = read_grid(name, home, plugins) if name in _files(home, plugins) else None
+    if grid is None or grid.paper is None:
+        known = [each.name for each in papers(home, plugins)]
+        missing = f"there is no experiment '{name}'{nearest(name, known)} These restate a paper:"
+        why = missing if grid is None else f"{name} restates no paper; these do:"
+        raise ConfigError(f"papers: {why} {', '.join(known)}.")
     lines = [
         grid.title,
         f"source: {grid.paper.source}",

@@ -174,6 +174,12 @@ def test_the_list_and_the_details_are_printed():
     assert "axis: worker.momentum: 0.0, 0.9" in told
     with pytest.raises(ConfigError, match="quick restates no paper; these do: papers/"):
         show_paper("quick", REPOSITORY, out)
+    meant = (
+        r"^papers: there is no experiment 'bucketing_exp2'; did you mean 'papers/bucketing_exp2'\?"
+    )
+    with pytest.raises(ConfigError, match=meant) as refused:
+        show_paper("bucketing_exp2", REPOSITORY, out)
+    assert "quick" not in str(refused.value)
 
 
 def test_an_experiment_that_restates_nothing_has_no_published_values():
