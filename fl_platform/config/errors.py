@@ -37,6 +37,6 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[str]) -> str:
-    """``" Expected one of: nu, z."``, or that there is none."""
+    """``" Expected one of: nu, z."``, or that the rule has none."""
     known = ", ".join(names)
-    return f" Expected one of: {known}." if known else " There is none."
+    return f" Expected one of: {known}." if known else " It has none."

@@ -144,9 +144,12 @@ def _parameters(node: Any) -> list[str]:
 
 
 def _refuse_several_choices(typed: Sequence[Override]) -> None:
-    """Refuse ``attack=[none,ipm]``, which would merge the settings of two rules into one."""
+    """Refuse ``attack=null``, and ``attack=[none,ipm]``, which would merge the settings of two."""
     for override in typed:
         value, group = override._value, override.key_or_group
+        if group in GROUPS and value is None and not override.is_delete():
+            expected = f"the name of a choice; omit {group} for its default"
+            raise ConfigError(f"{override.input_line}: expected {expected}.")
         if group not in ONE_CHOICE or not isinstance(value, list) or len(value) < 2:
             continue
         hint = "; for each in turn use a grid"
@@ -225,9 +228,14 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
     node = _selected(tree, parent)
     settings = schema_keys() | ROLE_KEYS
     below_parent = {k.rpartition(".")[2] for k in settings if k.rpartition(".")[0] == parent}
+    if node is None and parent in ("model", "partition"):
+        of_task = f"; for the network of the task: task.{key}" if parent == "model" else ""
+        return ConfigError(f"{key}: expected a choice beside it, as {parent}=NAME{of_task}.")
+    if not isinstance(node, DictConfig) and not below_parent:
+        return ConfigError(f"{key}: there is no such setting{nearest(key, settings)}")
     if not isinstance(node, DictConfig):
         known = f"{nearest(name, below_parent)} {parent} knows: {', '.join(sorted(below_parent))}."
-        return ConfigError(f"{key}: there is no such setting{known if below_parent else '.'}")
+        return ConfigError(f"{key}: there is no such setting{known}")
     own = [str(k) for k in node if k != "_target_"]
     names = list(
         dict.fromkeys([*own, *_parameters(node), *role_names(parent), *sorted(below_parent)])

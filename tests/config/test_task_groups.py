@@ -103,6 +103,15 @@ def test_a_file_lists_every_parameter_with_the_codes_default(group, file):
             "partition.keep: expected a finite number > 0",
         ),
         (["task.clients=null"], "for partition=dirichlet, got null"),
+        (["partition=null"], "partition=null: expected the name of a choice"),
+        (["partition.k=3"], "partition.k: expected a choice beside it, as partition=NAME."),
+        (["model.hidden=3"], "model=NAME; for the network of the task: task.model.hidden."),
+        (
+            ["local.steps=3"],
+            "local.steps: there is no such setting; did you mean 'task.local.steps'",
+        ),
+        (["attack.scheduel.start=3"], "did you mean 'attack.schedule.start'"),
+        (["partition=sorted", "partition.k=3"], "has no such parameter. It has none."),
     ],
 )
 def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, words):
