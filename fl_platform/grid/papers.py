@@ -37,7 +37,7 @@ def show_papers(home: Path, out: Terminal, plugins: Sequence[str] = ()) -> None:
         table.add_column(name, justify="right" if name in ("runs", "open") else "left")
     for grid in papers(home, plugins):
         assert grid.paper is not None
-        runs = str(_runs(grid, home, plugins))
+        runs = str(len(_runs(grid, home, plugins)))
         cells = (grid.name, grid.paper.source, runs, _values(grid.paper), str(len(grid.unknown)))
         table.add_row(*(printable(cell) for cell in cells))
     out.print(table)
@@ -56,15 +56,19 @@ def show_paper(name: str, home: Path, out: Terminal, plugins: Sequence[str] = ()
         missing = f"there is no experiment '{name}'{nearest(name, known)} These restate a paper:"
         why = missing if grid is None else f"{name} restates no paper; these do:"
         raise ConfigError(f"papers: {why} {', '.join(known)}.")
+    runs = _runs(grid, home, plugins)
+    first = [f"experiment={name}", *runs[0]]
+    data = compose(first, home, plugins=plugins).task.data
+    root = " task.data.root=PATH" if "root" in data else ""  # not for data inside a package
     lines = [
         grid.title,
         f"source: {grid.paper.source}",
         f"address: {grid.paper.address or 'none'}",
         "published: " + "; ".join(filter(None, [_values(grid.paper), grid.paper.origin])),
-        f"runs: {_runs(grid, home, plugins)}",
+        f"runs: {len(runs)}",
         *(f"axis: {key}: {values}" for block in _axes(grid) for key, values in block.items()),
         *(f"open: {sentence}" for sentence in grid.unknown),
-        f"run: fl-platform grid {grid.name} task.data.root=PATH",
+        f"run: fl-platform grid {grid.name}{root}",
         f"compare: fl-platform report {grid.name}",
     ]
     for line in lines:
@@ -101,10 +105,10 @@ def restated(
     return Restated(grid.paper.source, grid.paper.origin, grid.unknown, found)
 
 
-def _runs(grid: Grid, home: Path, plugins: Sequence[str]) -> int:
+def _runs(grid: Grid, home: Path, plugins: Sequence[str]) -> list[tuple[str, ...]]:
     """Combinations of the axes, which are not composed: that takes a while."""
     sweeps = (expand(sweep, home, plugins=plugins) for sweep in grid.sweeps(()))
-    return len({tuple(overrides) for found in sweeps for overrides in found})
+    return list(dict.fromkeys(tuple(overrides) for found in sweeps for overrides in found))
 
 
 def _cells(paper: Paper) -> tuple[PublishedCell, ...]:
@@ -119,7 +123,8 @@ def _values(paper: Paper) -> str:
         return "in every report" if paper.origin else NONE_AT_HAND
     cells = _cells(paper)
     curves = sum(len(cell.curves) for cell in cells)
-    return f"{len(cells)} cells, {curves} curves" if curves else f"{len(cells)} cells"
+    counts = [(len(cells), "cell"), (curves, "curve")]
+    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
 
 
 def _axes(grid: Grid) -> list[dict[str, str]]:
