@@ -7,6 +7,7 @@ from fl_platform.grid.plan import plan
 from fl_platform.run.naming import rule_label, run_name
 
 STRIKE = {"_target_": "fl_platform.attacks.strike", "nu": 1.0, "knowledge": "all"}
+SCHEDULE = {"start": 20, "stop": 40, "ramp": 0, "switch": None}
 MEDIAN = {"_target_": "fl_platform.defenses.median", "on_excess_f": "clamp", "assumed_f": None}
 
 
@@ -18,6 +19,7 @@ MEDIAN = {"_target_": "fl_platform.defenses.median", "on_excess_f": "clamp", "as
         (STRIKE | {"knowledge": 5, "nu": 0.5}, "strike(nu=0.5, knowledge=5)"),
         ({"_target_": "fl_platform.attacks.none", "knowledge": "own"}, "none"),
         ({"_target_": "fl_platform.attacks.label_flip", "knowledge": "own"}, "label_flip"),
+        (STRIKE | {"schedule": SCHEDULE}, "strike(nu=1, schedule=start 20 stop 40)"),
         (MEDIAN, "median"),
         (MEDIAN | {"assumed_f": 0}, "median(assumed_f=0)"),
         (MEDIAN | {"on_excess_f": "keep_model"}, "median(on_excess_f=keep_model)"),

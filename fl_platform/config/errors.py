@@ -34,3 +34,9 @@ def nearest(name: object, known: Iterable[str]) -> str:
         return f"; did you mean '{meant}'?"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else "."
+
+
+def listed(names: Iterable[str]) -> str:
+    """``" Expected one of: nu, z."``, or that the rule has none."""
+    known = ", ".join(names)
+    return f" Expected one of: {known}." if known else " It has none."

@@ -21,9 +21,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fl_platform.config.aliases import meaning
-from fl_platform.config.errors import ConfigError, nearest, shown
-from fl_platform.config.hydra_internals import GROUPS, UnknownKeyError, check_files, merge
+from fl_platform.config.errors import ConfigError, listed, nearest, shown
+from fl_platform.config.hydra_internals import (
+    GROUPS,
+    State,
+    UnknownKeyError,
+    check_files,
+    merge,
+)
 from fl_platform.config.paths import conf_folder, conf_folders, looked_in, plugin_with
+from fl_platform.config.rules import parameters_of
 from fl_platform.config.schema import ROLES, Config, role_names
 from fl_platform.config.targets import admit, target_name
 from fl_platform.core.attack_schedule import AttackSchedule
@@ -84,7 +91,7 @@ def compose_tree(
     state = check_files(folders)
     _refuse_several_choices(typed)
     try:
-        composed, choices = merge(folders, state, [_for_any_rule(o) for o in typed])
+        composed, choices = _merged(folders, state, [_for_any_rule(o) for o in typed])
         OmegaConf.set_struct(composed, False)
         for key, value in _leaves(OmegaConf.to_container(composed)):
             _refuse_resolvers(value, key)
@@ -98,10 +105,51 @@ def compose_tree(
     return tree, named, written  # type: ignore[return-value]
 
 
+def _merged(
+    folders: Sequence[Path], state: State, overrides: list[Override]
+) -> tuple[DictConfig, dict[str, str | None]]:
+    """As `merge`, and a parameter of a rule can be set although its yaml file does not list it."""
+    for _ in range(len(overrides) + 1):
+        try:
+            return merge(folders, state, overrides)
+        except UnknownKeyError as error:
+            parent, _, name = error.key.rpartition(".")
+            if name not in _parameters(_selected(error.tree, parent)):
+                raise
+            overrides = [
+                dataclasses.replace(o, type=OverrideType.FORCE_ADD)
+                if o.key_or_group == error.key
+                else o
+                for o in overrides
+            ]
+    raise AssertionError("each pass adds a key")
+
+
+def _selected(tree: DictConfig, key: str) -> Any:
+    """The node at ``key``; ``None`` where there is none."""
+    try:
+        return OmegaConf.select(tree, key) if key else tree
+    except FAILURES:
+        return None
+
+
+def _parameters(node: Any) -> list[str]:
+    """The parameters of a node's rule; none for a node without a rule, or with a forbidden one."""
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        return []
+    try:
+        return list(parameters_of({"_target_": str(node["_target_"])}))
+    except ConfigError:
+        return []
+
+
 def _refuse_several_choices(typed: Sequence[Override]) -> None:
-    """Refuse ``attack=[none,ipm]``, which would merge the settings of two rules into one."""
+    """Refuse ``attack=null``, and ``attack=[none,ipm]``, which would merge the settings of two."""
     for override in typed:
         value, group = override._value, override.key_or_group
+        if group in GROUPS and value is None and not override.is_delete():
+            expected = f"the name of a choice; omit {group} for its default"
+            raise ConfigError(f"{override.input_line}: expected {expected}.")
         if group not in ONE_CHOICE or not isinstance(value, list) or len(value) < 2:
             continue
         hint = "; for each in turn use a grid"
@@ -177,25 +225,28 @@ def _unknown_key(key: str, tree: DictConfig) -> ConfigError:
             f"{key}: expected the name of a choice, as {key}=NAME; its settings are {key}.NAME."
         )
     parent, _, name = key.rpartition(".")
-    try:
-        node = OmegaConf.select(tree, parent) if parent else tree
-    except FAILURES:
-        node = None
+    node = _selected(tree, parent)
     settings = schema_keys() | ROLE_KEYS
     below_parent = {k.rpartition(".")[2] for k in settings if k.rpartition(".")[0] == parent}
+    if node is None and parent in ("model", "partition"):
+        of_task = f"; for the network of the task: task.{key}" if parent == "model" else ""
+        return ConfigError(f"{key}: expected a choice beside it, as {parent}=NAME{of_task}.")
+    if not isinstance(node, DictConfig) and not below_parent:
+        return ConfigError(f"{key}: there is no such setting{nearest(key, settings)}")
     if not isinstance(node, DictConfig):
         known = f"{nearest(name, below_parent)} {parent} knows: {', '.join(sorted(below_parent))}."
-        return ConfigError(f"{key}: there is no such setting{known if below_parent else '.'}")
-    names = [str(k) for k in node if k != "_target_"]
-    names += [k for k in (*role_names(parent), *sorted(below_parent)) if k not in names]
+        return ConfigError(f"{key}: there is no such setting{known}")
+    own = [str(k) for k in node if k != "_target_"]
+    names = list(
+        dict.fromkeys([*own, *_parameters(node), *role_names(parent), *sorted(below_parent)])
+    )
     owner = target_name(node) if "_target_" in node else parent or "The root"
     kind = "parameter" if "_target_" in node else "setting"
-    listed = f" Expected one of: {', '.join(names) or 'none'}."
     below = _below(tree, name) if not parent else []
     meant_key = meaning(key, {*schema_keys(), *GROUPS, "rounds"})
     below = below or ([meant_key] if meant_key and meant_key != key else [])
     meant = f"; did you mean {' or '.join(below)}?" if below else nearest(name, names)
-    return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed}")
+    return ConfigError(f"{key}: {owner} has no such {kind}{meant}{listed(names)}")
 
 
 def _below(tree: DictConfig, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast, get_type_hints
 
-from fl_platform.config.errors import ConfigError, nearest
+from fl_platform.config.errors import ConfigError, listed, nearest
 from fl_platform.config.schema import ROLES, role, role_names
 from fl_platform.config.static_signature import Signature, read_signature
 from fl_platform.config.targets import check_target, load_rule, target_name
@@ -124,7 +124,7 @@ def fit_parameters(
         if given != "_target_" and given not in knows:
             raise ConfigError(
                 f"{key}.{given}: {name} has no such parameter{nearest(str(given), knows)}"
-                f" Expected one of: {', '.join(knows) or 'none'}."
+                f"{listed(knows)}"
             )
     settings = {}
     for given, parameter in known.items():

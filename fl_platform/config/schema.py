@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from fl_platform.config.errors import shown
 from fl_platform.config.targets import target_name
 from fl_platform.config.validation import build_dataclass, fit
 from fl_platform.core.attack_schedule import ALWAYS, AttackSchedule
@@ -55,7 +56,7 @@ def _filled_schedule(settings: object) -> None:
 
 def _bounded(condition: bool, name: str, expected: str, got: object) -> None:
     if not condition:
-        raise ValueError(f"{name}: expected {expected}, got {got!r}.")
+        raise ValueError(f"{name}: expected {expected}, got {shown(got)}.")
 
 
 def _at_least(low: int, settings: object, *names: str) -> None:
@@ -262,6 +263,8 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "every", "tail")
+        scores = self.scores or []
+        _bounded(len(set(scores)) == len(scores), "scores", "each name once", scores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -367,9 +370,9 @@ class Config:
         _at_least(1, self, "rounds")
         n = self.task.clients
         if n is not None:
-            self.byzantine.refuse_majority(n, f"task.clients={n} Byzantine")
+            self.byzantine.refuse_majority(n, f"task.clients={n}")
         share, attack = self.byzantine.share, self._attack
-        plays = f"a share above 0 for attack={attack} (with 0 use attack=none)"
+        plays = f"a number above 0 for attack={attack} (with 0 use attack=none)"
         _bounded(share > 0 or attack == "none", self.byzantine.key, plays, share)
         if self.byzantine.data != "share":
             dealt = "share with task.partition=writer, the data's own partition"

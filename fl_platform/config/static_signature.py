@@ -21,7 +21,7 @@ from fl_platform.core import constraints as marks
 from fl_platform.core.lazy import imports
 
 _TYPES = (bool, dict, float, int, list, str, tuple, Path, Sequence)
-_MARKS = (marks.Above, marks.AtLeast, marks.Between)
+_MARKS = (marks.Above, marks.AtLeast, marks.Below, marks.Between)
 WORDS: dict[str, Any] = {kind.__name__: kind for kind in (*_TYPES, *_MARKS)}
 WORDS |= {"Any": Any, "Annotated": Annotated, "Literal": Literal}
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import Any
 
-from fl_platform.config.errors import ConfigError
+from fl_platform.config.errors import ConfigError, listed
+from fl_platform.config.rules import parameters_of
 from fl_platform.config.targets import target_name
+from fl_platform.config.validation import fit
 
 PARTS = ("data", "model", "partition")  # keys of the task that are nodes, not plain values
 PLAIN = {"iid": "iid", "dirichlet": "dirichlet", "by_writer": "writer"}  # older than the group
@@ -41,10 +43,11 @@ def take_task_groups(tree: dict[str, Any], said: Set[str]) -> dict[str, str]:
         if not node or not isinstance(task, dict):
             continue
         key = f"task.{group}"
-        lost = [f"task.{name}" for name in OF_DIRICHLET] if group == "partition" else []
+        lost = {f"task.{name}": f"partition.{name}" for name in OF_DIRICHLET}
         plain = PLAIN.get(target_name(node)) if isinstance(node, Mapping) else None
         for name in sorted(said):
-            if name == key or name.startswith(f"{key}.") or (name in lost and plain is None):
+            twice = group == "partition" and name in lost and (plain is None or lost[name] in said)
+            if name == key or name.startswith(f"{key}.") or twice:
                 raise ConfigError(
                     f"{name}: expected no such setting beside a choice of {group}=NAME, whose"
                     f" settings are {group}.*."
@@ -79,6 +82,7 @@ def _partition(task: dict[str, Any], node: Mapping[str, Any], plain: str | None)
     known = OF_DIRICHLET if plain == "dirichlet" else ()
     for name, value in node.items():
         if name != "_target_" and name not in known:
-            raise ConfigError(f"partition.{name}: {plain} has no such parameter.")
+            raise ConfigError(f"partition.{name}: {plain} has no such parameter.{listed(known)}")
         if name in known and value is not None:
-            task[name] = value
+            hint = parameters_of(node)[name].hint
+            task[name] = fit(value, hint, f"partition.{name}")

@@ -88,6 +88,8 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(describe(kind) for kind in inner))
+    if origin is tuple and Ellipsis not in inner:
+        return f"[{', '.join(describe(kind) for kind in inner)}]"
     if origin in (list, tuple, Sequence):
         return f"a list, each {describe(inner[0])}"
     return "null" if hint is type(None) else WORDS.get(hint, "settings by name")

@@ -45,6 +45,20 @@ class Above:
 
 
 @dataclass(frozen=True)
+class Below:
+    """Finite and below ``high``."""
+
+    high: float
+
+    def holds(self, value: float) -> bool:
+        """True if ``value`` is finite and below ``high``."""
+        return math.isfinite(value) and value < self.high
+
+    def __str__(self) -> str:
+        return f"a finite number < {self.high:g}"
+
+
+@dataclass(frozen=True)
 class Between:
     """From ``low`` to ``high``, both included.
 

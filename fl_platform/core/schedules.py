@@ -142,7 +142,8 @@ class Piecewise(Schedule):
     """Straight lines between points; constant before the first and after the last.
 
     Attributes:
-        points: ``[[round, factor], ...]``, rounds in ascending order, factors of at least 0.
+        points: ``[[round, factor], ...]``, rounds in ascending order, factors of at least 0,
+            one of them above 0.
 
     >>> from fl_platform.core.schedules import Piecewise
     >>> [Piecewise(points=[[0, 0.1], [2, 0.3]])(t) for t in range(4)]
@@ -155,8 +156,10 @@ class Piecewise(Schedule):
         super().__post_init__()
         rounds = [t for t, _ in self.points]
         ascending = all(a < b for a, b in pairwise(rounds))
-        expected = "[round, factor] with rounds >= 0 in ascending order and factors >= 0"
-        fine = bool(rounds) and ascending and rounds[0] >= 0 and min(f for _, f in self.points) >= 0
+        expected = "[round, factor] with rounds >= 0 in ascending order and factors >= 0, not all 0"
+        factors = [factor for _, factor in self.points]
+        fine = bool(rounds) and ascending and rounds[0] >= 0
+        fine = fine and min(factors) >= 0 and max(factors) > 0
         _expect(fine, "points", expected, self.points)
 
     def _factor(self, t: int) -> float:

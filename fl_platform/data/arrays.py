@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.outside import CLASSES, OutsideError, array_headers
+from fl_platform.core.text import printable
 from fl_platform.data.dataset import DataError, Dataset
 
 # Accepted names of the four arrays: those of MedMNIST and of Keras.
@@ -80,7 +81,7 @@ def arrays(
         train_labels=train_labels,
         test_images=test_images,
         test_labels=test_labels,
-        num_classes=int(train_labels.max()) + 1 if num_classes is None else num_classes,
+        num_classes=count_classes(train_labels, num_classes),
         mean=found_mean if mean is None else tuple(mean),
         std=found_std if std is None else tuple(std),
         writers=writers,
@@ -94,15 +95,20 @@ def read_npz(path: Path, known: Mapping[str, str], how: str) -> dict[str, np.nda
     Raises:
         DataError: The file is damaged or too large, or lacks an array; ``how`` ends the message.
     """
+    held: list[str] = []
     try:
         array_headers(path, "data")
         with np.load(path, allow_pickle=False) as saved:
+            held = list(saved)
             names = {name: name if name in saved else other for name, other in known.items()}
             if "writers" in saved:
                 names["writers"] = "writers"
             return {name: saved[found] for name, found in names.items()}
     except KeyError as error:
-        raise DataError(f"Expected arrays {', '.join(known)} in {path}: {error}\n{how}") from error
+        got = printable(", ".join(held))[:200]
+        raise DataError(
+            f"Expected arrays {', '.join(known)} in {path}, got {got}\n{how}"
+        ) from error
     except OutsideError as error:
         raise DataError(str(error)) from None
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
@@ -153,6 +159,21 @@ def integers(values: np.ndarray) -> Tensor:
     if values.max() > np.iinfo(np.int64).max:
         raise ValueError(f"Expected labels and writers below 2**63, got {values.max()}.")
     return torch.from_numpy(values.astype(np.int64))
+
+
+def count_classes(labels: Tensor, num_classes: int | None) -> int:
+    """``num_classes``, or one more than the largest training label.
+
+    Raises:
+        DataError: There are more classes than ``num_classes``.
+    """
+    found = int(labels.max()) + 1
+    if num_classes is not None and num_classes < found:
+        raise DataError(
+            f"task.data.num_classes: expected at least {found}, one more than the largest training"
+            f" label, got {num_classes}."
+        )
+    return found if num_classes is None else num_classes
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fl_platform.core.file_stats import stamps
-from fl_platform.data.arrays import integers, read_npz
+from fl_platform.data.arrays import count_classes, integers, read_npz
 from fl_platform.data.dataset import DataError, Dataset
 
 NAMES = {
@@ -44,7 +44,7 @@ def tabular(
         DataError: The file is missing, damaged or too large, or its arrays differ from the above.
     """
     path, content = _content(root, file)
-    train, test = (_numbers(path, content[f"{part}_inputs"]) for part in ("train", "test"))
+    train, test = (_numbers(path, content[f"{part}_inputs"], part) for part in ("train", "test"))
     if standardise and train.shape[1:] == test.shape[1:]:
         mean, std = train.double().mean(0), train.double().std(0, correction=0)
         scale = torch.where(std > 0, std, torch.ones_like(std))
@@ -90,13 +90,21 @@ def _content(root: str | Path, file: str) -> tuple[Path, dict[str, np.ndarray]]:
     return path, read_npz(path, NAMES, HOW)
 
 
-def _numbers(path: Path, values: np.ndarray) -> Tensor:
+def _numbers(path: Path, values: np.ndarray, part: str) -> Tensor:
     if values.ndim < 2 or values.dtype.kind not in "iuf" or 0 in values.shape:
         raise DataError(
             f"{path}: Expected real inputs of shape (N, ...), none of them 0, got"
             f" {values.shape} of {values.dtype}."
         )
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    numbers = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    wrong = torch.nonzero(~numbers.isfinite().flatten(1))
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise DataError(
+            f"{path}: Expected finite inputs, got {numbers[row].flatten()[column]:g} in row {row},"
+            f" column {column} of {part}_inputs (counted from 0)."
+        )
+    return numbers
 
 
 def _dataset(
@@ -117,7 +125,7 @@ def _dataset(
         train_labels=labels,
         test_images=test,
         test_labels=test_labels,
-        num_classes=int(labels.max()) + 1 if num_classes is None else num_classes,
+        num_classes=count_classes(labels, num_classes),
         mean=(0.0,),
         std=(1.0,),
         writers=writers,

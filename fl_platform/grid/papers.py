@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from fl_platform.config import ConfigError, compose, conf_folders, config_hash, expand
+from fl_platform.config.errors import nearest
 from fl_platform.config.targets import admit
 from fl_platform.core.outside import OutsideError
 from fl_platform.core.terminal import Terminal
@@ -21,9 +22,12 @@ NONE_AT_HAND = "no numbers at hand"
 
 def papers(home: Path, plugins: Sequence[str] = ()) -> list[Grid]:
     """The experiments that restate a published one, by name."""
-    folders = [*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)]
-    grids = (read_grid(name, home, plugins) for name in sorted(grid_files(folders)))
+    grids = (read_grid(name, home, plugins) for name in sorted(_files(home, plugins)))
     return [grid for grid in grids if grid.paper is not None]
+
+
+def _files(home: Path, plugins: Sequence[str]) -> dict[str, Path]:
+    return grid_files([*conf_folders(home), *(admit(plugin, home) / "conf" for plugin in plugins)])
 
 
 def show_papers(home: Path, out: Terminal, plugins: Sequence[str] = ()) -> None:
@@ -33,7 +37,7 @@ def show_papers(home: Path, out: Terminal, plugins: Sequence[str] = ()) -> None:
         table.add_column(name, justify="right" if name in ("runs", "open") else "left")
     for grid in papers(home, plugins):
         assert grid.paper is not None
-        runs = str(_runs(grid, home, plugins))
+        runs = str(len(_runs(grid, home, plugins)))
         cells = (grid.name, grid.paper.source, runs, _values(grid.paper), str(len(grid.unknown)))
         table.add_row(*(printable(cell) for cell in cells))
     out.print(table)
@@ -46,19 +50,25 @@ def show_paper(name: str, home: Path, out: Terminal, plugins: Sequence[str] = ()
     Raises:
         ConfigError: there is no such experiment, or it restates no paper.
     """
-    grid = read_grid(name, home, plugins)
-    if grid.paper is None:
-        known = ", ".join(each.name for each in papers(home, plugins))
-        raise ConfigError(f"papers: {name} restates no paper; these do: {known}")
+    grid = read_grid(name, home, plugins) if name in _files(home, plugins) else None
+    if grid is None or grid.paper is None:
+        known = [each.name for each in papers(home, plugins)]
+        missing = f"there is no experiment '{name}'{nearest(name, known)} These restate a paper:"
+        why = missing if grid is None else f"{name} restates no paper; these do:"
+        raise ConfigError(f"papers: {why} {', '.join(known)}.")
+    runs = _runs(grid, home, plugins)
+    first = [f"experiment={name}", *runs[0]]
+    data = compose(first, home, plugins=plugins).task.data
+    root = " task.data.root=PATH" if "root" in data else ""  # not for data inside a package
     lines = [
         grid.title,
         f"source: {grid.paper.source}",
         f"address: {grid.paper.address or 'none'}",
         "published: " + "; ".join(filter(None, [_values(grid.paper), grid.paper.origin])),
-        f"runs: {_runs(grid, home, plugins)}",
+        f"runs: {len(runs)}",
         *(f"axis: {key}: {values}" for block in _axes(grid) for key, values in block.items()),
         *(f"open: {sentence}" for sentence in grid.unknown),
-        f"run: fl-platform grid {grid.name} task.data.root=PATH",
+        f"run: fl-platform grid {grid.name}{root}",
         f"compare: fl-platform report {grid.name}",
     ]
     for line in lines:
@@ -95,10 +105,10 @@ def restated(
     return Restated(grid.paper.source, grid.paper.origin, grid.unknown, found)
 
 
-def _runs(grid: Grid, home: Path, plugins: Sequence[str]) -> int:
+def _runs(grid: Grid, home: Path, plugins: Sequence[str]) -> list[tuple[str, ...]]:
     """Combinations of the axes, which are not composed: that takes a while."""
     sweeps = (expand(sweep, home, plugins=plugins) for sweep in grid.sweeps(()))
-    return len({tuple(overrides) for found in sweeps for overrides in found})
+    return list(dict.fromkeys(tuple(overrides) for found in sweeps for overrides in found))
 
 
 def _cells(paper: Paper) -> tuple[PublishedCell, ...]:
@@ -113,7 +123,8 @@ def _values(paper: Paper) -> str:
         return "in every report" if paper.origin else NONE_AT_HAND
     cells = _cells(paper)
     curves = sum(len(cell.curves) for cell in cells)
-    return f"{len(cells)} cells, {curves} curves" if curves else f"{len(cells)} cells"
+    counts = [(len(cells), "cell"), (curves, "curve")]
+    return ", ".join(f"{n} {word}{'' if n == 1 else 's'}" for n, word in counts if n)
 
 
 def _axes(grid: Grid) -> list[dict[str, str]]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from torch import nn
 
-from fl_platform.core.constraints import Between
+from fl_platform.core.constraints import AtLeast, Below
 from fl_platform.models.fixed_dropout import FixedDropout
 
 
@@ -14,8 +14,8 @@ def bucketing_cnn(
     num_classes: int,
     image_shape: tuple[int, ...],
     *,
-    channel_dropout: Annotated[float, Between(0, 1)] = 0.25,
-    dropout: Annotated[float, Between(0, 1)] = 0.5,
+    channel_dropout: Annotated[float, AtLeast(0), Below(1)] = 0.25,
+    dropout: Annotated[float, AtLeast(0), Below(1)] = 0.5,
     masks: Literal["drawn", "fixed"] = "drawn",
     relus: Literal[1, 2] = 1,
 ) -> nn.Module:
@@ -28,8 +28,8 @@ def bucketing_cnn(
     Args:
         num_classes: outputs.
         image_shape: channels, height, width; sides of at least 6 pixels.
-        channel_dropout: probability that a channel is dropped after the convolutions.
-        dropout: probability that a hidden number is dropped.
+        channel_dropout: probability that a channel is dropped after the convolutions, below 1.
+        dropout: probability that a hidden number is dropped, below 1.
         masks: ``drawn``: each step draws its own, as dropout is meant. ``fixed``: one mask per
             position in the batch for the whole run and all clients, see `FixedDropout`. That is
             what the authors' code does: it restores the state of the random generator after each

@@ -19,6 +19,7 @@ from fl_platform.config.schema import Local, Runtime, attack_schedule, role, sch
 from fl_platform.core.file_stats import stamps
 from fl_platform.core.rng import stream_seed
 from fl_platform.data import (
+    DataError,
     Dataset,
     Partition,
     deal,
@@ -40,7 +41,7 @@ from fl_platform.federated.client_training import Choice, WayName, choose
 from fl_platform.federated.sampling import byzantine_clients
 from fl_platform.run.early import missing_gpu
 from fl_platform.run.naming import run_name
-from fl_platform.run.refusals import build_network, build_rules, refused
+from fl_platform.run.refusals import build_network, build_rules, refused, with_key
 
 Module = TypeVar("Module", bound=FederatedModule)
 
@@ -87,8 +88,7 @@ def load_population(config: Config, home: Path) -> Population:
         )
         whole = torch.arange(len(root_labels))
         root = Federation(samples(root_images, root_labels), (whole,), dataset.num_classes)
-    with refused("task.partition"):
-        partition = build_partition(config, dataset)
+    partition = build_partition(config, dataset)
     held_out = {"test": samples(dataset.test_images, dataset.test_labels)}
     if len(labels):
         held_out["validation"] = samples(images, labels)
@@ -103,12 +103,22 @@ def load_population(config: Config, home: Path) -> Population:
 
 
 def build_partition(config: Config, dataset: Dataset) -> Partition:
-    """The partition of the training samples over clients."""
+    """The partition of the training samples over clients.
+
+    Raises:
+        DataError, ConfigError: one line that names a key.
+    """
     task, byzantine, seed = config.task, config.byzantine, config.data_seed
     how: Any = task.partition if isinstance(task.partition, str) else build_rule(task.partition)
+    taken = [name for name in ("samples", "validation", "root_samples") if getattr(task, name)]
+    reasons = "".join(f" task.{name}={getattr(task, name)} leaves fewer images." for name in taken)
 
     def split(clients: int | None) -> Partition:
-        return divide(dataset, how, clients, seed, beta=task.beta, minimum=task.minimum)
+        with refused("task.partition"):
+            try:
+                return divide(dataset, how, clients, seed, beta=task.beta, minimum=task.minimum)
+            except DataError as error:
+                raise DataError(f"{with_key('task.partition', str(error))}{reasons}") from None
 
     if task.clients is None or byzantine.data == "share":
         return split(task.clients)
@@ -149,7 +159,8 @@ def choose_local(config: Config, device: torch.device, dataset: Dataset) -> Choi
     local, shape = config.task.local, dataset.image_shape
     augments = local_training(local).augments
     if augments and len(shape) != 3:
-        raise ConfigError(f"task.local.crop: expected 0 and flip=false for inputs {shape}.")
+        key, expected = ("crop", "0") if local.crop else ("flip", "false")
+        raise ConfigError(f"task.local.{key}: expected {expected} for inputs {shape}, no images.")
     if augments and local.crop >= min(shape[1:]):  # beyond, some crops see no pixel of the image
         side = min(shape[1:])
         raise ConfigError(

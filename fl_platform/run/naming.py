@@ -123,4 +123,6 @@ def run_tags(config: Config) -> dict[str, str]:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):  # an attack's schedule; 0 and null are its defaults
+        return " ".join(f"{key} {_short(part)}" for key, part in value.items() if part)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -67,6 +67,23 @@ def test_fedsgd_is_a_short_form():
             "server.schedule.points.0: expected",
         ),
         (["task.local.step=2"], "did you mean 'steps'"),
+        (
+            ["server.schedule={kind: piecewise, points: []}"],
+            "expected a list, each [a whole number, a number], got an empty list",
+        ),
+        (
+            ["server.schedule={kind: piecewise, points: [5]}"],
+            "server.schedule.points.0: expected [a whole number, a number], got 5",
+        ),
+        (
+            ["server.schedule={kind: piecewise, points: [[0, 0.0]]}"],
+            "server.schedule.points: expected [round, factor]",
+        ),
+        (["evaluation.scores=[f1,f1]"], "evaluation.scores: expected each name once"),
+        (
+            ["task=mnist", "model=bucketing_cnn", "model.dropout=1"],
+            "model.dropout: expected a finite",
+        ),
     ],
 )
 def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, words):

@@ -147,3 +147,14 @@ def test_without_a_plugin_the_option_is_named(home, monkeypatch, group):
     monkeypatch.setattr(targets, "_plugins", {})
     with pytest.raises(ConfigError, match="a package named by --plugin"):
         compose([f"+{group}.x._target_=parts.share"], home)
+
+
+def test_a_parameter_that_the_yaml_file_does_not_list_can_be_set(parts):
+    plain, typed = parts("callbacks=other"), parts("callbacks=other", "callbacks.other.patience=5")
+    assert plain.callbacks["other"]["patience"] == 3
+    assert typed.callbacks["other"]["patience"] == 5
+    assert config_hash(plain) == config_hash(parts("callbacks=other", "callbacks.other.patience=3"))
+    with pytest.raises(ConfigError, match="did you mean 'patience'"):
+        parts("callbacks=other", "callbacks.other.patienec=5")
+    with pytest.raises(ConfigError, match="patience: expected a whole number"):
+        parts("callbacks=other", "callbacks.other.patience=much")

@@ -1,5 +1,6 @@
 """Partitions, data seed and Byzantine clients as configuration: one form, and what is refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_a_file_lists_every_parameter_with_the_codes_default(group, file):
         (["byzantine.count=5", "byzantine.fraction=0.1"], "byzantine.count: expected null beside"),
         (["byzantine.count=26"], "byzantine.count: expected at most half of task.clients=50"),
         (["byzantine.count=-1"], "byzantine.count: expected a number >= 0"),
-        (["byzantine.count=0", "attack=strike"], "byzantine.count: expected a share above 0"),
+        (["byzantine.count=0", "attack=strike"], "byzantine.count: expected a number above 0"),
         (["byzantine.data=some"], "byzantine.data: expected one of share, iid, none"),
         (["byzantine.data=none"], "byzantine.data: expected share or iid for attack=none"),
         (
@@ -88,6 +89,29 @@ def test_a_file_lists_every_parameter_with_the_codes_default(group, file):
         ),
         (["data.seed=-1"], "data.seed: expected a number >= 0"),
         (["data.sed=1"], "did you mean 'seed'"),
+        (
+            ["partition=dirichlet", "partition.beta=-1"],
+            "partition.beta: expected a finite number > 0",
+        ),
+        (["partition=dirichlet", "partition.minimum=0"], "partition.minimum: expected a finite"),
+        (
+            ["partition=dirichlet", "partition.beta=1", "task.beta=2"],
+            "task.beta: expected no such setting beside",
+        ),
+        (
+            ["partition=long_tail", "partition.keep=0"],
+            "partition.keep: expected a finite number > 0",
+        ),
+        (["task.clients=null"], "for partition=dirichlet, got null"),
+        (["partition=null"], "partition=null: expected the name of a choice"),
+        (["partition.k=3"], "partition.k: expected a choice beside it, as partition=NAME."),
+        (["model.hidden=3"], "model=NAME; for the network of the task: task.model.hidden."),
+        (
+            ["local.steps=3"],
+            "local.steps: there is no such setting; did you mean 'task.local.steps'",
+        ),
+        (["attack.scheduel.start=3"], "did you mean 'attack.schedule.start'"),
+        (["partition=sorted", "partition.k=3"], "has no such parameter. It has none."),
     ],
 )
 def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, words):
@@ -102,6 +126,8 @@ def test_wrong_values_are_refused_in_one_line_that_names_the_key(overrides, word
     [
         (["partition=k_classes", "partition.k=11"], "partition.k: expected at most 10"),
         (["partition=fang_q", "task.clients=8"], "task.clients: expected at least 10"),
+        (["partition=fang_q", "partition.q=0.05"], "partition.q: expected at least 0.1, one of 10"),
+        (["partition=writer"], "task.partition: Expected data with writers"),
         (["task.root_samples=1437"], "task.root_samples: expected from 1 to 1436, fewer than"),
     ],
 )
@@ -152,3 +178,23 @@ def test_a_run_deals_to_its_honest_clients(tmp_path, data):
     result = run(config, tmp_path)
     assert result.status == "FINISHED"
     assert (run_folder(tmp_path, config_hash(config)).artifacts / "partition.png").is_file()
+
+
+PARTITIONS = sorted(path.stem for path in (ROOT / "conf" / "partition").glob("*.yaml"))
+MANY = {"shards": ["partition.per_client=40"], "quantity_skew": ["partition.minimum=40"]}
+
+
+@pytest.mark.parametrize("name", [name for name in PARTITIONS if name != "writer"])
+@pytest.mark.parametrize("taken", ["task.samples=30", "task.root_samples=1410"])
+def test_too_few_images_name_the_settings_that_this_run_has(name, taken):
+    config = composed(f"partition={name}", taken, *MANY.get(name, []))
+    with pytest.raises(DataError) as refused:
+        load_population(config, ROOT)
+    told = str(refused.value)
+    assert told.startswith("task.clients: expected at most ")
+    assert told.endswith(f"{taken} leaves fewer images.")
+    assert "\n" not in told
+    own = config.task.partition if isinstance(config.task.partition, dict) else {}
+    for word in re.findall(r"(?:task|partition)\.\w+", told):
+        assert word.startswith("task.") or word.partition(".")[2] in own
+        assert word != "task.minimum" or name == "dirichlet"

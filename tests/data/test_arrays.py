@@ -37,6 +37,11 @@ def test_images_come_channels_first(tmp_path):
     assert data.num_classes == 3
 
 
+def test_fewer_classes_than_labels_are_refused_by_the_key(tmp_path):
+    with pytest.raises(DataError, match=r"^task\.data\.num_classes: expected at least 3, .* got 2"):
+        arrays(root=saved(tmp_path), num_classes=2)
+
+
 def test_images_that_have_channels_first_already(tmp_path):
     swapped = {k: v.transpose(0, 3, 1, 2) for k, v in content().items() if k.endswith("images")}
     first = arrays(root=saved(tmp_path, **swapped), layout="channels_first")
@@ -107,7 +112,7 @@ def with_one(value: float) -> np.ndarray:
         ({"train_labels": np.full(12, 2**64 - 1, dtype=np.uint64)}, r"below 2\*\*63"),
         ({"train_labels": np.zeros(12)}, "whole numbers"),
         ({"train_labels": np.zeros((12, 3), dtype=np.int64)}, "whole numbers"),
-        ({"train_labels": None}, "Expected arrays train_images, train_labels"),
+        ({"train_labels": None}, r"Expected arrays train_images, train_labels.* got train_images,"),
         ({"writers": np.arange(3)}, "int64 writer for each of 12"),
         ({"train_images": np.array([{}] * 12, dtype=object)}, "allow_pickle"),
     ],

@@ -47,7 +47,7 @@ def test_dirichlet_gives_every_image_to_exactly_one_client(
 ):
     labels = torch.arange(size).square() % classes
     if size < clients * minimum:
-        with pytest.raises(DataError, match=f"at least {clients * minimum} training images"):
+        with pytest.raises(DataError, match=f"at most {size // minimum} for {size} training"):
             dirichlet(labels, clients, seed, beta=beta, minimum=minimum)
         return
     partition = dirichlet(labels, clients, seed, beta=beta, minimum=minimum)
@@ -114,7 +114,7 @@ def test_what_redrawing_cannot_reach_is_moved_and_counted():
 def test_exactly_enough_images_is_enough():
     partition = dirichlet(LABELS, 100, seed=0, beta=0.1, minimum=10)
     assert [len(index) for index in partition.indices] == [10] * 100
-    with pytest.raises(DataError, match=r"lower task\.clients or task\.minimum"):
+    with pytest.raises(DataError, match=r"lower it or lower task\.minimum"):
         dirichlet(LABELS[:-1], 100, seed=0, beta=0.1, minimum=10)
 
 

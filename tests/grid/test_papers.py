@@ -171,9 +171,34 @@ def test_the_list_and_the_details_are_printed():
     show_paper("papers/bucketing_exp3", REPOSITORY, out)
     told = out.export_text()
     assert "runs: 240" in told
+    assert "run: fl-platform grid papers/bucketing_exp3 task.data.root=PATH" in told
     assert "axis: worker.momentum: 0.0, 0.9" in told
     with pytest.raises(ConfigError, match="quick restates no paper; these do: papers/"):
         show_paper("quick", REPOSITORY, out)
+    meant = (
+        r"^papers: there is no experiment 'bucketing_exp2'; did you mean 'papers/bucketing_exp2'\?"
+    )
+    with pytest.raises(ConfigError, match=meant) as refused:
+        show_paper("bucketing_exp2", REPOSITORY, out)
+    assert "quick" not in str(refused.value)
+
+
+def test_the_printed_command_has_a_data_folder_only_for_data_from_files(tmp_path):
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    values = "attack,defense,mean,sd,n\nnone,median,80,,3\n"
+    (folder / "mine.csv").write_text(values)
+    for name, task in (("embedded", "digits"), ("files", "mnist")):
+        paper = "paper: {source: x, values: mine.csv}, unknown: [y]"
+        axes = f"axes: {{task: {task}, attack: none, defense: median, seed: 0}}"
+        (folder / f"{name}.yaml").write_text(f"grid: {{{axes}, {paper}}}\n")
+    out = Console(width=200, record=True, file=io.StringIO())
+    for name in ("embedded", "files"):
+        show_paper(name, tmp_path, out)
+    told = out.export_text()
+    assert "published: 1 cell\n" in told
+    assert "run: fl-platform grid embedded\n" in told
+    assert "run: fl-platform grid files task.data.root=PATH\n" in told
 
 
 def test_an_experiment_that_restates_nothing_has_no_published_values():

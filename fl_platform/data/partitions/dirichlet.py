@@ -56,7 +56,7 @@ def dirichlet(
         raise ValueError(
             f"Expected minimum >= 1, got {minimum}: a client without images cannot train."
         )
-    check_enough(len(labels), num_clients, minimum)
+    check_enough(len(labels), num_clients, minimum, "lower task.minimum")
     classes = [torch.nonzero(labels == k).flatten() for k in labels.unique().tolist()]
     for redraws in range(MAX_REDRAWS + 1):
         cuts = _draw_cuts([len(members) for members in classes], num_clients, beta, seed, redraws)

@@ -30,23 +30,28 @@ def fang_q(
         labels: ``(N,)`` int64.
         num_clients: n, at least the number of classes.
         seed: Seed of the data; the draws come from its stream "partition".
-        q: Probability of the own group, from 0 to 1.
+        q: Probability of the own group, from 1 / C to 1.
 
     Raises:
-        ValueError: There are fewer clients than classes.
+        ValueError: There are fewer clients than classes, or ``q`` is below 1 / C.
         DataError: There are fewer images than clients.
 
     References:
         M. Fang et al., Local Model Poisoning Attacks to Byzantine-Robust Federated Learning, USENIX
         Security 2020.
     """
-    check_enough(len(labels), num_clients, minimum=1)
+    check_enough(len(labels), num_clients)
     own = labels.unique(return_inverse=True)[1]
     count = int(own.max()) + 1
     if num_clients < count:
         raise ValueError(
             f"task.clients: expected at least {count} for partition=fang_q, one group per"
             f" class, got {num_clients}."
+        )
+    if q * count < 1:
+        raise ValueError(
+            f"partition.q: expected at least {1 / count:.3g}, one of {count} classes (no skew), got"
+            f" {q:g}."
         )
     chance = generator(seed, "partition")
     stays = torch.rand(len(labels), generator=chance, dtype=torch.float64) < q

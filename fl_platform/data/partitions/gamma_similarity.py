@@ -38,7 +38,7 @@ def gamma_similarity(
         al., SCAFFOLD, ICML 2020 ("s% similarity"); Y. Allouah et al., Fixing by Mixing, AISTATS
         2023.
     """
-    check_enough(len(labels), num_clients, minimum=1)
+    check_enough(len(labels), num_clients)
     order = torch.randperm(len(labels), generator=generator(seed, "partition"))
     alike, rest = order.tensor_split([round(gamma * len(labels))])
     rest = rest.sort().values

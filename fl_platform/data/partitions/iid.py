@@ -20,6 +20,6 @@ def iid(labels: Tensor, num_clients: int, seed: int) -> Partition:
     Raises:
         DataError: There are fewer images than clients.
     """
-    check_enough(len(labels), num_clients, minimum=1)
+    check_enough(len(labels), num_clients)
     order = torch.randperm(len(labels), generator=generator(seed, "partition"))
     return Partition(tuple(part.sort().values for part in order.tensor_split(num_clients)))

@@ -37,7 +37,7 @@ def k_classes(
     References:
         Q. Li et al., Federated Learning on Non-IID Data Silos, ICDE 2022 ("first").
     """
-    check_enough(len(labels), num_clients, minimum=1)
+    check_enough(len(labels), num_clients)
     classes = labels.unique()
     count = len(classes)
     if k > count:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from fl_platform.core.constraints import Between
+from fl_platform.core.constraints import Above, Between
 from fl_platform.data.partitions.partition import Partition, check_enough, in_order
 
 
@@ -16,7 +16,7 @@ def long_tail(
     num_clients: int,
     seed: int,
     *,
-    keep: Annotated[float, Between(0, 1)] = 0.5,
+    keep: Annotated[float, Above(0), Between(0, 1)] = 0.5,
     order: Literal["alike", "sorted"] = "alike",
 ) -> Partition:
     """Partition of the first ``keep ** k`` of the images of class k; the others are left out.
@@ -27,7 +27,7 @@ def long_tail(
         labels: ``(N,)`` int64.
         num_clients: n, at least 1.
         seed: Not used.
-        keep: Base of the shares, from 0 to 1; 1 keeps all images.
+        keep: Base of the shares, above 0 and at most 1; 1 keeps all images.
         order: "alike": images are assigned in turn, so that clients have the same classes.
             "sorted": each client has consecutive images of the sorted ones.
 
@@ -44,7 +44,7 @@ def long_tail(
         members = torch.nonzero(labels == label).flatten()
         kept.append(members[: max(1, int(len(members) * keep**place))])
     chosen = torch.cat(kept)
-    check_enough(len(chosen), num_clients, minimum=1)
+    check_enough(len(chosen), num_clients, remedy="raise partition.keep")
     if order == "sorted":
         return in_order([*chosen.tensor_split(num_clients)])
     return in_order([chosen[client::num_clients] for client in range(num_clients)])

@@ -59,8 +59,14 @@ def classes_per_client(partition: Partition, labels: Tensor, num_classes: int) -
     )
 
 
-def check_enough(size: int, num_clients: int, minimum: int) -> None:
+def check_enough(size: int, num_clients: int, minimum: int = 1, remedy: str = "") -> None:
     """Raise if ``size`` images are fewer than ``minimum`` per client.
+
+    Args:
+        size: Images to be shared.
+        num_clients: n.
+        minimum: Images per client.
+        remedy: A remedy beside fewer clients, such as "lower task.minimum".
 
     Raises:
         ValueError: There is no client.
@@ -70,8 +76,8 @@ def check_enough(size: int, num_clients: int, minimum: int) -> None:
         raise ValueError(f"Expected at least 1 client, got {num_clients}.")
     if size < num_clients * minimum:
         raise DataError(
-            f"Expected at least {num_clients * minimum} training images for {num_clients} clients"
-            f" of {minimum} or more, got {size}; lower task.clients or task.minimum."
+            f"task.clients: expected at most {size // minimum} for {size} training images,"
+            f" {minimum} per client, got {num_clients}; lower it{remedy and f' or {remedy}'}."
         )
 
 

@@ -42,7 +42,7 @@ def quantity_skew(
     References:
         Q. Li et al., Federated Learning on Non-IID Data Silos, ICDE 2022.
     """
-    check_enough(len(labels), num_clients, minimum)
+    check_enough(len(labels), num_clients, minimum, "lower partition.minimum")
     chance = np.random.Generator(np.random.PCG64(stream_seed(seed, "partition", 0)))
     shares = chance.dirichlet(np.full(num_clients, beta))
     cuts = np.rint(np.cumsum(shares)[:-1] * len(labels)).astype(np.int64)

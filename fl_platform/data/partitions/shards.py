@@ -34,7 +34,7 @@ def shards(
         H. B. McMahan et al., Communication-Efficient Learning of Deep Networks from Decentralized
         Data, AISTATS 2017.
     """
-    check_enough(len(labels), num_clients, minimum=per_client)
+    check_enough(len(labels), num_clients, per_client, "lower partition.per_client")
     pieces = labels.argsort(stable=True).tensor_split(num_clients * per_client)
     order = torch.randperm(len(pieces), generator=generator(seed, "partition")).tolist()
     return in_order(

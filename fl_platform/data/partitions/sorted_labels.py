@@ -24,5 +24,5 @@ def sorted_labels(labels: Tensor, num_clients: int, seed: int) -> Partition:
     References:
         S. P. Karimireddy, L. He, M. Jaggi, ICLR 2022; "extreme" in Y. Allouah et al., AISTATS 2023.
     """
-    check_enough(len(labels), num_clients, minimum=1)
+    check_enough(len(labels), num_clients)
     return in_order([*labels.argsort(stable=True).tensor_split(num_clients)])
