@@ -14,6 +14,7 @@ APART = {  # page -> numbers with a source of their own
         *("44.3", "31.2"),  # one run with one ReLU, and the lowest of the authors' three
         *("0.06", "2.48"),  # rounded, and ln 12
     },
+    "training-end": set(),
     "defense": {
         "9.5",  # colluders left per round, one run
         *("18.3", "12.9"),  # a first form of an attacker, one validation seed

@@ -1,7 +1,7 @@
-"""Compute the tables of docs/results/README.md from the files beside this one.
+"""Compute the tables of ../README.md and ../training-end.md from the files beside this one.
 
-python docs/results/data/claims.py           # write them between the page's markers
-python docs/results/data/claims.py --check   # exit 1 where the page says something else
+python docs/results/data/claims.py           # write them between the pages' markers
+python docs/results/data/claims.py --check   # exit 1 where a page says something else
 
 Differences are paired by seed: runs of one seed share partition, participants and initial weights.
 Intervals are 95 % t intervals over seeds; p values are Holm's over the rows of a table.
@@ -15,6 +15,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import delay_tables
@@ -28,7 +29,7 @@ from fl_platform.report.tables import comparison_table
 from fl_platform.report.tables.comparison import restated_table
 
 HERE = Path(__file__).parent
-PAGE = HERE.parent / "README.md"
+PAGES = tuple(HERE.parent / name for name in ("README.md", "training-end.md"))
 LEVEL = 0.05
 TWO_RELUS = ("model.relus=2",)  # the network of the recorded runs of the bucketing paper
 COMMANDS = {  # by name of the file
@@ -37,8 +38,9 @@ COMMANDS = {  # by name of the file
     " defense=krum,median,rfa",
     "delay-digits": "delay 'seed=range(0,5)'` and `server.optimizer=fedavgm server.momentum=0.8"
     " rounds=150",
-    "delay-tables": "fig7 task=digits attack=strike attack.nu=0.25,0.5,0.75,1.25,1.5,1.75,2.0"
-    " rounds=250` and `server.optimizer=fedavgm server.momentum=0.8 rounds=150",
+    "delay-tables": "NAME task=digits rounds=250 'seed=range(0,3)'` and"
+    " `server.optimizer=fedavgm server.momentum=0.8 rounds=150`; each NAME with its settings:"
+    " [training's end](training-end.md)",
     "table1-cifar10": "table1 task=cifar10 task.data.root=DATA runtime.precision=tf32"
     " 'seed=range(0,2)'",
     "table1-digits": "table1 task=digits 'seed=range(0,10)'",
@@ -66,6 +68,7 @@ STATE = {
     "round/cosine": "cosine to the honest mean",
     "round/loss": "honest training loss",
 }
+ENDS = {0.0: "", 0.8: "-momentum"}  # names of blocks, by the server's momentum
 CONTROLS = {  # by label: the controls of the ablation, as they are read
     "lie_matched(match=step)": "LIE at STRIKE's step",
     "lie_matched(match=total)": "LIE at STRIKE's distance",
@@ -440,7 +443,7 @@ def accounts(commands: Mapping[str, str]) -> list[str]:
         rows.append(
             [
                 f"[{name}]({Path('data', f'{name}.csv').as_posix()})",
-                f"`fl-platform grid {command}`",
+                f"`fl-platform grid {command}" + "`" * (command.count("`") % 2 == 0),
                 f"{told['runs']}{lost}",
                 f"{told['seconds'] / 3600:.2f}",
                 ", ".join(commit[:7] for commit in told["commit"] if commit),
@@ -544,11 +547,24 @@ def delay(rows: str, header: str, *given: object) -> list[str]:
 
 BLOCKS: dict[str, Callable[[], list[str]]] = {
     "delay-verdicts": lambda: delay("verdicts", "VERDICT_HEADER"),
-    "delay-strike": lambda: delay("strike_costs", "STRIKE_HEADER"),
-    "delay-cells": lambda: delay("cells", "header", 0.0),
-    "delay-cells-momentum": lambda: delay("cells", "header", 0.8),
-    "nu-end": lambda: delay("cells", "header", 0.0, "nu"),
-    "nu-end-momentum": lambda: delay("cells", "header", 0.8, "nu"),
+    **{
+        f"{table}-costs": partial(delay, "strike_costs", "STRIKE_HEADER", table)
+        for table in ("table1", "nnm", "bucketing", "official")
+    },
+    **{
+        f"{table.replace(' ', '-')}-end{end}": partial(delay, "cells", "header", momentum, table)
+        for table in delay_tables.TABLES
+        for momentum, end in ENDS.items()
+    },
+    **{
+        f"{name}{end}": partial(delay, rows, header, momentum)
+        for name, rows, header in (
+            ("controls", "control_gaps", "control_header"),
+            ("levels", "level_costs", "level_header"),
+            ("leads", "level_leads", "level_header"),
+        )
+        for momentum, end in ENDS.items()
+    },
     "bucketing-exp2": lambda: restatement("bucketing-exp2", "papers/bucketing_exp2", ("Clients",)),
     "bucketing-exp3": lambda: restatement(
         "bucketing-exp3", "papers/bucketing_exp3", ("Worker momentum", "Attack")
@@ -626,7 +642,7 @@ def rewrite(page: Path, blocks: Mapping[str, Callable[[], list[str]]], check: bo
     def block(match: re.Match[str]) -> str:
         return "\n".join([match["head"], *blocks[match["name"]](), match["tail"]])
 
-    pattern = r"(?P<head><!-- claims: (?P<name>[\w-]+) -->)\n.*?(?P<tail><!-- end -->)"
+    pattern = r"(?P<head><!-- claims: (?P<name>[\w.-]+) -->)\n.*?(?P<tail><!-- end -->)"
     fresh = re.sub(pattern, block, text, flags=re.DOTALL)
     if check:
         return int(fresh != text)
@@ -635,8 +651,8 @@ def rewrite(page: Path, blocks: Mapping[str, Callable[[], list[str]]], check: bo
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the page's tables, or check them."""
-    return rewrite(PAGE, BLOCKS, "--check" in arguments)
+    """Write the pages' tables, or check them."""
+    return max(rewrite(page, BLOCKS, "--check" in arguments) for page in PAGES)
 
 
 if __name__ == "__main__":

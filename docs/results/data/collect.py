@@ -23,6 +23,7 @@ import pandas as pd
 
 from fl_platform.grid import results as outcome
 from fl_platform.tracking import frames as table
+from fl_platform.tracking.history import History
 from fl_platform.tracking.journal import read
 from fl_platform.tracking.run_folder import run_folder
 
@@ -32,27 +33,24 @@ KEPT = (
     *("attack", "attack_label", "nu", "defense", "defense_label", "seed", "status"),
     *("accuracy_tail", "accuracy_last", "accuracy_best", "seconds", "config_hash", "setting"),
 )
+ORDER = ["mixing", "variant", "attack_label", "defense_label", "beta", "seed"]
 LAST = 3  # values of a key
 SKEW = ("rho", "mode_share", "sk2", "t3", "alpha")
 CONDITIONS = ("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python")
 
 
-def collect(
-    experiment: str, home: Path, keys: Sequence[str] = ()
-) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
-    """The rows, the circumstances and the skew statistics of an experiment's finished runs."""
-    frame = outcome.frame_of(home, experiment, "folders")
-    histories = [read(run_folder(home, identity).journal) for identity in frame["config_hash"]]
+def kept_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The stored columns of runs, in a fixed order of columns."""
     rows = frame[list(KEPT)].copy()
     rows["config_hash"] = rows["config_hash"].str[:16]
-    for key in keys:
-        ends = [[value for _, value in h.curve(key)][-LAST:] for h in histories]
-        rows[key] = [round(statistics.fmean(end), 5) if end else math.nan for end in ends]
     for name in ("seed", "clients", "rounds"):
         rows[name] = rows[name].astype("Int64")
-    rows = rows.round({"accuracy_tail": 4, "accuracy_last": 4, "accuracy_best": 4, "seconds": 1})
-    rows = rows.sort_values(["mixing", "variant", "attack_label", "defense_label", "beta", "seed"])
-    told = {
+    return rows.round({"accuracy_tail": 4, "accuracy_last": 4, "accuracy_best": 4, "seconds": 1})
+
+
+def circumstances(frame: pd.DataFrame, histories: Sequence[History]) -> dict[str, Any]:
+    """Number of runs, seconds, commit, data, versions and processor of runs."""
+    return {
         "runs": len(frame),
         "not_finished": int((frame["status"] != "FINISHED").sum()),
         "seconds": round(float(frame["seconds"].sum())),
@@ -61,6 +59,20 @@ def collect(
         **{key: sorted({str(h.tags.get(key, "")) for h in histories}) for key in CONDITIONS},
         "processor": sorted({str(h.tags.get("processor", "")) for h in histories}),
     }
+
+
+def collect(
+    experiment: str, home: Path, keys: Sequence[str] = ()
+) -> tuple[pd.DataFrame, dict[str, Any], pd.DataFrame]:
+    """The rows, the circumstances and the skew statistics of an experiment's finished runs."""
+    frame = outcome.frame_of(home, experiment, "folders")
+    histories = [read(run_folder(home, identity).journal) for identity in frame["config_hash"]]
+    rows = kept_rows(frame)
+    for key in keys:
+        ends = [[value for _, value in h.curve(key)][-LAST:] for h in histories]
+        rows[key] = [round(statistics.fmean(end), 5) if end else math.nan for end in ends]
+    rows = rows.sort_values(ORDER)
+    told = circumstances(frame, histories)
     calm = frame[(frame["attack"] == "none") & (frame["defense"] == "mean")]
     curves = table.curves(home, outcome.KEYS, "folders")
     skew = curves.merge(calm[["run_id", "task", "beta", "seed"]], on="run_id")

@@ -1,26 +1,24 @@
-"""Keep accuracy at an early round, at the end, and the speed of its rise, for each run of grids.
+"""Keep accuracy at an early round, at the end, and how soon it rises, for all runs of a workspace.
 
-python docs/results/data/delay.py delay-digits HOME delay
-python docs/results/data/delay.py delay-tables HOME fig7   # needs delay-digits.csv
+python docs/results/data/delay.py delay-digits HOME
+python docs/results/data/delay.py delay-tables HOME   # needs delay-digits.csv
 
 ``NAME.csv`` has the columns of `collect` and: the server's ``momentum``, ``accuracy_60`` (the mean
 of the last evaluations up to round 60, where earlier tables stop) and ``reached``: the first round
 from which the mean of five evaluations is at least 80 % of the accuracy that the plain mean without
 attack and without mixing has at the end, for the same data, seed and server; empty if there is
-none. ``NAME-curves.npz`` has the accuracy of every evaluation, in the order of the rows.
+none. ``delay-digits-curves.npz`` has the accuracy of every evaluation, in the order of the rows.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from collect import HERE, collect
+from collect import HERE, ORDER, circumstances, kept_rows
 
 from fl_platform.tracking import frames
 from fl_platform.tracking.journal import read
@@ -48,34 +46,23 @@ def _keys(rows: pd.DataFrame) -> list[tuple[object, ...]]:
     return list(zip(beta, *columns, strict=True))
 
 
-def _collected(root: Path, experiments: Sequence[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Rows and circumstances of several experiments of one workspace."""
-    parts = [collect(experiment, root) for experiment in experiments]
-    told: dict[str, Any] = {"seconds": sum(part["seconds"] for _, part, _ in parts)}
-    for key, value in parts[0][1].items():
-        if isinstance(value, list):
-            told[key] = sorted({item for _, part, _ in parts for item in part[key]})
-    rows = pd.concat([part for part, _, _ in parts])
-    return rows[rows["status"] != "KILLED"].reset_index(drop=True), told
-
-
-def main(name: str, home: str, experiments: Sequence[str]) -> None:
-    """Write the files of grids that were evaluated in every round."""
+def main(name: str, home: str) -> None:
+    """Write the files of all runs of a workspace that were evaluated in every round."""
     root = Path(home).resolve()
-    rows, told = _collected(root, experiments)
-    told |= {"runs": len(rows), "not_finished": int((rows["status"] != "FINISHED").sum())}
-    runs = frames.runs(root, "folders")
-    parameters = {
-        str(identity)[:16]: (dict(kept), str(identity))
-        for identity, kept in zip(runs["config_hash"], runs["parameters"], strict=True)
-    }
-    curves, momentum = [], []
-    for identity in rows["config_hash"]:
-        kept, whole = parameters[identity]
-        points = read(run_folder(root, whole).journal).curve("test/accuracy")
-        curves.append(np.array([value for _, value in points], dtype=np.float32))
-        server = kept.get("server.optimizer", "sgd") == "fedavgm"
-        momentum.append(float(kept.get("server.momentum", 0.0)) if server else 0.0)
+    frame = frames.runs(root, "folders")
+    frame = frame[(frame["attack"] != "") & frame["status"].isin(["FINISHED", "FAILED"])]
+    frame = frame.assign(variant=frames.variants(frame)).sort_values([*ORDER, "rounds"])
+    histories = [read(run_folder(root, whole).journal) for whole in frame["config_hash"]]
+    told = circumstances(frame, histories)
+    curves = [
+        np.array([value for _, value in history.curve("test/accuracy")], dtype=np.float32)
+        for history in histories
+    ]
+    momentum = [
+        float(kept["server.momentum"]) if kept.get("server.optimizer") == "fedavgm" else 0.0
+        for kept in frame["parameters"]
+    ]
+    rows = kept_rows(frame).reset_index(drop=True)
     rows["momentum"] = momentum
     early = [
         100 * float(c[EARLY - TAIL : EARLY].mean()) if len(c) >= EARLY else np.nan for c in curves
@@ -84,7 +71,8 @@ def main(name: str, home: str, experiments: Sequence[str]) -> None:
     first = HERE / "delay-digits.csv"
     known = [pd.read_csv(first, keep_default_na=False)] if name != first.stem else []
     calm = pd.concat([*known, rows])
-    calm = calm[(calm["attack"] == "none") & (calm["defense"] == "mean") & (calm["mixing"] == "")]
+    calm = calm[(calm["attack"] == "none") & (calm["defense"] == "mean")]
+    calm = calm[(calm["mixing"] == "") & (calm["preset"] == "none")]
     goals = dict(zip(_keys(calm), calm["accuracy_tail"].astype(float), strict=True))
     keys = _keys(rows)
     rows["reached"] = [
@@ -93,13 +81,14 @@ def main(name: str, home: str, experiments: Sequence[str]) -> None:
     ]
     rows.to_csv(HERE / f"{name}.csv", index=False, lineterminator="\n")
     (HERE / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
-    longest = max(map(len, curves))
-    stacked = np.full((len(curves), longest), np.nan, dtype=np.float32)
-    for row, curve in zip(stacked, curves, strict=True):
-        row[: len(curve)] = curve
-    np.savez_compressed(HERE / f"{name}-curves.npz", accuracy=stacked)
+    if name == first.stem:  # the figure draws these alone
+        longest = max(map(len, curves))
+        stacked = np.full((len(curves), longest), np.nan, dtype=np.float32)
+        for row, curve in zip(stacked, curves, strict=True):
+            row[: len(curve)] = curve
+        np.savez_compressed(HERE / f"{name}-curves.npz", accuracy=stacked)
     print(f"{len(rows)} runs, {told['not_finished']} not finished, {told['seconds']} s: {name}.csv")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(*sys.argv[1:])

@@ -6,7 +6,9 @@ python docs/results/data/delay_tables.py     # draws the figure
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,8 +23,19 @@ HERE = Path(__file__).parent
 FIGURE = HERE.parent / "figures" / "delay-digits.png"
 KEEP = 0.95  # of the plain mean without attack at the end: less is damage
 FILES = ("delay-digits", "delay-tables")
-SEEDS = {"table1": 5, "nu": 3}  # of each cell of a table
+SERVERS = {0.0: "SGD, 250 rounds", 0.8: "momentum 0.8, 150 rounds"}
 SIDES = {"lie": "LIE", "min_max": "MinMax", "min_sum": "MinSum"}
+CONTROLS = {  # by what the label of the attack contains
+    "skewed_set=random": "STRIKE on random rows",
+    "skewed_set=all": "STRIKE on all rows",
+    "skewed_set=reversed": "STRIKE on the least skewed rows",
+    "match=step, side=below": "LIE below, at STRIKE's step",
+    "match=total, side=below": "LIE below, at STRIKE's distance",
+    "match=step": "LIE above, at STRIKE's step",
+    "match=total": "LIE above, at STRIKE's distance",
+}
+APART = ("strike_ablation", "lie_matched")  # attacks of the ablation alone
+CALM = ("No attack", "Absent")  # rows that are no attack
 DRAWN = {  # attacks of the figure, by label
     "No attack": GREY,
     "STRIKE": VERMILION,
@@ -31,18 +44,50 @@ DRAWN = {  # attacks of the figure, by label
 }
 
 
+class Part(NamedTuple):
+    """The runs of one table: its title, setting and number of seeds."""
+
+    title: str
+    seeds: int = 3
+    mixing: str = ""
+    preset: str = "none"
+    beta: float = 0.5
+    attacks: tuple[str, ...] = ()  # none: all but the controls
+
+
+LEVELS = {0.1: "0.1", 0.5: "0.5", 0.9: "0.9", np.inf: "equal shares"}
+TABLES = {
+    "table1": Part("Table 1", 5),
+    "nu": Part("the strength nu", attacks=("none", "strike")),
+    "nnm": Part("NNM", mixing="nnm"),
+    "bucketing": Part("bucketing", mixing="bucketing(s=2)"),
+    "ablation": Part(
+        "ablation", attacks=("none", "strike", "lie", "strike_ablation", "lie_matched")
+    ),
+    "official": Part("preset=official", preset="official"),
+    **{
+        f"beta {name}": Part(f"Dirichlet {name}" if beta < np.inf else name, beta=beta)
+        for beta, name in LEVELS.items()
+        if beta != 0.5
+    },
+}
+
+
 @functools.cache
 def rows() -> pd.DataFrame:
     """All runs, with the attack as it is printed; ``at`` is the row of the stored curves."""
     parts = [pd.read_csv(HERE / f"{name}.csv", keep_default_na=False) for name in FILES]
     found = pd.concat([part.assign(at=range(len(part))) for part in parts], ignore_index=True)
-    for column in ("accuracy_60", "accuracy_tail", "reached", "momentum", "nu"):
+    for column in ("accuracy_60", "accuracy_tail", "reached", "momentum", "nu", "beta"):
         found[column] = pd.to_numeric(found[column], errors="coerce")
+    found["beta"] = found["beta"].fillna(np.inf)
     return found.assign(label=[_label(row) for row in found.itertuples()])
 
 
 def _label(row: object) -> str:
     attack, told, nu = (getattr(row, name) for name in ("attack", "attack_label", "nu"))
+    if attack in APART:
+        return next(name for words, name in CONTROLS.items() if words in told)
     if attack == "strike" and nu != 1:
         return f"STRIKE, nu {nu:g}"
     if attack in SIDES:
@@ -52,50 +97,64 @@ def _label(row: object) -> str:
     return str(ATTACKS.get(attack, attack))
 
 
+@functools.cache
+def part(table: str) -> pd.DataFrame:
+    """The runs of a table, in the order of its lines."""
+    wanted, found = TABLES[table], rows()
+    order = list(ATTACKS)
+    known = wanted.attacks or [name for name in order if name not in APART]
+    found = found[
+        found["attack"].isin(known)
+        & (found["mixing"] == wanted.mixing)
+        & (found["preset"] == wanted.preset)
+        & (found["beta"] == wanted.beta)
+        & (found["seed"] < wanted.seeds)
+    ]
+    if table != "nu":
+        found = found[(found["attack"] != "strike") | (found["nu"] == 1)]
+    keys = ["place", "nu", "label"]
+    return found.assign(place=found["attack"].map(order.index)).sort_values(keys, kind="stable")
+
+
 def seeds_of(
     momentum: float, label: str, defense: str, column: str, table: str = "table1"
 ) -> dict[int, float]:
     """A column of one cell of a table, by seed."""
-    found = rows()
+    found = part(table)
     found = found[
-        (found["momentum"] == momentum)
-        & (found["label"] == label)
-        & (found["defense"] == defense)
-        & (found["seed"] < SEEDS[table])
+        (found["momentum"] == momentum) & (found["label"] == label) & (found["defense"] == defense)
     ]
     return dict(zip(found["seed"], found[column], strict=True))
 
 
-def _mean(values: dict[int, float]) -> float:
+def _mean(values: Mapping[int, float]) -> float:
     return float(np.mean(list(values.values())))
 
 
-def reference(momentum: float) -> float:
-    """What the plain mean has at the end without attack."""
-    return _mean(seeds_of(momentum, "No attack", "mean", "accuracy_tail"))
+def reference(momentum: float, table: str = "table1") -> float:
+    """What the plain mean has at the end without attack and without pre-aggregation."""
+    wanted = TABLES[table]
+    at = table if not wanted.mixing else "table1"
+    found = seeds_of(momentum, "No attack", "mean", "accuracy_tail", at)
+    if not found:  # the table has no plain mean
+        found = seeds_of(momentum, "No attack", "mean", "accuracy_tail")
+    return _mean({seed: value for seed, value in found.items() if seed < wanted.seeds})
 
 
 def labels(table: str = "table1") -> list[str]:
     """The attacks of a table as they are printed, in its order."""
-    found = rows()
-    if table == "nu":
-        nus = sorted(set(found.loc[found["attack"] == "strike", "nu"]))
-        return ["No attack", *("STRIKE" if nu == 1 else f"STRIKE, nu {nu:g}" for nu in nus)]
-    found = found[(found["attack"] != "strike") | (found["nu"] == 1)].drop_duplicates("label")
-    order = [*ATTACKS, *SIDES, "ipm"]
-    keys = {row.label: (order.index(row.attack), row.label) for row in found.itertuples()}
-    return sorted(keys, key=keys.__getitem__)
+    return list(dict.fromkeys(part(table)["label"]))
 
 
 def defenses(table: str = "table1") -> list[str]:
-    """The defenses of a table, in the order of the tables."""
-    there = set(rows().loc[rows()["label"] == labels(table)[1], "defense"])
-    return [defense for defense in DEFENSES if defense in there]
+    """The defenses of a table that all its attacks meet, in the order of the tables."""
+    met = part(table).groupby("defense")["label"].nunique()
+    return [defense for defense in DEFENSES if met.get(defense, 0) == met.max()]
 
 
 def cells(momentum: float, table: str = "table1") -> list[list[str]]:
     """Accuracy at round 60, at the end, and rounds to 80 %, per cell; bold: damage."""
-    goal, made = KEEP * reference(momentum), []
+    goal, made = KEEP * reference(momentum, table), []
     for label in labels(table):
         line = [label]
         for defense in defenses(table):
@@ -120,24 +179,101 @@ def header(momentum: float, table: str = "table1") -> list[str]:
     return ["Attack", *(str(DEFENSES[defense]) for defense in defenses(table))]
 
 
-def strike_costs() -> list[list[str]]:
+def _gap(momentum: float, column: str, defense: str, table: str, *pair: str) -> str:
+    """The paired difference of two attacks, the first less the second."""
+    first, second = (seeds_of(momentum, label, defense, column, table) for label in pair)
+    d = paired_difference(first, second)
+    return "" if d is None else f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]"
+
+
+def lowest(momentum: float, defense: str, table: str, without: tuple[str, ...] = ()) -> str:
+    """The attack with the lowest accuracy at the end."""
+    ends = {
+        label: _mean(seeds_of(momentum, label, defense, "accuracy_tail", table))
+        for label in labels(table)
+        if label not in (*CALM, *without)
+    }
+    return min(ends, key=ends.__getitem__)
+
+
+def strike_costs(table: str = "table1") -> list[list[str]]:
     """What STRIKE costs early, at the end, and at the end with momentum; the lowest attack."""
     made = []
-    for defense in defenses():
+    for defense in defenses(table):
         line = [str(DEFENSES[defense])]
         for momentum, column in COSTS:
-            calm = seeds_of(momentum, "No attack", defense, column)
-            hit = seeds_of(momentum, "STRIKE", defense, column)
-            d = paired_difference(hit, calm)
-            line.append("" if d is None else f"{d.mean:+.1f} [{d.low:+.1f}, {d.high:+.1f}]")
-        for momentum in (0.0, 0.8):
-            ends = {
-                label: _mean(seeds_of(momentum, label, defense, "accuracy_tail"))
-                for label in labels()
-                if label not in ("No attack", "Absent")
-            }
-            lowest = min(ends, key=ends.__getitem__)
-            line.append(f"{lowest}: {ends[lowest]:.1f}")
+            line.append(_gap(momentum, column, defense, table, "STRIKE", "No attack"))
+        for momentum in SERVERS:
+            label = lowest(momentum, defense, table)
+            end = _mean(seeds_of(momentum, label, defense, "accuracy_tail", table))
+            line.append(f"{label}: {end:.1f}")
+        made.append(line)
+    return made
+
+
+def controls() -> list[str]:
+    """The controls of the ablation, in the order of its lines."""
+    return [label for label in labels("ablation") if label in CONTROLS.values()]
+
+
+def control_gaps(momentum: float) -> list[list[str]]:
+    """Accuracy under each control less accuracy under STRIKE, at the end."""
+    return [
+        [
+            str(DEFENSES[defense]),
+            *(
+                _gap(momentum, "accuracy_tail", defense, "ablation", name, "STRIKE")
+                for name in controls()
+            ),
+        ]
+        for defense in defenses("ablation")
+    ]
+
+
+def control_header(momentum: float) -> list[str]:
+    """Of `control_gaps`."""
+    del momentum  # the controls are the same
+    return ["Defense", *controls()]
+
+
+def level_tables() -> dict[float, str]:
+    """The tables of the levels of heterogeneity, by beta."""
+    return {beta: "table1" if beta == 0.5 else f"beta {name}" for beta, name in LEVELS.items()}
+
+
+def level_header(momentum: float) -> list[str]:
+    """Of `level_costs` and `level_leads`."""
+    del momentum  # the levels are the same
+    return ["Defense", *(LEVELS[beta] for beta in level_tables())]
+
+
+def level_costs(momentum: float) -> list[list[str]]:
+    """STRIKE less no attack at the end, at each level of heterogeneity."""
+    levels = level_tables()
+    return [
+        [
+            str(DEFENSES[defense]),
+            *(
+                _gap(momentum, "accuracy_tail", defense, table, "STRIKE", "No attack")
+                for table in levels.values()
+            ),
+        ]
+        for defense in defenses(levels[0.1])
+    ]
+
+
+def level_leads(momentum: float) -> list[list[str]]:
+    """STRIKE less the lowest other attack that all levels have, at the end."""
+    levels = level_tables()
+    all_have = set.intersection(*(set(labels(table)) for table in levels.values()))
+    made = []
+    for defense in defenses(levels[0.1]):
+        line = [str(DEFENSES[defense])]
+        for table in levels.values():
+            apart = ("STRIKE", *(name for name in labels(table) if name not in all_have))
+            rival = lowest(momentum, defense, table, apart)
+            gap = _gap(momentum, "accuracy_tail", defense, table, "STRIKE", rival)
+            line.append(f"{rival}: {gap}")
         made.append(line)
     return made
 
@@ -154,24 +290,26 @@ STRIKE_HEADER = (
 
 
 def verdicts() -> list[list[str]]:
-    """How many cells under attack keep 95 % early, only at the end, or never, per server."""
+    """Cells under attack that keep 95 % early, only at the end, or never, per table and server."""
     made = []
-    for momentum, name in ((0.0, "SGD, 250 rounds"), (0.8, "momentum 0.8, 150 rounds")):
-        goal = KEEP * reference(momentum)
-        counts = {"none": 0, "delays": 0, "damages": 0}
-        for label in labels():
-            for defense in defenses():
-                late = seeds_of(momentum, label, defense, "accuracy_tail")
-                if not late or label in ("No attack", "Absent"):
-                    continue
-                early = seeds_of(momentum, label, defense, "accuracy_60")
-                kind = "damages" if _mean(late) < goal else "delays"
-                counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
-        made.append([name, f"{reference(momentum):.1f}", *map(str, counts.values())])
+    for table in TABLES:
+        for momentum, server in SERVERS.items():
+            goal = KEEP * reference(momentum, table)
+            counts = {"none": 0, "delays": 0, "damages": 0}
+            for label in labels(table):
+                for defense in defenses(table):
+                    late = seeds_of(momentum, label, defense, "accuracy_tail", table)
+                    if not late or label in CALM:
+                        continue
+                    early = seeds_of(momentum, label, defense, "accuracy_60", table)
+                    kind = "damages" if _mean(late) < goal else "delays"
+                    counts["none" if _mean(early) >= goal and kind == "delays" else kind] += 1
+            end = f"{reference(momentum, table):.1f}"
+            made.append([TABLES[table].title, server, end, *map(str, counts.values())])
     return made
 
 
-VERDICT_HEADER = ("Server", "plain mean without attack", "no effect", "delay", "damage")
+VERDICT_HEADER = ("Table", "Server", "plain mean without attack", "no effect", "delay", "damage")
 
 
 def draw() -> Figure:
@@ -180,7 +318,7 @@ def draw() -> Figure:
         curves = stored["accuracy"]
     figure = Figure(figsize=(7.6, 4.4), layout="constrained")
     panels = figure.subplots(2, 4, sharex=True, sharey=True).flat
-    found = rows()
+    found = part("table1")
     for axes, defense in zip(panels, defenses(), strict=True):
         for label, color in DRAWN.items():
             chosen = found[(found["defense"] == defense) & (found["label"] == label)]

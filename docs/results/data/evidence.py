@@ -29,6 +29,7 @@ CONTROLS = {  # columns of the ablation's table, as the summary prints them
     "STRIKE on the least skewed rows": "itself with the least skewed updates",
     "LIE above, at STRIKE's distance": "LIE above the mean at its distance",
 }
+MORE = ("IPM, scale 1", "IPM, scale 2", "LabelFlip")  # attacks that Table 1 does not have
 NEAR = 5.0  # points: a published mean that is met by one seed
 CLOSE = 2.0  # points: a loss of attack strength that does not matter
 
@@ -83,6 +84,12 @@ def first(text: str) -> float:
     return float(text.split()[0])
 
 
+def ends(text: str) -> tuple[float, float]:
+    """The ends of the interval of a difference."""
+    low, high = (float(x) for x in re.findall(r"[-+][\d.]+", text)[1:])
+    return low, high
+
+
 def p_of(text: str) -> float:
     """A p value as it is printed; below 0.001 half of it."""
     return 0.0005 if text.startswith("<") else float(text)
@@ -91,8 +98,8 @@ def p_of(text: str) -> float:
 def extremes(pairs: Iterable[tuple[str, str]]) -> str:
     """The lowest and the highest difference, each with its name."""
     ordered = sorted(pairs, key=lambda pair: first(pair[0]))
-    ends = [f"{text} ({name})" for text, name in (ordered[0], ordered[-1])]
-    return " to ".join(ends if len(ordered) > 1 else ends[:1])
+    told = [f"{text} ({name})" for text, name in (ordered[0], ordered[-1])]
+    return " to ".join(told if len(ordered) > 1 else told[:1])
 
 
 def led(pairs: Sequence[tuple[str, str]]) -> str:
@@ -125,16 +132,18 @@ def signs(
     return Evidence(data, supports, len(clear) - supports, len(found), numbers)
 
 
-def at_end(momentum: float, data: str, without: Sequence[str] = ()) -> Evidence:
+def at_end(
+    momentum: float, data: str, without: Sequence[str] = (), table: str = "table1"
+) -> Evidence:
     """STRIKE against the other attacks at the end of training."""
-    apart = ("No attack", "Absent", "STRIKE", *without)
-    labels = [name for name in delay.labels() if name not in apart]
-    names = [name for name in delay.header(0.0)[1:] if name != "Mean"]
+    apart = (*delay.CALM, "STRIKE", *without)
+    labels = [name for name in delay.labels(table) if name not in apart]
+    names = [name for name in delay.header(0.0, table)[1:] if name != "Mean"]
     keys = {name: key for key, name in DEFENSES.items()}
     below, above, pairs = [], [], []
     for name in names:
         seeds = {
-            label: delay.seeds_of(momentum, label, keys[name], "accuracy_tail")
+            label: delay.seeds_of(momentum, label, keys[name], "accuracy_tail", table)
             for label in (*labels, "STRIKE")
         }
         strike = seeds.pop("STRIKE")
@@ -147,6 +156,23 @@ def at_end(momentum: float, data: str, without: Sequence[str] = ()) -> Evidence:
     found = Counter(map(claims.decided, holm(below), holm(above)))
     counts = found["STRIKE is the lowest"], found["another is lower"]
     return Evidence(data, *counts, len(names), led(pairs))
+
+
+def end_gaps(table: str, first: str, second: str) -> list[tuple[str, Difference | None]]:
+    """Accuracy under one attack less that under another at the end, defense by defense."""
+    return [
+        (
+            DEFENSES[rule],
+            paired_difference(
+                *(
+                    delay.seeds_of(0.0, label, rule, "accuracy_tail", table)
+                    for label in (first, second)
+                )
+            ),
+        )
+        for rule in delay.defenses(table)
+        if rule != "mean"
+    ]
 
 
 def one_seed(name: str, data: str) -> Evidence:
@@ -167,13 +193,13 @@ def strongest() -> list[Evidence]:
     """STRIKE against the other attacks."""
     side = [(row["difference [95 %]"], row["Defense"]) for row in records("cifar10-side")]
     lower = sum(p_of(row["p"]) <= claims.LEVEL for row in records("cifar10-side"))
-    more = ("IPM, scale 1", "IPM, scale 2", "LabelFlip")
     return [
-        at_end(0.0, "digits, end of training, the attacks of Table 1", more),
+        at_end(0.0, "digits, end of training, the attacks of Table 1", MORE),
         at_end(0.0, "the same, and IPM of scale 1 and 2, LabelFlip"),
         at_end(0.8, "the same with server momentum 0.8"),
         contest("table1-digits", "digits, round 60"),
         contest("presets-official-lowest", "the same, attacks as in the authors' code"),
+        at_end(0.0, "digits, end of training, `preset=official`", MORE, "official"),
         one_seed("cifar10-seed0", "CIFAR-10, the paper's scale"),
         contest("cifar10", "CIFAR-10, reduced, against LIE below the mean"),
         Evidence(
@@ -186,23 +212,26 @@ def strongest() -> list[Evidence]:
 
 def threat() -> list[Evidence]:
     """What STRIKE costs early, at the end, and how many cells are damage."""
-    columns = list(records("delay-strike")[0])[1:4]
+    columns = list(records("table1-costs")[0])[1:4]
     found = []
-    rows = seven("delay-strike")
+    rows = seven("table1-costs")
     for column, when in zip(
         columns, ("round 60", "end of training", "end, server momentum 0.8"), strict=True
     ):
-        ends = [[float(x) for x in re.findall(r"[-+][\d.]+", row[column])[1:]] for row in rows]
-        supports = sum(high < 0 for _, high in ends)
-        against = sum(low > 0 for low, _ in ends)
+        intervals = [ends(row[column]) for row in rows]
+        supports = sum(high < 0 for _, high in intervals)
+        against = sum(low > 0 for low, _ in intervals)
         numbers = "STRIKE minus no attack: "
         numbers += extremes((row[column], row["Defense"]) for row in rows)
         data = f"digits, {when}: the interval of the loss excludes zero"
         found.append(Evidence(data, supports, against, len(rows), numbers))
-    for name, server in (("delay-cells", "SGD"), ("delay-cells-momentum", "momentum 0.8")):
+    for name, server in (("table1-end", "SGD"), ("table1-end-momentum", "momentum 0.8")):
         strike = next(row for row in records(name) if row["Attack"] == "STRIKE")
         cells = [cell for column, cell in strike.items() if column not in ("Attack", "Mean")]
-        kept = records("delay-verdicts")[0 if server == "SGD" else 1]
+        kept = next(
+            row for row in records("delay-verdicts")
+            if row["Table"] == "Table 1" and row["Server"].startswith(server)
+        )  # fmt: skip
         numbers = (
             f"all attacks, eight rules: {kept['damage']} cells damage, {kept['delay']} delay, "
         )
@@ -228,7 +257,7 @@ def levels() -> list[Evidence]:
     for column in columns:
         kind = column if column in lower else "other"
         for row in rows:
-            low, high = (float(x) for x in re.findall(r"[-+][\d.]+", row[column])[1:])
+            low, high = ends(row[column])
             lower[kind] += high < 0
             higher[kind] += low > 0
             rival, _, gap = row[column].partition(" ")
@@ -251,7 +280,50 @@ def levels() -> list[Evidence]:
     data = "digits, STRIKE costs more at Dirichlet 0.1 than with equal shares"
     costs = Evidence(data, grows, len(clear) - grows, len(cost), numbers)
     data = "digits, gap to the lowest other larger at Dirichlet 0.1 than with equal shares"
-    return [*parts, signs(data, gaps(), "difference of the gaps", positive=True), costs]
+    early = [*parts, signs(data, gaps(), "difference of the gaps", positive=True), costs]
+    return [*early, *level_leads(), level_costs()]
+
+
+def level_leads() -> list[Evidence]:
+    """The leads of `delay_tables.level_leads` with and without non-IID data, by their intervals."""
+    counts = {"non-IID": [0, 0, 0], "IID": [0, 0, 0]}
+    pairs: dict[str, list[tuple[str, str]]] = {name: [] for name in counts}
+    for row in records("leads"):
+        for column, cell in row.items():
+            if column == "Defense":
+                continue
+            rival, _, gap = cell.rpartition(": ")
+            low, high = ends(gap)
+            kind = "IID" if column == "equal shares" else "non-IID"
+            for place, true in enumerate((high < 0, low > 0, True)):
+                counts[kind][place] += true
+            pairs[kind].append((gap, f"{row['Defense']}, {rival}, {_level(column)}"))
+    what = "digits, end of training, lower than all others: {}, interval below zero"
+    return [
+        Evidence(
+            what.format(kind), *counts[kind],
+            "STRIKE minus lowest other: " + extremes(pairs[kind]),
+        )
+        for kind in counts
+    ]  # fmt: skip
+
+
+def level_costs() -> Evidence:
+    """What STRIKE costs at the end at Dirichlet 0.1, less what it costs with equal shares."""
+    found = []
+    for rule in delay.defenses("beta 0.1"):
+        lost = [
+            claims.less(
+                *(
+                    delay.seeds_of(0.0, label, rule, "accuracy_tail", table)
+                    for label in ("No attack", "STRIKE")
+                )
+            )
+            for table in ("beta 0.1", "beta equal shares")
+        ]
+        found.append((DEFENSES[rule], paired_difference(*lost)))
+    data = "digits, end of training, STRIKE costs more at Dirichlet 0.1 than with equal shares"
+    return signs(data, found, "cost at 0.1 minus cost with equal shares", positive=True)
 
 
 def _level(column: str) -> str:
@@ -290,7 +362,17 @@ def mixed(name: str, mixing: str) -> list[Evidence]:
         data = "the same for Multi-Krum, RFA and Aksel"
         found.append(contest(name, data, ("Multi-Krum", "RFA", "Aksel")))
     what = "STRIKE minus no attack"
-    return [*found, signs("the same: lower than without an attack", lost, what, positive=False)]
+    data = "digits, round 60: lower than without an attack"
+    found.append(signs(data, lost, what, positive=False))
+    late = "digits, end of training: lower than the other attacks"
+    found += [
+        at_end(0.0, late, MORE, name),
+        at_end(0.0, "the same, and IPM of scale 1 and 2", (), name),
+        at_end(0.8, "the same with server momentum 0.8", (), name),
+    ]
+    lost = end_gaps(name, "STRIKE", "No attack")
+    data = "digits, end of training: lower than without an attack"
+    return [*found, signs(data, lost, what, positive=False)]
 
 
 def strength() -> list[Evidence]:
@@ -318,7 +400,30 @@ def strength() -> list[Evidence]:
         Evidence(data, supports, stronger, len(rows), numbers),
         Evidence("the same, nu tuned by a study, new seeds", len(near), len(worse),
                  len(tuned), gap),
+        *(strength_at_end(momentum, data) for momentum, data in (
+            (0.0, f"digits, end of training: another nu takes at most {CLOSE:g} points more"),
+            (0.8, "the same with server momentum 0.8"),
+        )),
     ]  # fmt: skip
+
+
+def strength_at_end(momentum: float, data: str) -> Evidence:
+    """As `strength`, at the end; the p value of the lowest other nu is times their number."""
+    found, ps = [], []
+    for rule in delay.defenses("nu"):
+        usual = delay.seeds_of(momentum, "STRIKE", rule, "accuracy_tail", "nu")
+        other = delay.lowest(momentum, rule, "nu", ("STRIKE",))
+        best = delay.seeds_of(momentum, other, rule, "accuracy_tail", "nu")
+        d = paired_difference(usual, best)
+        assert d is not None
+        ps.append(min(1.0, (len(delay.labels("nu")) - 2) * d.p) if d.mean > 0 else 1.0)
+        found.append((d, f"{DEFENSES[rule]}, {other.removeprefix('STRIKE, ')}"))
+    supports = sum(d.high <= CLOSE for d, _ in found)
+    against = sum(p <= claims.LEVEL for p in holm(ps))
+    numbers = extremes((claims.interval(d), name) for d, name in found)
+    return Evidence(
+        data, supports, against, len(found), "nu = 1 minus the lowest other: " + numbers
+    )
 
 
 def hidden() -> list[Evidence]:
@@ -332,6 +437,10 @@ def hidden() -> list[Evidence]:
         data = f"digits, round 60: STRIKE is stronger than {name}"
         counts = clear.count(True), clear.count(False)
         found.append(Evidence(data, *counts, len(rows), numbers))
+    for control, name in CONTROLS.items():
+        late = end_gaps("ablation", control, "STRIKE")
+        data = f"digits, end of training: STRIKE is stronger than {name}"
+        found.append(signs(data, late, "it minus STRIKE", positive=True))
     return found
 
 
@@ -449,11 +558,11 @@ def defended() -> list[Evidence]:
     }
     best = defense.CANDIDATE
     fresh = records("fresh", "defense")
-    ends = [[float(x) for x in re.findall(r"-?[\d.]+", list(row.values())[-1])] for row in fresh]
+    told = [[float(x) for x in re.findall(r"-?[\d.]+", list(row.values())[-1])] for row in fresh]
     last = list(fresh[0])[-1]
     undecided = Evidence(
         f"`{best}`, attackers who know it, 20 seeds",
-        sum(low >= 0 for _, low, _ in ends), sum(high < 0 for *_, high in ends), len(ends),
+        sum(low >= 0 for _, low, _ in told), sum(high < 0 for *_, high in told), len(told),
         f"{last}: {extremes((row[last], row['attacker']) for row in fresh)}",
     )  # fmt: skip
     signs_ = [
