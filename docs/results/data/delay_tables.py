@@ -136,8 +136,6 @@ def reference(momentum: float, table: str = "table1") -> float:
     wanted = TABLES[table]
     at = table if not wanted.mixing else "table1"
     found = seeds_of(momentum, "No attack", "mean", "accuracy_tail", at)
-    if not found:  # the table has no plain mean
-        found = seeds_of(momentum, "No attack", "mean", "accuracy_tail")
     return _mean({seed: value for seed, value in found.items() if seed < wanted.seeds})
 
 
