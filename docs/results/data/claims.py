@@ -549,7 +549,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "delay-verdicts": lambda: delay("verdicts", "VERDICT_HEADER"),
     **{
         f"{table}-costs": partial(delay, "strike_costs", "STRIKE_HEADER", table)
-        for table in ("table1", "nnm", "bucketing", "official")
+        for table in ("table1", "nnm", "bucketing", "official", "paper")
     },
     **{
         f"{table.replace(' ', '-')}-end{end}": partial(delay, "cells", "header", momentum, table)

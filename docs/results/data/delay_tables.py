@@ -55,7 +55,7 @@ class Part(NamedTuple):
     attacks: tuple[str, ...] = ()  # none: all but the controls
 
 
-LEVELS = {0.1: "0.1", 0.5: "0.5", 0.9: "0.9", np.inf: "equal shares"}
+LEVELS = {0.1: "0.1", 0.2: "0.2", 0.5: "0.5", 0.7: "0.7", 0.9: "0.9", np.inf: "equal shares"}
 TABLES = {
     "table1": Part("Table 1", 5),
     "nu": Part("the strength nu", attacks=("none", "strike")),
@@ -65,6 +65,7 @@ TABLES = {
         "ablation", attacks=("none", "strike", "lie", "strike_ablation", "lie_matched")
     ),
     "official": Part("preset=official", preset="official"),
+    "paper": Part("preset=paper", preset="paper"),
     **{
         f"beta {name}": Part(f"Dirichlet {name}" if beta < np.inf else name, beta=beta)
         for beta, name in LEVELS.items()
