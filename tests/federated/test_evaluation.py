@@ -47,6 +47,20 @@ def test_a_score_is_that_of_the_whole_set_at_once(model, samples, batch, channel
     assert 0 < found.accuracy < 1
 
 
+@pytest.mark.parametrize("stored", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_a_batch_has_the_bits_of_the_whole_set(samples, stored, dtype):
+    samples = replace(samples, inputs=samples.inputs.to(stored))
+    index = torch.tensor([36, 0, 5, 5, 17], dtype=dtype)
+    for found, whole in zip(samples.read(index), samples.read(slice(None)), strict=True):
+        assert torch.equal(found, whole[index])
+
+
+def test_an_index_outside_is_refused(samples):
+    with pytest.raises(IndexError, match="out of range"):
+        samples.read(torch.tensor([37]))
+
+
 @pytest.mark.parametrize("batch", [1, 10, None])
 def test_a_stack_of_one_client_scores_as_the_model_does(samples, batch):
     with torch.random.fork_rng([]):
