@@ -43,6 +43,9 @@ def test_marks_are_told_apart_without_colour():
         assert len({(mark.marker, str(mark.line)) for mark in made.values()}) == len(names)
     free = marks([f"unknown {i}" for i in range(9)])
     assert len(set(free.values())) == 9
+    for names in (ATTACKS, DEFENSES):  # colour and line, for a marker is small
+        made = [*marks(list(names)).values(), *free.values()]
+        assert len({(mark.color, str(mark.line)) for mark in made}) == len(made)
 
 
 def test_heatmap_shows_the_worst_case_over_attacks_only():

@@ -91,7 +91,7 @@ _FREE = [
         (">", (0, (2, 1)), ".."),
         ("*", (0, (7, 2)), "O"),
     )
-    for color in (BLUE, VERMILION, GREEN, PURPLE, ORANGE, BLACK, SKY)
+    for color in (BLUE, GREEN, PURPLE, ORANGE, BLACK, SKY)  # a free vermilion looks like STRIKE
 ]
 
 
