@@ -93,11 +93,12 @@ def mean_of_ranks(updates: Updates, first: int, stop: int) -> Tensor:
     out = torch.empty(updates.dimension, dtype=updates.dtype, device=updates.device)
     if on_device(out):
         return _ranks_on_device(updates, first, stop, out)
-    rows = updates.rows()
+    rows, entries = updates.rows(), len(updates) * updates.dimension
     if rows is not None and kernels.mean_of_ranks(rows, first, stop, out):
         return out
     for part, chunk in updates.columns(CHUNK):
-        if rows is None and kernels.mean_of_ranks(list(chunk.unbind(0)), first, stop, out[part]):
+        values = None if rows is not None else list(chunk.unbind(0))
+        if values and kernels.mean_of_ranks(values, first, stop, out[part], entries):
             continue
         _ranks_by_torch(chunk, first, stop, out[part])
     return out
@@ -139,10 +140,10 @@ def mean_nearest(updates: Updates, count: int, middle: Middle) -> Tensor:
     rows = None if on_device(out) else updates.rows()
     if rows is not None and kernels.mean_nearest(rows, count, middle, out):
         return out
-    drop = len(updates) - count
+    drop, entries = len(updates) - count, len(updates) * updates.dimension
     for part, chunk in updates.columns(2048):
         values = None if rows is not None or on_device(out) else list(chunk.unbind(0))
-        if values is not None and kernels.mean_nearest(values, count, middle, out[part]):
+        if values and kernels.mean_nearest(values, count, middle, out[part], entries):
             continue
         ordered = chunk.sort(0).values
         if middle == "trimmed":

@@ -148,6 +148,26 @@ def test_views_give_the_bits_of_the_matrix_written_out(
     assert torch.equal(bits(trimmed), bits(coordinatewise.trimmed_mean(written, 1)))
 
 
+@needs_compiler
+@pytest.mark.parametrize("entries", [1, 0], ids=["a build pays", "no build pays"])
+def test_the_size_of_the_whole_matrix_decides_whether_mixed_rows_are_worth_a_build(
+    entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def library(*_: object, build: bool) -> None:
+        asked.append(build)
+
+    width = 2 * coordinatewise.CHUNK + 5
+    monkeypatch.setattr(kernels, "WORTH_BUILDING", 3 * width + 1 - entries)
+    monkeypatch.setattr(native, "library", library)
+    rows = Updates(torch.randn(3, width)).mixed(torch.eye(3, dtype=torch.float64))
+    coordinatewise.median(rows)
+    coordinatewise.mean_nearest(rows, 2, "lower")
+    assert len(asked) == 3 + -(-width // 2048)
+    assert set(asked) == {bool(entries)}
+
+
 def test_many_rows_are_sorted_instead() -> None:
     matrix = values(kernels.MOST_WIRES + 3, 20)
     m = len(matrix)

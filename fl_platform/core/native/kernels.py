@@ -113,15 +113,18 @@ def mean_of_ranks(rows: list[Tensor], first: int, stop: int, out: Tensor, entrie
     return _of_columns(ranks_source(len(rows), first, stop, out.dtype), rows, out, entries)
 
 
-def mean_nearest(rows: list[Tensor], count: int, middle: str, out: Tensor) -> bool:
+def mean_nearest(
+    rows: list[Tensor], count: int, middle: str, out: Tensor, entries: int = 0
+) -> bool:
     """Write the mean of each column's ``count`` values nearest to its middle; or False.
 
     Args:
         middle: ``lower``, ``upper`` or ``midpoint`` median, or the ``trimmed`` mean.
+        entries: as in `mean_of_ranks`.
     """
     if len(rows) > MOST_WIRES or not native.usable([*rows, out]):
         return False
-    return _of_columns(nearest_source(len(rows), count, middle, out.dtype), rows, out)
+    return _of_columns(nearest_source(len(rows), count, middle, out.dtype), rows, out, entries)
 
 
 def _of_columns(text: str, rows: list[Tensor], out: Tensor, entries: int = 0) -> bool:

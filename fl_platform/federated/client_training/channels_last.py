@@ -14,7 +14,10 @@ LARGE_MAP = 7  # pixels per side; for smaller maps the other layout is faster wi
 
 
 class ChannelsLast(Sequential):
-    """`Sequential` with images and the weights of convolutions in channels_last.
+    """`Sequential` with images, gradients of images and weights of convolutions in channels_last.
+
+    ``nn.Flatten`` returns the gradient of a map in the other order, in which the backward pass of a
+    pooling layer below it takes seven times as long; the gradient is turned first.
 
     Args:
         model: the network; copied.
@@ -23,11 +26,23 @@ class ChannelsLast(Sequential):
 
     def __init__(self, model: nn.Module, clients: Clients) -> None:
         super().__init__(model, clients, channels_last=True)
+        for layer in self.workspace.model.modules():
+            if isinstance(layer, nn.Flatten):
+                layer.register_forward_pre_hook(_turn_gradient)
 
     def _loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return super()._loss_of(inputs, targets)
+        return super()._loss_of(turned(inputs), targets)
+
+
+def turned(tensor: Tensor) -> Tensor:
+    """The same values in channels_last memory order, if the tensor has four dimensions."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def _turn_gradient(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Turn the gradient of the layer's input on its way back."""
+    if inputs[0].requires_grad:
+        inputs[0].register_hook(turned)
 
 
 def pays(model: nn.Module, image_shape: tuple[int, ...], capability: str) -> bool:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fl_platform.federated.client_training import LocalTraining
+from fl_platform.federated.client_training import Clients, LocalTraining
 from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.models import femnist_cnn, mlp, resnet18, small_alexnet
@@ -37,9 +37,28 @@ def test_updates_equal_the_sequential_ones_in_their_order(images, network, train
     assert not torch.allclose(turned, expected[:, weight], rtol=1e-3, atol=1e-5)
 
 
-def test_running_statistics_follow(images, network):
-    from fl_platform.federated.client_training import Clients
+@pytest.mark.parametrize("last", [nn.MaxPool2d(2), nn.Dropout2d(0.0)], ids=["pool", "dropout"])
+def test_the_gradient_of_a_map_keeps_its_memory_order_below_flatten(images, last):
+    apart = []
 
+    class Told(nn.Module):
+        """Notes how far apart the channels of the gradient lie that it passes on."""
+
+        def forward(self, values):
+            if values.requires_grad:
+                values.register_hook(lambda g: apart.append(g.stride(1)))
+            return values * 1.0
+
+    head = [nn.Flatten(), nn.LazyLinear(5)]
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), last, Told(), *head)
+    model(images.samples.read(slice(0, 1))[0])
+    start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    trainer = ChannelsLast(model, Clients(images, DECAY))
+    trainer.train([0], 0, (start, []), torch.empty(1, len(start)))
+    assert set(apart) == {1}
+
+
+def test_running_statistics_follow(images, network):
     model = network(nn.BatchNorm2d(6))
     start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
     changes = []
