@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from fl_platform import models
 from fl_platform.core import generator
@@ -33,6 +34,21 @@ def test_size_and_output(name, settings, classes, shape, size):
     network = getattr(models, name)(classes, shape, **settings).eval()
     assert num_parameters(network) == size
     assert network(torch.zeros(2, *shape)).shape == (2, classes)
+
+
+@pytest.mark.parametrize("relus", [1, 2])
+def test_the_network_of_the_bucketing_paper_is_that_of_its_code(relus):
+    network = models.bucketing_cnn(10, (1, 28, 28), masks="fixed", relus=relus).train()
+    w1, b1, w2, b2, w3, b3, w4, b4 = network.parameters()
+    images = torch.randn(5, 1, 28, 28, generator=generator(0, "test-images"))
+    channels, hidden = (network[place](torch.ones(5, size)) for place, size in ((5, 64), (9, 128)))
+    maps = F.conv2d(F.conv2d(images, w1, b1).relu(), w2, b2)
+    maps = F.max_pool2d(maps.relu() if relus == 2 else maps, 2) * channels[:, :, None, None]
+    expected = F.linear(F.linear(maps.flatten(1), w3, b3).relu() * hidden, w4, b4)
+    torch.testing.assert_close(network(images), expected, rtol=1e-5, atol=1e-6)
+    default = models.bucketing_cnn(10, (1, 28, 28)).eval()
+    default.load_state_dict(network.state_dict())
+    assert torch.allclose(network.eval()(images), default(images)) is (relus == 1)
 
 
 @pytest.mark.parametrize("name", ["cnn_mnist", "bucketing_cnn", "lenet"])

@@ -32,10 +32,16 @@ HERE = Path(__file__).parent
 PAGES = tuple(HERE.parent / name for name in ("README.md", "training-end.md"))
 LEVEL = 0.05
 TWO_RELUS = ("model.relus=2",)  # the network of the recorded runs of the bucketing paper
+MIXINGS = {"": "none", "bucketing": "buckets of 2", "clipping+nnm": "clipping, NNM"}
 COMMANDS = {  # by name of the file
+    "byzfl-mnist": "papers/byzfl_mnist task.data.root=DATA attack=ipm task.clients=13"
+    " byzantine.count=3 partition.gamma=0.33 defense=rfa` and `partition.gamma=0.0"
+    " defense=trimmed_mean",
     "bucketing-exp2": "papers/bucketing_exp2 model.relus=2 task.data.root=DATA",
     "bucketing-exp3": "papers/bucketing_exp3 model.relus=2 task.data.root=DATA"
     " defense=krum,median,rfa",
+    "bucketing-exp2-one-relu": "papers/bucketing_exp2 task.data.root=DATA defense=median"
+    " partition.order=sorted",
     "delay-digits": "delay 'seed=range(0,5)'` and `server.optimizer=fedavgm server.momentum=0.8"
     " rounds=150",
     "delay-tables": "NAME task=digits rounds=250 'seed=range(0,3)'` and"
@@ -464,9 +470,16 @@ def _processor(told: str) -> str:
 
 @functools.cache
 def restatement(
-    name: str, experiment: str, columns: tuple[str, ...], variant: tuple[str, ...] = TWO_RELUS
+    name: str,
+    experiment: str,
+    columns: tuple[str, ...],
+    variant: tuple[str, ...] = TWO_RELUS,
+    only: str = "",
 ) -> list[str]:
-    """Ours beside the authors' seeds, per cell of a restated paper; names of the first columns."""
+    """Ours beside the authors' seeds, per cell of a restated paper; names of the first columns.
+
+    ``only`` is the setting of rows that all have the same one.
+    """
     rows = frame(name)
     paper = restated(HERE.parents[2], experiment, sorted(set(rows["seed"])), variant)
     assert paper is not None
@@ -478,12 +491,13 @@ def restatement(
         for r in compared.records if compared else ():
             low, high = r["difference_low90"], r["difference_high90"]
             said = "" if low is None else f" [{low:+.1f}, {high:+.1f}]"
-            variant = str(r["variant"]).rpartition("=")[2]
+            variant = str(r["variant"]).rpartition("=")[2] or only
             attack = [ATTACKS.get(str(r["attack"]).partition("(")[0], str(r["attack"]))]
             base = str(r["defense"]).partition("(")[0]
-            mixing = "buckets of 2" if "bucketing" in str(r["mixing"]) else "none"
+            mixing = MIXINGS[str(r["mixing"]).partition("(")[0]]
             band = f"{r['published_low']:.1f} to {r['published_high']:.1f}"
-            ours = f"{r['mean']:.1f} ± {r['sd']:.1f}"
+            spread = "" if math.isnan(r["sd"]) else f" ± {r['sd']:.1f}"
+            ours = f"{r['mean']:.1f}{spread}"
             first = [variant, *(attack if "Attack" in columns else []), mixing]
             head = [*first, DEFENSES.get(base, base), ours, band]
             lines.append([*head, f"{r['difference']:+.1f}{said}", str(r["verdict"])])
@@ -570,6 +584,10 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         "bucketing-exp3", "papers/bucketing_exp3", ("Worker momentum", "Attack")
     ),
     "bucketing-verdicts": agreements,
+    "bucketing-exp2-one-relu": lambda: restatement(
+        "bucketing-exp2-one-relu", "papers/bucketing_exp2", ("Clients",), (), "sorted"
+    ),
+    "byzfl-mnist": lambda: restatement("byzfl-mnist", "papers/byzfl_mnist", ("gamma",), ()),
     "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),

@@ -516,7 +516,7 @@ def femnist() -> list[Evidence]:
 
 
 def restated() -> list[Evidence]:
-    """Restated experiments of another paper, with and without the rule that differs."""
+    """Restated experiments of other papers, with and without the rule that differs."""
     found = []
     for name in ("bucketing-exp2", "bucketing-exp3"):
         for label, keep in (("all rules but the median", False), ("the median", True)):
@@ -530,7 +530,15 @@ def restated() -> list[Evidence]:
             numbers = "ours minus authors': " + extremes(pairs)
             data = f"MNIST, experiment {name[-1]}, {label}"
             found.append(Evidence(data, kinds["agrees"], kinds["differs"], len(rows), numbers))
-    return found
+    rows = records("byzfl-mnist")
+    kinds = Counter(row["verdict"] for row in rows)
+    pairs = [
+        (row["difference of the means [90 %]"], f"{row['Defense']}, gamma {row['gamma']}")
+        for row in rows
+    ]
+    data = "MNIST, ByzFL's benchmark, two cells, beside ByzFL itself"
+    numbers = "ours minus ByzFL's: " + extremes(pairs)
+    return [*found, Evidence(data, kinds["agrees"], kinds["differs"], len(rows), numbers)]
 
 
 def kept(data: str, rows: Sequence[tuple[str, str, str]]) -> Evidence:
