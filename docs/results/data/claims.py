@@ -49,6 +49,7 @@ COMMANDS = {  # by name of the file
     " [training's end](training-end.md)",
     "table1-cifar10": "table1 task=cifar10 task.data.root=DATA runtime.precision=tf32"
     " 'seed=range(0,2)'",
+    "table1-mnist": "table1_mnist task.data.root=DATA seed=0",
     "table1-digits": "table1 task=digits 'seed=range(0,10)'",
     "presets-digits": "table1 task=digits preset=official 'seed=range(0,10)'` and `preset=paper",
     "heterogeneity-digits": "fig8 task=digits attack=none,strike,bit_flip,ipm,lie,mimic"
@@ -588,6 +589,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         "bucketing-exp2-one-relu", "papers/bucketing_exp2", ("Clients",), (), "sorted"
     ),
     "byzfl-mnist": lambda: restatement("byzfl-mnist", "papers/byzfl_mnist", ("gamma",), ()),
+    "mnist-seed0": lambda: seed_matrix("table1-mnist", 0),
     "cifar10-seed0": lambda: seed_matrix("table1-cifar10", 0),
     "runs": lambda: accounts(COMMANDS),
     "table1-digits": lambda: lowest_of("table1-digits"),
