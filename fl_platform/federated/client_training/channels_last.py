@@ -40,9 +40,10 @@ def turned(tensor: Tensor) -> Tensor:
 
 
 def _turn_gradient(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Turn the gradient of the layer's input on its way back."""
-    if inputs[0].requires_grad:
-        inputs[0].register_hook(turned)
+    """Put the gradient of the layer's input in channels_last on the backward pass."""
+    for images in inputs:  # none where the input is given by keyword
+        if images.requires_grad:
+            images.register_hook(turned)
 
 
 def pays(model: nn.Module, image_shape: tuple[int, ...], capability: str) -> bool:

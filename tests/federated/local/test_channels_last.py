@@ -58,6 +58,24 @@ def test_the_gradient_of_a_map_keeps_its_memory_order_below_flatten(images, last
     assert set(apart) == {1}
 
 
+def test_a_flatten_that_is_called_by_keyword_trains_all_the_same(images):
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.flatten = nn.Flatten()
+
+        def forward(self, values):
+            return self.flatten(input=values)
+
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), Head(), nn.LazyLinear(5))
+    model(images.samples.read(slice(0, 1))[0])
+    start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+    row = torch.zeros(1, len(start))
+    ChannelsLast(model, Clients(images, DECAY)).train([0], 0, (start, []), row)
+    assert row.isfinite().all()
+    assert row.any()
+
+
 def test_running_statistics_follow(images, network):
     model = network(nn.BatchNorm2d(6))
     start = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
