@@ -46,9 +46,9 @@ def choose(
     ``auto`` is, on a GPU: stacked for every chain of layers that it knows, else vmapped for tiny
     models and graphed for others without buffers or dropout. On a CPU: vmapped for tiny models
     without convolutions that allow it (side by side, convolutions become grouped ones, which a
-    CPU computes slowly), stacked for chains whose convolutions read small maps, channels_last
-    where convolutions gain by it. Else sequential. Only shapes are read, so the model may lie on
-    the meta device.
+    CPU computes slowly), stacked for chains whose convolutions read small maps where
+    `fast_products`, channels_last where convolutions gain by it. Else sequential. Only shapes are
+    read, so the model may lie on the meta device.
 
     Args:
         asked: ``auto`` or the name of a client trainer.
@@ -98,13 +98,25 @@ def choose(
         return Choice("vmapped", f"tiny: {work}{reason}")
     if on_gpu and not against:
         return Choice("graphed", f"as CUDA graphs: {work}{reason}")
-    if not unstacked() and ways.spares_products(model, image_shape, batch):
+    if fast_products() and not unstacked() and ways.spares_products(model, image_shape, batch):
         return Choice("stacked", f"convolutions over small maps: {work}")
     drawn, capability = draws_numbers(model), torch.backends.cpu.get_cpu_capability()
     if device.type == "cpu" and not drawn and ways.pays(model, image_shape, capability):
         return Choice("channels_last", f"convolutions, {capability}: {work}")
     reason = f"; {against}" if against and (on_gpu or tiny or drawn) else ""
     return Choice("sequential", f"{work}{reason}")
+
+
+def fast_products() -> bool:
+    """``False`` on an AMD processor with AVX-512: products take twice the time of convolutions.
+
+    The products of a stack are MKL's, which has no kernels for AMD's AVX-512; convolutions are
+    oneDNN's, which has. Measured in docs/performance.md. A release of torch that does not tell
+    the name of the processor counts as fast.
+    """
+    told = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    own = str(told.get("cpu_name")).startswith("AMD")
+    return not (own and torch.backends.cpu.get_cpu_capability() == "AVX512")
 
 
 def _convolves(model: nn.Module) -> bool:

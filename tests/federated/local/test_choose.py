@@ -19,6 +19,13 @@ def odd_perceptron(classes, shape):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4096), nn.Tanh(), nn.Linear(4096, classes))
 
 
+def processor(monkeypatch, name, capability):
+    """Let torch tell this name and these vector instructions."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    told = {} if name is None else {"cpu_name": name}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+
+
 @pytest.mark.parametrize(
     ("build", "shape", "device", "capability", "way"),
     [
@@ -39,12 +46,32 @@ def odd_perceptron(classes, shape):
     ],
 )
 def test_auto_is_a_rule_of_device_and_shapes(build, shape, device, capability, way, monkeypatch):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    processor(monkeypatch, "Intel Xeon Processor", capability)
     with torch.device("meta"):
         model = build(10, shape)
     choice = choose("auto", device, model, shape, 128)
     assert choice.way == way
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "way"),
+    [
+        ("AMD EPYC", "AVX512", "sequential"),
+        ("AMD EPYC", "AVX2", "stacked"),
+        ("Intel Xeon Processor", "AVX512", "stacked"),
+        (None, "AVX512", "stacked"),
+    ],
+)
+def test_auto_stacks_small_maps_where_products_are_fast(name, capability, way, monkeypatch):
+    processor(monkeypatch, name, capability)
+    model = small_alexnet(10, (3, 32, 32))
+    assert choose("auto", CPU, model, (3, 32, 32), 128).way == way
+
+
+def test_auto_needs_no_name_of_the_processor(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose("auto", CPU, small_alexnet(10, (3, 32, 32)), (3, 32, 32), 128).way
 
 
 def test_a_tiny_model_that_cannot_be_stacked_falls_back_and_says_why():
