@@ -8,8 +8,8 @@ from torch import nn
 def lenet(num_classes: int, image_shape: tuple[int, ...]) -> nn.Module:
     """Two convolutions and three linear layers; 61,706 parameters for 10 classes of 28 x 28.
 
-    With ReLU and max pooling, as usual today. Images are padded by two pixels: 28 x 28 becomes the
-    paper's 32 x 32.
+    With ReLU and max pooling, as usual today. Images are padded by two pixels of value 0, the mean
+    of normalised images: 28 x 28 becomes the paper's 32 x 32. FLPoison resizes the images instead.
 
     Args:
         num_classes: outputs.
@@ -20,6 +20,7 @@ def lenet(num_classes: int, image_shape: tuple[int, ...]) -> nn.Module:
 
     References:
         Y. LeCun et al., Gradient-Based Learning Applied to Document Recognition, Proc. IEEE 1998.
+        FLPoison, ``fl/models/lenet5.py``, https://github.com/vio1etus/FLPoison
     """
     channels, height, width = image_shape
     rows, columns = ((side // 2 - 4) // 2 for side in (height, width))

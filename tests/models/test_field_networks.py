@@ -51,6 +51,16 @@ def test_the_network_of_the_bucketing_paper_is_that_of_its_code(relus):
     assert torch.allclose(network.eval()(images), default(images)) is (relus == 1)
 
 
+def test_lenet_is_that_of_flpoison_over_images_with_a_margin_of_two_pixels():
+    network = models.lenet(10, (1, 28, 28))
+    w1, b1, w2, b2, w3, b3, w4, b4, w5, b5 = network.parameters()
+    images = torch.randn(5, 1, 28, 28, generator=generator(0, "test-images"))
+    maps = F.max_pool2d(F.conv2d(F.pad(images, (2, 2, 2, 2)), w1, b1).relu(), 2)
+    maps = F.max_pool2d(F.conv2d(maps, w2, b2).relu(), 2)
+    hidden = F.linear(F.linear(maps.flatten(1), w3, b3).relu(), w4, b4).relu()
+    torch.testing.assert_close(network(images), F.linear(hidden, w5, b5), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["cnn_mnist", "bucketing_cnn", "lenet"])
 def test_other_image_sizes_are_served_and_too_small_ones_refused(name):
     build = getattr(models, name)
