@@ -671,6 +671,12 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         ("none", "strike"),
         ("No attack", "STRIKE"),
     ),
+    "cifar10-side": lambda: beside(
+        robust("cifar10-reduced"),
+        pick(robust("cifar10-reduced"), attack_label="lie(z=1.5, side=above)"),
+        ("strike", "lie"),
+        ("STRIKE", "LIE above the mean"),
+    ),
     "imagenet12": lambda: measured("imagenet12-reduced", STATE),
     "imagenet12-state": lambda: ends(
         *(

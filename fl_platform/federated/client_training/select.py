@@ -108,15 +108,15 @@ def choose(
 
 
 def fast_products() -> bool:
-    """``False`` on an AMD processor with AVX-512: products take twice the time of convolutions.
+    """Whether matrix products are as fast as convolutions: not on an AMD processor with AVX-512.
 
-    The products of a stack are MKL's, which has no kernels for AMD's AVX-512; convolutions are
-    oneDNN's, which has. Measured in docs/performance.md. A release of torch that does not tell
-    the name of the processor counts as fast.
+    There MKL, which computes the products of a stack, reached half the rate of oneDNN, which
+    computes the convolutions (docs/performance.md). A release of torch that does not tell the
+    name of the processor counts as fast.
     """
     told = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    own = str(told.get("cpu_name")).startswith("AMD")
-    return not (own and torch.backends.cpu.get_cpu_capability() == "AVX512")
+    amd = str(told.get("cpu_name")).startswith("AMD")
+    return not (amd and torch.backends.cpu.get_cpu_capability() == "AVX512")
 
 
 def _convolves(model: nn.Module) -> bool:
