@@ -48,8 +48,8 @@ def answer(chain, apart=0.0):
 
 @pytest.mark.parametrize("name", CHAINS)
 def test_deferred_answers_are_alike(name):
-    # Equal rows have equal cosines, whose order rounding decides.
-    apart = 1e-3 if name.startswith("cosine") else 0.0
+    # Equal rows have equal cosines and scores. Where a cut falls among them, rounding decides.
+    apart = 1e-3 if name.startswith(("cosine", "dnc")) else 0.0
     now = answer(CHAINS[name](), apart)
     with deferring(everywhere=True) as deferral:
         later = answer(CHAINS[name](), apart)

@@ -95,10 +95,12 @@ def test_deferred_rounds_are_the_rounds(roles, norm, federation, network, monkey
     torch.testing.assert_close(flat(seen.model), flat(plain.model), rtol=1e-4, atol=1e-6)
     for name, buffer in plain.model.named_buffers():
         torch.testing.assert_close(dict(seen.model.named_buffers())[name], buffer)
+    # Of an honest row and its copies, rounding decides which are chosen.
+    undecided = () if poisoned else ("round/byzantine_weight", "round/honest_left_out")
     for ours, theirs in zip(kept.rounds, expected, strict=True):
         assert list(ours) == list(theirs)
         for name in theirs:
-            if not name.endswith("_z"):
+            if not (name.endswith("_z") or name in undecided):
                 assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-5, nan_ok=True), (
                     name
                 )
