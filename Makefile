@@ -10,7 +10,7 @@ CHROMIUM ?= $(firstword $(shell command -v chromium chromium-browser google-chro
 GET_CHROMIUM := apt-get update && apt-get install -y --no-install-recommends chromium fonts-liberation
 export CHROMIUM SHOTS
 
-.PHONY: help demo test test-many test-one install lint format lock clean notebooks test-nightly test-kills test-e2e test-slurm test-postgres
+.PHONY: help demo test test-many test-one install lint format lock clean notebooks test-nightly test-kernels test-kills test-e2e test-slurm test-postgres
 
 help:            ## Say what each target does.
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,13 @@ notebooks: install  ## Execute the notebooks of examples/ and store their output
 
 test-nightly: install  ## The long fault and property tests, at most 30 minutes.
 	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+# The simplest instructions round otherwise than those of newer processors.
+SIMPLE := ATEN_CPU_CAPABILITY=default MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=SSE41
+NUMERIC := tests/core tests/defenses tests/attacks tests/federated tests/metrics tests/models
+
+test-kernels: install  ## The tests of numbers with the simplest instructions of the processor; none may depend on rounding.
+	$(SIMPLE) $(BIN)/python -m pytest -m "not nightly" $(NUMERIC) $(ARGS)
 
 test-kills: install  ## 300 runs killed at random instants and compared bit by bit.
 	FL_FAULT_TRIALS=300 $(BIN)/python -m pytest tests/faults/test_kill.py -m nightly $(ARGS)
