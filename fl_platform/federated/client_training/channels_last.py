@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from fl_platform.federated.client_training.pooled_convolution import pool_convolutions
 from fl_platform.federated.client_training.sequential import Sequential
 from fl_platform.federated.client_training.trainer import Clients
 
@@ -17,7 +18,8 @@ class ChannelsLast(Sequential):
     """`Sequential` with images, gradients of images and weights of convolutions in channels_last.
 
     ``nn.Flatten`` returns the gradient of a map in the other order, in which the backward pass of a
-    pooling layer below it takes seven times as long; the gradient is turned first.
+    pooling layer below it takes seven times as long; the gradient is turned first. A convolution
+    below a max pooling computes its gradient at the chosen pixels alone (`PooledConvolution`).
 
     Args:
         model: the network; copied.
@@ -26,6 +28,7 @@ class ChannelsLast(Sequential):
 
     def __init__(self, model: nn.Module, clients: Clients) -> None:
         super().__init__(model, clients, channels_last=True)
+        pool_convolutions(self.workspace.model)
         for layer in self.workspace.model.modules():
             if isinstance(layer, nn.Flatten):
                 layer.register_forward_pre_hook(_turn_gradient)

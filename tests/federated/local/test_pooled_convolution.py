@@ -1,0 +1,184 @@
+"""A convolution below a max pooling computes its gradient at the chosen pixels alone."""
+
+import copy
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from fl_platform.core.native import compiler
+from fl_platform.federated.client_training import LocalTraining, pooled_convolution
+from fl_platform.federated.client_training.channels_last import ChannelsLast
+from fl_platform.federated.client_training.pooled_convolution import (
+    PooledConvolution,
+    pool_convolutions,
+)
+from fl_platform.federated.federation import Federation, Samples
+from fl_platform.models import bucketing_cnn, cnn_mnist, femnist_cnn, resnet20, vgg11
+
+SIZES = [  # channels, side, outputs, kernel, padding
+    (32, 9, 8, 3, 0),
+    (20, 8, 5, 5, 0),
+    (16, 7, 6, 5, 2),
+    (33, 6, 3, (1, 3), (0, 1)),
+    (11, 8, 4, (3, 3), (1, 0)),
+]
+POOLS = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d((2, 3), ceil_mode=True)]
+
+
+@pytest.fixture(autouse=True)
+def build(monkeypatch):
+    """Small layers build the kernel too; a machine without a compiler has nothing to compare."""
+    if not compiler.enabled():
+        pytest.skip("no compiler")
+    monkeypatch.setattr(pooled_convolution, "WORTH_BUILDING", 0)
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """The layers whose gradient the kernel computed."""
+    found, library = [], PooledConvolution.library
+
+    def counted(layer, **options):
+        found.append(layer)
+        return library(layer, **options)
+
+    monkeypatch.setattr(PooledConvolution, "library", counted)
+    return found
+
+
+@pytest.fixture
+def mnist_like():
+    """Two clients with 28 x 28 images of noise."""
+    torch.manual_seed(4)
+    samples = Samples(torch.randn(13, 1, 28, 28), torch.randint(0, 5, (13,)))
+    return Federation(samples, torch.arange(13).split([8, 5]), 5)
+
+
+def chain(size, pool, between=(), bias=True):
+    channels, _, outputs, kernel, padding = size
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(channels, outputs, kernel, padding=padding, bias=bias), *between, pool]
+    plain = nn.Sequential(*layers)
+    changed = copy.deepcopy(plain)
+    pool_convolutions(changed)
+    assert isinstance(changed[0], PooledConvolution)
+    return plain, changed
+
+
+def gradients(model, images, wanted):
+    images = images.clone().requires_grad_()
+    outputs = model(images)
+    found = torch.autograd.grad(outputs, [images, *model.parameters()], wanted(outputs))
+    return outputs.detach(), found
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("pool", POOLS, ids=str)
+@pytest.mark.parametrize("between", [[], [nn.ReLU()], [nn.Identity()]], ids=["", "relu", "nothing"])
+def test_outputs_are_those_of_the_layers_and_gradients_too(size, pool, between, used):
+    images = torch.randn(3, size[0], size[1], size[1] + 1)
+    plain, changed = chain(size, pool, between, bias=not between)
+    assert [n for n, _ in changed.named_parameters()] == [n for n, _ in plain.named_parameters()]
+
+    def wanted(outputs):  # of dropped channels it is 0
+        torch.manual_seed(1)
+        return torch.randn_like(outputs) * (torch.rand(*outputs.shape[:2], 1, 1) > 0.3)
+
+    outputs, found = gradients(changed, images, wanted)
+    expected, theirs = gradients(plain, images, wanted)
+    assert used
+    assert torch.equal(outputs, expected)
+    for mine, other in zip(found, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_images_in_either_memory_order_give_the_same():
+    images = torch.randn(2, 32, 9, 9)
+    _, changed = chain(SIZES[0], nn.MaxPool2d(2))
+    one, two = (
+        gradients(changed, images.contiguous(memory_format=order), torch.ones_like)[1]
+        for order in (torch.contiguous_format, torch.channels_last)
+    )
+    for mine, other in zip(one, two, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("build", [bucketing_cnn, cnn_mnist, femnist_cnn])
+def test_updates_are_those_of_the_layers(build, used, monkeypatch, mnist_like, trained):
+    options = {"masks": "fixed"} if build is bucketing_cnn else {}
+    torch.manual_seed(3)
+    model = build(5, (1, 28, 28), **options)
+    arguments = (model, mnist_like, [1, 0], LocalTraining(epochs=1, batch=4, lr=0.05), 0, 7)
+    rows, losses = trained(ChannelsLast, *arguments)
+    assert used
+    monkeypatch.setenv("FL_PLATFORM_NATIVE", "0")
+    expected, expected_losses = trained(ChannelsLast, *arguments)
+    assert not torch.equal(rows, expected)  # sums in another order
+    torch.testing.assert_close(rows, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(losses, expected_losses)
+
+
+def changed_kinds(*layers):
+    model = nn.Sequential(*layers)
+    pool_convolutions(model)
+    return PooledConvolution in [type(layer) for layer in model]
+
+
+def test_other_layers_stay_as_they_are():
+    convolution, pool = nn.Conv2d(32, 8, 3), nn.MaxPool2d(2)
+    assert changed_kinds(copy.deepcopy(convolution), pool)
+    for other, (stride, dilation) in zip("ab", product([2], [1, 2]), strict=False):
+        assert not changed_kinds(nn.Conv2d(32, 8, 3, stride=stride, dilation=dilation), pool), other
+    assert not changed_kinds(nn.Conv2d(32, 8, 3, groups=2), pool)
+    assert not changed_kinds(nn.Conv2d(32, 8, 3, padding="same"), pool)
+    assert not changed_kinds(nn.Conv2d(32, 8, 3, padding=1, padding_mode="reflect"), pool)
+    assert not changed_kinds(nn.Conv2d(1, 8, 3), pool)  # its images have no gradient
+    assert not changed_kinds(convolution, nn.MaxPool2d(2, stride=1))
+    assert not changed_kinds(convolution, nn.MaxPool2d(2, padding=1))
+    assert not changed_kinds(convolution, nn.AvgPool2d(2))
+    assert not changed_kinds(convolution, nn.BatchNorm2d(8), pool)
+    assert not changed_kinds(convolution, nn.ReLU(), nn.ReLU(), pool)
+    assert not changed_kinds(convolution, nn.ReLU())
+    assert not changed_kinds(convolution)
+    told = copy.deepcopy(convolution)
+    told.register_forward_hook(lambda *_: None)
+    assert not changed_kinds(told, pool)
+    reparametrized = parametrize.register_parametrization(
+        copy.deepcopy(convolution), "weight", nn.Identity()
+    )
+    assert not changed_kinds(reparametrized, pool)
+    for network in (resnet20, vgg11):
+        pool_convolutions(network(10, (3, 32, 32)))
+
+
+def test_other_numbers_and_several_threads_use_the_layers(used):
+    _, changed = chain(SIZES[0], nn.MaxPool2d(2))
+    images = torch.randn(2, 32, 9, 9)
+    gradients(copy.deepcopy(changed).double(), images.double(), torch.ones_like)
+    with torch.autocast("cpu", torch.bfloat16):
+        gradients(changed, images, torch.ones_like)
+    with torch.no_grad():
+        changed(images)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        gradients(changed, images, torch.ones_like)
+    finally:
+        torch.set_num_threads(threads)
+    assert not used
+    gradients(changed, images, torch.ones_like)
+    assert used
+
+
+def test_small_batches_build_no_kernel(monkeypatch):
+    monkeypatch.setattr(pooled_convolution, "WORTH_BUILDING", 1 << 62)
+    asked = []
+    monkeypatch.setattr(
+        compiler, "library", lambda text, contraction, *, build=True: asked.append(build)
+    )
+    _, changed = chain(SIZES[0], nn.MaxPool2d(2))
+    gradients(changed, torch.randn(2, 32, 9, 9), torch.ones_like)
+    assert asked == [False]
