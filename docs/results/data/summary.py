@@ -125,14 +125,15 @@ CLAIMS = {  # by block: section of the page, words of the paper, evidence
 
 
 def overview() -> list[str]:
-    """Every claim with its verdict, its decisive line and its section."""
+    """Every claim with its verdict, its first line and its section."""
     lines = []
     for claim in CLAIMS.values():
         found = lines_of(claim)
         said = f"{found[0].data}: {found[0].counts()}; {found[0].numbers}" if found else "no rows"
         link = f"[{claim.section}](#{claim.section.lower().replace(' ', '-')})"
         lines.append([f"“{claim.words}”", f"**{claim.verdict()}**", said, link])
-    head = ("claim", "verdict", "decisive line: for / against / open; numbers", "section")
+    shown = "first line of the section: for / against / open; numbers"
+    head = ("claim", "verdict", shown, "section")
     return defense.table(head, lines)
 
 
