@@ -64,8 +64,15 @@ def chain(size, pool, between=(), bias=True):
     plain = nn.Sequential(*layers)
     changed = copy.deepcopy(plain)
     pool_convolutions(changed)
-    assert isinstance(changed[0], PooledConvolution)
+    assert steps_of(changed)
     return plain, changed
+
+
+def steps_of(model):
+    """The `PooledConvolution` among the steps of a chain."""
+    forward = vars(model).get("forward")
+    steps = forward.args[0] if forward else []
+    return [step for step in steps if isinstance(step, PooledConvolution)]
 
 
 def gradients(model, images, wanted):
@@ -124,7 +131,7 @@ def test_updates_are_those_of_the_layers(build, used, monkeypatch, mnist_like, t
 def changed_kinds(*layers):
     model = nn.Sequential(*layers)
     pool_convolutions(model)
-    return PooledConvolution in [type(layer) for layer in model]
+    return bool(steps_of(model))
 
 
 def test_other_layers_stay_as_they_are():
@@ -171,6 +178,42 @@ def test_other_numbers_and_several_threads_use_the_layers(used):
     assert not used
     gradients(changed, images, torch.ones_like)
     assert used
+
+
+def test_layers_that_are_called_alone_stay_as_they_are(used):
+    plain, changed = chain(SIZES[0], nn.MaxPool2d(2), [nn.ReLU()])
+    images = torch.randn(2, 32, 9, 9).requires_grad_()
+    for mine, other in zip(changed, plain, strict=True):
+        assert torch.equal(mine(images), other(images))
+    assert not used
+
+
+def test_one_convolution_in_two_places_and_chains_in_chains(used):
+    shared, images = nn.Conv2d(32, 32, 3, padding=1), torch.randn(2, 32, 8, 8)
+    half = nn.Sequential(shared, nn.ReLU(), nn.MaxPool2d(2))
+    plain = nn.Sequential(half, nn.Sequential(nn.Identity(), shared, nn.MaxPool2d(2)), nn.Flatten())
+    changed = copy.deepcopy(plain)
+    pool_convolutions(changed)
+    again = copy.deepcopy(changed)  # its steps are those of the copy
+    with torch.no_grad():
+        changed[0][0].weight.mul_(2.0)
+    _, found = gradients(again, images, torch.ones_like)
+    _, expected = gradients(plain, images, torch.ones_like)
+    assert len(used) == 4  # two forward, two backward
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_do_not_train(used):
+    plain, changed = chain(SIZES[0], nn.MaxPool2d(2))
+    images = torch.randn(2, 32, 9, 9)
+    found = []
+    for model in (plain, changed):
+        model.requires_grad_(False)
+        inputs = images.clone().requires_grad_()
+        found.append(torch.autograd.grad(model(inputs).sum(), inputs)[0])
+    assert used
+    torch.testing.assert_close(*found)
 
 
 def test_small_batches_build_no_kernel(monkeypatch):
