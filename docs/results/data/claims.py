@@ -13,10 +13,12 @@ import functools
 import json
 import math
 import re
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import delay_tables
 import pandas as pd
@@ -40,8 +42,8 @@ COMMANDS = {  # by name of the file
     "bucketing-exp2": "papers/bucketing_exp2 model.relus=2 task.data.root=DATA",
     "bucketing-exp3": "papers/bucketing_exp3 model.relus=2 task.data.root=DATA"
     " defense=krum,median,rfa",
-    "bucketing-exp3-one-relu": "papers/bucketing_exp3 task.data.root=DATA worker.momentum=0.9"
-    " mixing=none defense=rfa attack=lie,ipm seed=0",
+    "bucketing-exp3-one-relu": "papers/bucketing_exp3 task.data.root=DATA defense=median` and"
+    " `worker.momentum=0.9 mixing=none defense=rfa attack=lie,ipm",
     "bucketing-exp2-drawn": "papers/bucketing_exp2 model.masks=drawn task.data.root=DATA"
     " partition.order=sorted mixing=none defense=median seed=0",
     "bucketing-exp2-one-relu": "papers/bucketing_exp2 task.data.root=DATA defense=median"
@@ -81,6 +83,7 @@ COMMANDS = {  # by name of the file
 PLANNED = {  # runs of the commands, where not all were made
     "bucketing-exp2": 60,
     "bucketing-exp2-one-relu": 6,
+    "bucketing-exp3-one-relu": 66,
     "table1-cifar10": 144,
     "ablation-digits": 880,
     "imagenet12-reduced": 12,
@@ -495,6 +498,19 @@ def _processor(told: str) -> str:
 
 
 @functools.cache
+def published_beside(
+    name: str, experiment: str, variant: tuple[str, ...]
+) -> tuple[dict[str, Any], ...]:
+    """One record per cell of a restated paper: ours and its authors' seeds."""
+    rows = frame(name)
+    paper = restated(HERE.parents[2], experiment, sorted(set(rows["seed"])), variant)
+    assert paper is not None
+    whole = {identity[:16]: identity for identity in paper.cells}
+    rows = rows.assign(config_hash=[whole.get(short, short) for short in rows["config_hash"]])
+    tables = [restated_table(group, paper) for group in by_setting(cells(rows)).values()]
+    return tuple(record for found in tables if found for record in found.records)
+
+
 def restatement(
     name: str,
     experiment: str,
@@ -506,27 +522,20 @@ def restatement(
 
     ``only`` is the setting of rows that all have the same one.
     """
-    rows = frame(name)
-    paper = restated(HERE.parents[2], experiment, sorted(set(rows["seed"])), variant)
-    assert paper is not None
-    whole = {identity[:16]: identity for identity in paper.cells}
-    rows = rows.assign(config_hash=[whole.get(short, short) for short in rows["config_hash"]])
     lines = []
-    for group in by_setting(cells(rows)).values():
-        compared = restated_table(group, paper)
-        for r in compared.records if compared else ():
-            low, high = r["difference_low90"], r["difference_high90"]
-            said = "" if low is None else f" [{low:+.1f}, {high:+.1f}]"
-            variant = str(r["variant"]).rpartition("=")[2] or only
-            attack = [ATTACKS.get(str(r["attack"]).partition("(")[0], str(r["attack"]))]
-            base = str(r["defense"]).partition("(")[0]
-            mixing = MIXINGS[str(r["mixing"]).partition("(")[0]]
-            band = f"{r['published_low']:.1f} to {r['published_high']:.1f}"
-            spread = "" if math.isnan(r["sd"]) else f" ± {r['sd']:.1f}"
-            ours = f"{r['mean']:.1f}{spread}"
-            first = [variant, *(attack if "Attack" in columns else []), mixing]
-            head = [*first, DEFENSES.get(base, base), ours, band]
-            lines.append([*head, f"{r['difference']:+.1f}{said}", str(r["verdict"])])
+    for r in published_beside(name, experiment, variant):
+        low, high = r["difference_low90"], r["difference_high90"]
+        said = "" if low is None else f" [{low:+.1f}, {high:+.1f}]"
+        setting = str(r["variant"]).rpartition("=")[2] or only
+        attack = [ATTACKS.get(str(r["attack"]).partition("(")[0], str(r["attack"]))]
+        base = str(r["defense"]).partition("(")[0]
+        mixing = MIXINGS[str(r["mixing"]).partition("(")[0]]
+        band = f"{r['published_low']:.1f} to {r['published_high']:.1f}"
+        spread = "" if math.isnan(r["sd"]) else f" ± {r['sd']:.1f}"
+        ours = f"{r['mean']:.1f}{spread}"
+        first = [setting, *(attack if "Attack" in columns else []), mixing]
+        head = [*first, DEFENSES.get(base, base), ours, band]
+        lines.append([*head, f"{r['difference']:+.1f}{said}", str(r["verdict"])])
     header = (*columns, "Pre-aggregation", "Defense", "ours", "authors' seeds")
     return table((*header, "difference of the means [90 %]", "verdict"), lines)
 
@@ -563,6 +572,24 @@ def agreements() -> list[str]:
         counts = [str(said.count(verdict)) for verdict in verdicts]
         body.append([title, str(len(said)), *counts])
     return table(("cells", "number", *verdicts), body)
+
+
+def distances() -> list[str]:
+    """How far the median in experiment 3 is from the authors' seeds, with either network."""
+    body = []
+    for relus, name, variant in (
+        ("2", "bucketing-exp3", TWO_RELUS),
+        ("1", "bucketing-exp3-one-relu", ()),
+    ):
+        outside = [
+            max(r["published_low"] - r["mean"], r["mean"] - r["published_high"], 0.0)
+            for r in published_beside(name, "papers/bucketing_exp3", variant)
+            if str(r["defense"]).startswith("median")
+        ]
+        middle, most = f"{statistics.median(outside):.1f}", f"{max(outside):.1f}"
+        body.append([relus, str(len(outside)), str(outside.count(0.0)), middle, most])
+    outside_by = ("points outside, half of the cells at most", "all at most")
+    return table(("ReLUs", "cells", "within the seeds", *outside_by), body)
 
 
 def seed_matrix(name: str, seed: int) -> list[str]:
@@ -622,6 +649,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
         "bucketing-exp3", "papers/bucketing_exp3", ("Worker momentum", "Attack")
     ),
     "bucketing-verdicts": agreements,
+    "bucketing-distances": distances,
     "bucketing-exp2-one-relu": lambda: restatement(
         "bucketing-exp2-one-relu", "papers/bucketing_exp2", ("Clients",), (), "sorted"
     ),
