@@ -11,7 +11,6 @@ NO_RESULT = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)", re.DOTALL)  # commands,
 APART = {  # page -> numbers with a source of their own
     "README": {
         "57.84",  # of the paper
-        *("44.3", "31.2"),  # one run with one ReLU, and the lowest of the authors' three
         *("0.06", "2.48"),  # rounded, and ln 12
     },
     "training-end": set(),
