@@ -34,7 +34,7 @@ _HELD: list[int] = []  # open for good: the loader knows a library by the number
 
 
 def enabled() -> bool:
-    """True if kernels may be built and used; last bits of a Gram and of gradients depend."""
+    """True if kernels may be built and used: it changes last bits of Grams and gradients."""
     return os.environ.get("FL_PLATFORM_NATIVE", "1") != "0" and _compiler() is not None
 
 

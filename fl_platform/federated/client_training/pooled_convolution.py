@@ -38,7 +38,7 @@ class PooledConvolution:
         self.convolution, self.pooling, self.rectified = convolution, pooling, rectified
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The pooled map of ``images`` of shape ``(B, C, height, width)``."""
+        """The pooled map ``(B, O, rows, columns)`` of ``images`` ``(B, C, height, width)``."""
         outputs: Tensor
         library = self._library(images)
         if library is not None:
@@ -49,7 +49,7 @@ class PooledConvolution:
         return F.relu(outputs) if self.rectified else outputs
 
     def pooled(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest numbers of the map, before a ReLU, and where they were."""
+        """``(B, O, rows, columns)`` largest numbers before a ReLU, and int64 places in the map."""
         pooling, maps = self.pooling, self.convolution(images)
         found: tuple[Tensor, Tensor] = F.max_pool2d(
             maps,

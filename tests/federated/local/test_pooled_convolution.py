@@ -27,11 +27,13 @@ SIZES = [  # channels, side, outputs, kernel, padding
 POOLS = [nn.MaxPool2d(2), nn.MaxPool2d(3, 2), nn.MaxPool2d((2, 3), ceil_mode=True)]
 
 
+# Without a compiler torch computes the gradient, and there is no kernel to compare.
+needs_compiler = pytest.mark.skipif(not compiler.enabled(), reason="no C++ compiler here")
+
+
 @pytest.fixture(autouse=True)
 def small_layers(monkeypatch):
-    """Small layers use the kernel too; a machine without a compiler has nothing to compare."""
-    if not compiler.enabled():
-        pytest.skip("no compiler")
+    """Small layers use the kernel too."""
     monkeypatch.setattr(pooled_convolution, "LEAST_WORK", 0)
 
 
@@ -82,6 +84,7 @@ def gradients(model, images, wanted):
     return outputs.detach(), found
 
 
+@needs_compiler
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("pool", POOLS, ids=str)
 @pytest.mark.parametrize("between", [[], [nn.ReLU()], [nn.Identity()]], ids=["", "relu", "nothing"])
@@ -113,6 +116,7 @@ def test_images_in_either_memory_order_give_the_same():
         torch.testing.assert_close(mine, other)
 
 
+@needs_compiler
 @pytest.mark.parametrize("network", [bucketing_cnn, cnn_mnist, femnist_cnn])
 def test_updates_are_those_of_the_layers(network, used, monkeypatch, mnist_like, trained):
     options = {"masks": "fixed"} if network is bucketing_cnn else {}
@@ -198,6 +202,7 @@ def test_the_relu_stops_what_it_stops_in_torch(value):
     assert torch.equal(found[-1].isnan(), theirs[-1].isnan())  # of the bias: no 0 x NaN
 
 
+@needs_compiler
 def test_outputs_can_be_changed_in_place_and_images_come_alone_or_by_name(used):
     plain, changed = chain(SIZES[0], nn.MaxPool2d(2), [nn.ReLU()])
     images = torch.randn(2, 32, 9, 9).requires_grad_()
@@ -215,6 +220,7 @@ def test_the_gradient_is_that_of_the_forward_pass_without_a_second_look(monkeypa
     outputs.sum().backward()
 
 
+@needs_compiler
 def test_other_numbers_and_several_threads_use_the_layers(used):
     _, changed = chain(SIZES[0], nn.MaxPool2d(2))
     images = torch.randn(2, 32, 9, 9)
@@ -242,6 +248,7 @@ def test_layers_that_are_called_alone_stay_as_they_are(used):
     assert not used
 
 
+@needs_compiler
 def test_one_convolution_in_two_places_and_chains_in_chains(used):
     shared, images = nn.Conv2d(32, 32, 3, padding=1), torch.randn(2, 32, 8, 8)
     half = nn.Sequential(shared, nn.ReLU(), nn.MaxPool2d(2))
@@ -258,6 +265,7 @@ def test_one_convolution_in_two_places_and_chains_in_chains(used):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
 
 
+@needs_compiler
 def test_weights_that_do_not_train(used):
     plain, changed = chain(SIZES[0], nn.MaxPool2d(2))
     images = torch.randn(2, 32, 9, 9)
@@ -270,6 +278,7 @@ def test_weights_that_do_not_train(used):
     torch.testing.assert_close(*found)
 
 
+@needs_compiler
 def test_small_batches_never_use_the_kernel_though_it_lies_ready(used, monkeypatch):
     _, changed = chain(SIZES[0], nn.MaxPool2d(2))
     images = torch.randn(2, 32, 9, 9)
