@@ -24,6 +24,7 @@ from fl_platform.federated.client_training import (
     WayName,
     build_way,
     choose,
+    fast_products,
 )
 from fl_platform.run import provenance
 from fl_platform.run.build import (
@@ -45,6 +46,7 @@ def examine(home: Path) -> int:
         ("tools", _tools),
         ("torchvision", _torchvision),
         ("device", _device),
+        ("products", _products),
         ("compiler", lambda: shutil.which("g++") or "none: coordinate-wise rules run eagerly"),
         ("home", lambda: str(home)),
         ("store", lambda: _store(home)),
@@ -103,6 +105,25 @@ def _device() -> str:
     return ", ".join(
         torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())
     )
+
+
+def _products() -> str:
+    """The rate of matrix products on one thread, and whether MKL leaves instructions unused."""
+    size, seconds = 512, []
+    left, right = torch.ones(size, size), torch.ones(size, size)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(10):
+            start = time.perf_counter()
+            left @ right
+            seconds.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    told = f"{2 * size**3 / min(seconds) / 1e9:.0f} GFLOP/s on one thread"
+    if fast_products():
+        return told
+    return f'{told}; MKL uses no AVX-512 here: docs/performance.md, "Products on AMD processors"'
 
 
 def _store(home: Path) -> str:

@@ -22,7 +22,7 @@ from fl_platform.federated.federation import Samples
 # Fourier transforms, which on an H200 takes 46 ms instead of 14 for CIFAR-10.
 VALUES = {"cpu": 2**22, "cuda": 2**23}
 MOST = {"cpu": 500, "cuda": 2000}  # images
-MOST_LARGE_MAPS = 200  # images on a CPU in channels_last: all maps are large, 500 fill 70 MB
+MOST_LARGE_MAPS = 100  # images on a CPU in channels_last: freed maps of more go back to the system
 
 
 @dataclass(frozen=True)

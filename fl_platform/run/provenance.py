@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fl_platform.config import Config
 from fl_platform.config.targets import ADAPTERS, borrowed
+from fl_platform.core import mkl
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # The code that determines the bits of a run. After a change of other code (report, tracking,
@@ -127,9 +128,10 @@ def versions() -> dict[str, str]:
 
 
 def instructions() -> dict[str, str]:
-    """The processor, and the variables that limit the instructions libraries use."""
+    """The processor, and what else decides which of its instructions libraries use."""
     limits = {name: os.environ[name] for name in _INSTRUCTIONS if os.environ.get(name)}
-    return {"processor": processor(), **limits}
+    answered = {"mkl": "preloaded"} if mkl.preloaded() else {}
+    return {"processor": processor(), **limits, **answered}
 
 
 @functools.cache

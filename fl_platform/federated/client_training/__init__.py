@@ -9,7 +9,13 @@ from fl_platform.core.lazy import lazy
 if TYPE_CHECKING:
     from fl_platform.federated.client_training.channels_last import ChannelsLast, pays
     from fl_platform.federated.client_training.cuda_graph import Graphed
-    from fl_platform.federated.client_training.select import WAYS, Choice, build_way, choose
+    from fl_platform.federated.client_training.select import (
+        WAYS,
+        Choice,
+        build_way,
+        choose,
+        fast_products,
+    )
     from fl_platform.federated.client_training.sequential import Sequential
     from fl_platform.federated.client_training.settings import LocalTraining
     from fl_platform.federated.client_training.stacked_network import (
@@ -37,6 +43,7 @@ __all__ = [
     "WayName",
     "build_way",
     "choose",
+    "fast_products",
     "for_trainable",
     "pays",
     "spares_products",

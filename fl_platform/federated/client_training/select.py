@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fl_platform.core import mkl
 from fl_platform.federated import client_training as ways
 from fl_platform.federated.client_training.draws import draws_numbers
 from fl_platform.federated.client_training.trainer import Clients, Loss, Way, WayName
@@ -110,10 +111,13 @@ def choose(
 def fast_products() -> bool:
     """Whether matrix products are as fast as convolutions: not on an AMD processor with AVX-512.
 
-    There MKL, which computes the products of a stack, reached half the rate of oneDNN, which
-    computes the convolutions (docs/performance.md). A release of torch that does not tell the
-    name of the processor counts as fast.
+    There MKL, which computes the products of a stack, reaches half the rate of oneDNN, which
+    computes the convolutions, unless a preloaded library lets it use AVX-512
+    (docs/performance.md). A release of torch that does not tell the name of the processor counts
+    as fast.
     """
+    if mkl.preloaded():
+        return True
     told = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     amd = str(told.get("cpu_name")).startswith("AMD")
     return not (amd and torch.backends.cpu.get_cpu_capability() == "AVX512")

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fl_platform.core import mkl
 from fl_platform.federated.client_training import Clients, LocalTraining, build_way, choose
 from fl_platform.models import femnist_cnn, lenet, mlp, resnet18, small_alexnet
 
@@ -19,8 +20,9 @@ def odd_perceptron(classes, shape):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 4096), nn.Tanh(), nn.Linear(4096, classes))
 
 
-def processor(monkeypatch, name, capability):
+def processor(monkeypatch, name, capability, preloaded=False):
     """Let torch tell this name and these vector instructions."""
+    monkeypatch.setattr(mkl, "preloaded", lambda: preloaded)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     if name is None:  # an older release
         monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
@@ -70,6 +72,11 @@ def test_auto_stacks_small_maps_where_products_are_fast(name, capability, way, m
     processor(monkeypatch, name, capability)
     model = small_alexnet(10, (3, 32, 32))
     assert choose("auto", CPU, model, (3, 32, 32), 128).way == way
+
+
+def test_auto_stacks_on_amd_where_a_preloaded_library_makes_products_fast(monkeypatch):
+    processor(monkeypatch, "AMD EPYC", "AVX512", preloaded=True)
+    assert choose("auto", CPU, small_alexnet(10, (3, 32, 32)), (3, 32, 32), 128).way == "stacked"
 
 
 def test_a_tiny_model_that_cannot_be_stacked_falls_back_and_says_why():
