@@ -1,6 +1,6 @@
 """Keep what an experiment found as small files beside this one.
 
-python docs/results/data/collect.py EXPERIMENT NAME HOME [KEY ...]
+python docs/results/data/collect.py [--add] EXPERIMENT NAME HOME [KEY ...]
 
 ``NAME.csv`` has one row a run: what tells it apart, its accuracies in percent, its identity, and of
 each KEY of the journal (``round/loss``) the mean of the last three values.
@@ -36,7 +36,10 @@ KEPT = (
 ORDER = ["mixing", "variant", "attack_label", "defense_label", "beta", "seed"]
 LAST = 3  # values of a key
 SKEW = ("rho", "mode_share", "sk2", "t3", "alpha")
-CONDITIONS = ("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python")
+CONDITIONS = (
+    *("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python"),
+    *("mkl",),  # preloaded: all instructions of an AMD processor
+)
 
 
 def kept_rows(frame: pd.DataFrame) -> pd.DataFrame:
@@ -87,9 +90,32 @@ def _beside_null(values: pd.DataFrame, metric: str) -> pd.DataFrame:
     return values.reindex(columns=list(columns)).rename(columns=columns).dropna()
 
 
-def main(experiment: str, name: str, home: str, *keys: str) -> None:
+def with_earlier(
+    rows: pd.DataFrame, told: dict[str, Any], name: str
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Rows and circumstances beside those of ``name`` whose runs are others."""
+    earlier = pd.read_csv(HERE / f"{name}.csv")
+    kept = earlier[~earlier["config_hash"].isin(rows["config_hash"])]
+    if len(kept) < len(earlier):
+        raise SystemExit(f"{name}.csv has runs of this home; collect without --add.")
+    before = json.loads((HERE / f"{name}.json").read_text())
+    both = {
+        key: before.get(key, 0) + value
+        if isinstance(value, int)
+        else sorted({*before.get(key, [""]), *value})
+        for key, value in told.items()
+    }
+    joined = pd.concat([kept.astype({"seed": "Int64"}), rows]).sort_values(ORDER)
+    return joined[rows.columns], both
+
+
+def main(*given: str) -> None:
     """Write the files of one experiment."""
+    add = "--add" in given
+    experiment, name, home, *keys = (word for word in given if word != "--add")
     rows, told, skew = collect(experiment, Path(home).resolve(), keys)
+    if add:
+        rows, told = with_earlier(rows, told, name)
     rows.to_csv(HERE / f"{name}.csv", index=False, lineterminator="\n")
     (HERE / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
     if len(skew):
