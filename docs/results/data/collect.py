@@ -7,6 +7,8 @@ each KEY of the journal (``round/loss``) the mean of the last three values.
 ``NAME-skew.csv`` has skew statistics of each run without an attack under the plain mean, beside
 their null, at the rounds where one was drawn; ``NAME.json`` says commit, data, versions and what it
 all took.
+With ``--add`` the earlier rows of ``NAME.csv`` stay, which must be of other runs, and no skew is
+written.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ LAST = 3  # values of a key
 SKEW = ("rho", "mode_share", "sk2", "t3", "alpha")
 CONDITIONS = (
     *("data_digest", "code_fingerprint", "device", "kernels", "local", "torch", "python"),
-    *("mkl",),  # preloaded: all instructions of an AMD processor
+    "mkl",  # preloaded: all instructions of an AMD processor
 )
 
 
@@ -116,6 +118,7 @@ def main(*given: str) -> None:
     rows, told, skew = collect(experiment, Path(home).resolve(), keys)
     if add:
         rows, told = with_earlier(rows, told, name)
+        skew = skew.iloc[:0]
     rows.to_csv(HERE / f"{name}.csv", index=False, lineterminator="\n")
     (HERE / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n")
     if len(skew):

@@ -527,7 +527,7 @@ def femnist() -> list[Evidence]:
 
 
 def restated() -> list[Evidence]:
-    """Restated experiments of other papers, with and without the rule that differs."""
+    """Restated experiments of other papers, by rules and by network."""
     found = []
     for name, label, kept in (
         ("bucketing-exp2", "all rules but the median, two ReLUs", False),
